@@ -1,0 +1,96 @@
+# Needs nothing but make and a Python from 3.11 on with its venv module; see `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Passed on by the targets that say so: make demo ARGS='--rows 5000 --once'
+ARGS ?=
+
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform, sys; \
+	print(platform.python_version() if sys.version_info >= (3, 11) else "old")')
+# Stamps: an environment is made again when the Python is another one, and filled again when
+# pyproject.toml has changed.
+MADE := $(VENV)/.python-$(PYTHON_VERSION)
+FOR_DEMO := $(VENV)/.installed-demo
+FOR_DEVELOPMENT := $(VENV)/.installed-dev
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+# Whatever the caller's shell is set up for, this environment stands alone.
+unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: demo
+demo: $(FOR_DEMO) ## process a warehouse of a million products, live (ARGS: its options)
+	@$(BIN)/breakbulk demo $(ARGS)
+
+.PHONY: test
+test: $(FOR_DEVELOPMENT) ## run the whole test suite (ARGS: pytest's options)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: lint types architecture unit ## run everything that is quick: lint, types, architecture, unit tests
+
+.PHONY: lint
+lint: $(FOR_DEVELOPMENT) ## check format and style
+	@$(BIN)/ruff format --check --quiet || { echo "Not formatted; run: make format"; exit 1; }
+	@$(BIN)/ruff check
+
+.PHONY: format
+format: $(FOR_DEVELOPMENT) ## format all files
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix --exit-zero --quiet
+
+.PHONY: types
+types: $(FOR_DEVELOPMENT) ## check types
+	@$(BIN)/mypy
+
+.PHONY: architecture
+architecture: $(FOR_DEVELOPMENT) ## check who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: unit
+unit: $(FOR_DEVELOPMENT) ## run the tests that need no server (ARGS: pytest's options)
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+.PHONY: soak
+soak: $(FOR_DEVELOPMENT) ## run the tests that take long (ARGS: pytest's options)
+	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+.PHONY: bench
+bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its options)
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+		.hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python-:
+	@echo "There is no $(PYTHON); name another one: make PYTHON=python3.12 ..." >&2; exit 1
+
+$(VENV)/.python-old:
+	@echo "Breakbulk needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1
+
+$(VENV)/.python-%:
+	@echo "Making the environment $(VENV) with Python $* ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(FOR_DEMO): pyproject.toml $(MADE)
+	@echo "Installing what the demo needs ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(FOR_DEVELOPMENT): pyproject.toml $(MADE)
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
