@@ -1,0 +1,115 @@
+"""What a chunk is: bounds in a source's key space, and the claim that somebody has on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+from uuid import UUID
+
+from breakbulk.domain.keys import Key, decode_key, encode_key
+
+RunId = NewType("RunId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The half-open range of keys ``(after, upto]``.
+
+    Attributes:
+        after: the key before the first one, or None from the very beginning. Never a
+            made-up smallest value: keys may be negative, or text.
+        upto: the last key, included.
+    """
+
+    after: Key | None
+    upto: Key
+
+    def encoded(self) -> tuple[str | None, str]:
+        """Both ends as the ledger stores them."""
+        return (None if self.after is None else encode_key(self.after), encode_key(self.upto))
+
+    @classmethod
+    def decoded(cls, after: str | None, upto: str) -> Bounds:
+        """The inverse of :meth:`encoded`."""
+        return cls(None if after is None else decode_key(after), decode_key(upto))
+
+    def __str__(self) -> str:
+        after, upto = self.encoded()
+        return f"({after or 'start'}, {upto}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A chunk about to be carved: its bounds, and the rows counted in them by the walk."""
+
+    bounds: Bounds
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scout:
+    """How far a walk has got beyond the frontier without a full chunk.
+
+    Attributes:
+        key: the last key of the base table that was looked at.
+        rows: rows that match between the frontier and ``key``.
+        window: how many keys of the base table the next look may take.
+    """
+
+    key: Key
+    rows: int
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What one look ahead found.
+
+    Attributes:
+        cuts: the next chunks, adjacent and in order.
+        reached_end: the last cut ends at the run's last key.
+        scout: where to go on when there is no full chunk yet.
+    """
+
+    cuts: tuple[Cut, ...]
+    reached_end: bool
+    scout: Scout | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRef:
+    """The name of a chunk: its run, its number from 1, and its path after splits.
+
+    ``path`` is empty for a chunk as carved; each split adds ``0`` for the lower half and ``1``
+    for the upper, so the highest number is always the frontier.
+    """
+
+    run_id: RunId
+    number: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.number}{'.' + self.path if self.path else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk that this lane may work on, as long as nobody has taken it.
+
+    Attributes:
+        ref: which chunk.
+        bounds: its range of keys.
+        rows: rows counted when it was carved.
+        attempt: which try this is, from 1.
+        owner: the fence: a random token that only this claim knows.
+        losses: how often a worker died with it.
+        snoozes: how often it was put back at its own wish.
+    """
+
+    ref: ChunkRef
+    bounds: Bounds
+    rows: int
+    attempt: int
+    owner: UUID
+    losses: int = 0
+    snoozes: int = 0

@@ -1,0 +1,79 @@
+"""How far a run is, said no more exactly than it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from breakbulk.domain.status import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a run.
+
+    Attributes:
+        status: where it stands.
+        reason: why, when there is one.
+        rows_done: rows committed, as of the last tally (exact once the run has ended).
+        rows_total: all rows, once carving has ended; before that the planner's estimate.
+        total_is_exact: whether ``rows_total`` is a count.
+        chunks_done: chunks committed, as of the last tally.
+        chunks_carved: chunks cut so far.
+        chunks_failed: chunks given up.
+        chunks_waiting: chunks waiting for a retry.
+        lanes: lanes at work right now.
+        rate: rows a second over the last seconds; 0 when nothing moves.
+        elapsed: seconds since submit.
+    """
+
+    status: RunStatus
+    reason: str | None
+    rows_done: int
+    rows_total: int | None
+    total_is_exact: bool
+    chunks_done: int
+    chunks_carved: int
+    chunks_failed: int
+    chunks_waiting: int
+    lanes: int
+    rate: float
+    elapsed: float
+
+    @property
+    def fraction(self) -> float | None:
+        """Part of the rows that is done, 0 to 1; None when no total is known.
+
+        An estimate that turned out too low never shows as more than is done: while the total
+        is only an estimate the fraction stays below 1.
+        """
+        if not self.rows_total:
+            return 1.0 if self.total_is_exact and self.chunks_carved == self.chunks_done else None
+        share = self.rows_done / self.rows_total
+        return min(share, 1.0) if self.total_is_exact else min(share, 0.99)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until all rows are done at the present rate; None when that is not known."""
+        if not self.rows_total or self.rate <= 0:
+            return None
+        return max(self.rows_total - self.rows_done, 0) / self.rate
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values, with the derived figures."""
+        return {
+            "status": str(self.status),
+            "reason": self.reason,
+            "rows_done": self.rows_done,
+            "rows_total": self.rows_total,
+            "total_is_exact": self.total_is_exact,
+            "fraction": self.fraction,
+            "rate": round(self.rate, 1),
+            "eta_seconds": None if self.eta is None else round(self.eta, 1),
+            "elapsed_seconds": round(self.elapsed, 1),
+            "chunks_done": self.chunks_done,
+            "chunks_carved": self.chunks_carved,
+            "chunks_failed": self.chunks_failed,
+            "chunks_waiting": self.chunks_waiting,
+            "lanes": self.lanes,
+        }

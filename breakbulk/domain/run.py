@@ -1,0 +1,81 @@
+"""A run as a value: what was submitted, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.status import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One submission of a job with its parameters, as the ledger has it.
+
+    Attributes:
+        id: its number.
+        job: the name of the job.
+        parameters: JSON values by name.
+        queue: the Celery queue its lanes are sent to.
+        status: where it stands.
+        reason: why, when it is held, failed or cancelled.
+        round: 1, and one more each time that failed chunks are retried.
+        fingerprint: of the source's statement at submit.
+        until: the source's highest key at submit, encoded; None for an empty table.
+        rows_estimate: rows the planner expected at submit.
+        at_least_once: the data is in another database than the ledger.
+        waits_for: the run that this one stands behind (``overlap="wait"``).
+    """
+
+    id: RunId
+    job: str
+    parameters: dict[str, Any]
+    queue: str
+    status: RunStatus
+    reason: str | None
+    outcome: RunStatus | None
+    round: int
+    submitted_at: datetime
+    submitted_by: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    idempotency_key: str | None
+    fingerprint: str
+    key_names: tuple[str, ...]
+    until: str | None
+    rows_estimate: int | None
+    chunk_size: int
+    max_lanes: int | None
+    retry: RetryPolicy
+    at_least_once: bool
+    waits_for: RunId | None
+    finish_attempt: int
+    summary: Summary | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a round did, exactly, counted from the chunks themselves.
+
+    Attributes:
+        rows_done: rows in chunks that succeeded.
+        rows_failed: rows in chunks that were given up.
+        chunks_done: chunks that succeeded.
+        chunks_failed: chunks that were given up.
+        attempts_failed: attempts that raised, or died with their process.
+        seconds: from submit to this count.
+    """
+
+    rows_done: int
+    rows_failed: int
+    chunks_done: int
+    chunks_failed: int
+    attempts_failed: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)

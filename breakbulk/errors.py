@@ -1,0 +1,191 @@
+"""Every exception that Breakbulk raises on purpose.
+
+::
+
+    BreakbulkError
+    ├── ConfigurationError        the way Breakbulk was set up cannot work
+    │   ├── SecondDatabase        the data is not in the ledger's database
+    │   └── UnsupportedPool       a Celery pool that cannot keep the promises
+    ├── DeclarationError          a job class that is not one
+    ├── UnknownJob                no job of that name is registered
+    ├── ParameterError            an unknown, missing or mistyped parameter
+    ├── SourceError               rows that cannot be walked
+    │   └── SourceChanged         another statement than the one submitted
+    ├── KeyChanged                process() changed the key it is walked by
+    ├── TransactionMisuse         process() or finished() ended the transaction itself
+    ├── OverlapError              a run of the same job still goes on
+    ├── IdempotencyConflict       the same key was used with other parameters
+    ├── RunNotFound               no run has that id
+    ├── StateError                the run's status does not allow the verb
+    ├── RunUnsuccessful           raised by ``raise_for_status()``
+    ├── WaitTimeout               the run did not end in the time given
+    ├── LedgerUnreachable         the database does not answer
+    ├── SchemaError               the ledger's tables are missing, too old or too new
+    ├── BrokerUnreachable         the broker does not answer
+    ├── LostClaim                 another attempt owns the chunk; this one rolled back
+    └── EmbeddedError             an embedded server cannot be started
+
+Control flow that user code may raise (not errors, so not in the tree): :class:`Snooze`
+and :class:`CancelRun`.
+
+Each message is one sentence that says what happened and what to do. ``exit_code`` is what
+the command line exits with.
+"""
+
+from __future__ import annotations
+
+
+class BreakbulkError(Exception):
+    """Base of all errors that Breakbulk raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(BreakbulkError):
+    """The way Breakbulk was set up cannot work."""
+
+
+class SecondDatabase(ConfigurationError):
+    """The data lives in another database than the ledger, and nobody said that is all right."""
+
+
+class UnsupportedPool(ConfigurationError):
+    """A Celery pool in which a chunk cannot be kept in one transaction."""
+
+
+class DeclarationError(BreakbulkError):
+    """A class was declared a job but is not a complete one."""
+
+
+class UnknownJob(BreakbulkError):
+    """No job of that name is registered."""
+
+    exit_code = 2
+
+
+class ParameterError(BreakbulkError):
+    """A parameter is unknown, missing or of the wrong type."""
+
+    exit_code = 2
+
+
+class SourceError(BreakbulkError):
+    """The rows of a job cannot be walked by their key."""
+
+
+class SourceChanged(SourceError):
+    """``source()`` gave another statement than it gave at submit."""
+
+
+class KeyChanged(BreakbulkError):
+    """``process`` changed the key that the rows are walked by."""
+
+
+class TransactionMisuse(BreakbulkError):
+    """User code ended the transaction that belongs to the chunk or the callback.
+
+    Attributes:
+        deliberate: it asked for a commit, so it would do so for every chunk.
+    """
+
+    def __init__(self, message: str, *, deliberate: bool = False) -> None:
+        super().__init__(message)
+        self.deliberate = deliberate
+
+
+class OverlapError(BreakbulkError):
+    """A run of the same job and parameters still goes on."""
+
+    def __init__(self, message: str, run_id: int | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class IdempotencyConflict(BreakbulkError):
+    """An idempotency key was used again with other parameters."""
+
+    def __init__(self, message: str, run_id: int | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunNotFound(BreakbulkError):
+    """No run has that id."""
+
+    exit_code = 2
+
+
+class StateError(BreakbulkError):
+    """The run's status does not allow the verb."""
+
+
+class RunUnsuccessful(BreakbulkError):
+    """A run ended otherwise than succeeded."""
+
+    def __init__(self, message: str, status: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WaitTimeout(BreakbulkError):
+    """A run did not end within the time that was given."""
+
+    exit_code = 6
+
+
+class LedgerUnreachable(BreakbulkError):
+    """The ledger's database does not answer."""
+
+    exit_code = 7
+
+
+class SchemaError(BreakbulkError):
+    """The ledger's tables are missing, too old or too new for this version."""
+
+    exit_code = 7
+
+
+class BrokerUnreachable(BreakbulkError):
+    """The message broker does not answer."""
+
+    exit_code = 7
+
+
+class LostClaim(BreakbulkError):
+    """Somebody else owns the chunk by now, so this attempt was rolled back."""
+
+
+class EmbeddedError(BreakbulkError):
+    """An embedded server cannot be started."""
+
+    exit_code = 7
+
+
+class Snooze(Exception):
+    """Raised by ``process``: put the chunk back and try again later, at no cost.
+
+    Args:
+        seconds: how long to wait at least, in seconds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"Snooze takes a number of seconds from 0 up, not {seconds!r}.")
+        # Its argument as it was, so that it can be pickled like any exception.
+        super().__init__(seconds)
+        self.seconds = float(seconds)
+
+    def __str__(self) -> str:
+        return f"snoozed for {self.seconds:g} s"
+
+
+class CancelRun(Exception):
+    """Raised by ``process``: roll this chunk back and cancel the whole run.
+
+    Args:
+        reason: shown to operators, in one sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

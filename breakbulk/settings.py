@@ -1,0 +1,87 @@
+"""Every knob of a worker and its ledger, with the reason for its default.
+
+What belongs to a job (chunk size, retries, queue) is declared with the job; what is here
+belongs to the whole installation and is given as keyword arguments to ``Breakbulk(…)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from breakbulk.errors import ConfigurationError
+
+#: The Celery task that works: teams may route it, so the name is part of the interface.
+LANE_TASK = "breakbulk.lane"
+#: The Celery task that submits, for beat, links and chains.
+SUBMIT_TASK = "breakbulk.submit"
+
+_SHORTEST_SLICE = 1
+_SHORTEST_LEASE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of one installation. All durations are seconds.
+
+    Attributes:
+        slice_seconds: how long a lane works before it lets the team's other tasks have a
+            turn. A foreign task on the same queue waits at most this long; each hand-over
+            costs one message and about five statements, so five seconds keep that invisible.
+        carve_seconds: how much work a lane takes at a time once its pace is known. More
+            would let one lane hoard at the end of a run; less costs more carving.
+        max_carve: chunks in one carve at most, so that the carve row is locked for
+            milliseconds however short the chunks are.
+        tally_seconds: how often a lane notes its progress, inside a chunk's transaction.
+        poll_seconds: how often a lane looks for chunks that wait for a retry, and for a
+            drain. Looking once a chunk would cost a statement a chunk.
+        lease_seconds: how long a worker may stay silent before its chunks are given to
+            others. Longer than any pause of a healthy machine, short enough to wait for.
+        steward_seconds: how often the steward looks around: for killed children, stuck
+            runs and missing lanes.
+        broker_patience: how long sending may fail before the steward works without a broker,
+            in a process of its own.
+        surplus_messages: "come and work" messages beyond the lanes that are missing, because
+            a worker may prefetch one while another worker's slot stands idle.
+        max_losses: how often a chunk may be lost with its whole machine before that counts
+            as its own fault.
+        max_snoozes: how often one chunk may put itself back.
+        transient_seconds: how long a chunk is retried at once after deadlocks and lost
+            connections before that counts as a failure.
+        tally_fold_seconds: tallies older than this are folded into one a minute.
+    """
+
+    slice_seconds: float = 5.0
+    carve_seconds: float = 1.0
+    max_carve: int = 1000
+    tally_seconds: float = 1.0
+    poll_seconds: float = 1.0
+    lease_seconds: float = 15.0
+    steward_seconds: float = 0.5
+    broker_patience: float = 30.0
+    surplus_messages: int = 1
+    max_losses: int = 10
+    max_snoozes: int = 1000
+    transient_seconds: float = 60.0
+    tally_fold_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < float("inf"):
+                raise ConfigurationError(
+                    f"The setting {field.name} must be a number from 0 up, not {value!r}."
+                )
+            if field.type == "int" and not isinstance(value, int):
+                raise ConfigurationError(
+                    f"The setting {field.name} must be a whole number, not {value!r}."
+                )
+        if self.max_carve < 1:
+            raise ConfigurationError("max_carve must be at least 1: a lane takes what it works on.")
+        if self.slice_seconds < _SHORTEST_SLICE:
+            raise ConfigurationError("slice_seconds must be at least 1: a lane needs time to work.")
+        if self.lease_seconds < _SHORTEST_LEASE:
+            raise ConfigurationError(
+                "lease_seconds must be at least 2, or a short pause of a healthy machine"
+                " would cost it its chunks."
+            )
