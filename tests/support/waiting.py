@@ -1,0 +1,38 @@
+"""The one place in the tests that waits: always for a condition, never for a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.02
+
+
+def wait_for(
+    condition: Callable[[], T], *, timeout: float = 30.0, message: str = "the condition"
+) -> T:
+    """Call ``condition`` until it returns something true, and return that.
+
+    Args:
+        condition: cheap, and may be called any number of times.
+        timeout: seconds to wait at most; generous, because a shared machine can stall.
+        message: what was waited for, as it reads in "waited 30 s in vain for …".
+
+    Raises:
+        AssertionError: the time is over.
+    """
+    end = time.monotonic() + timeout
+    pause = threading.Event()
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout:g} s in vain for {message} (last: {result!r})")
+        pause.wait(_POLL_SECONDS)

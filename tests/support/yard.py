@@ -1,0 +1,368 @@
+"""A yard: an application, a table of goods and a ledger, with lanes in this very process.
+
+Everything is real except the processes: the same lanes and the same steward that a Celery worker
+runs are called here directly, so that a test decides who does what when.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from celery import Celery
+from sqlalchemy import Engine, ForeignKey, Select, delete, event, func, insert, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from breakbulk import Breakbulk, Chunk, FinishedRun, RunHandle, RunStatus
+from breakbulk.domain.status import FINISHED
+from breakbulk.ledger import Database
+from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.workers import Worker
+from breakbulk.runner.runtime import Process, Runtime, live_lanes
+from breakbulk.runner.steward import Steward
+from breakbulk.runner.work import work
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from breakbulk.ledger import Ledger
+    from breakbulk.ledger.database import Target
+
+_STANDING = FINISHED | {RunStatus.PAUSED, RunStatus.HELD}
+
+
+class Base(DeclarativeBase):
+    """The team's own tables."""
+
+
+class Goods(Base):
+    """What is processed: ``version`` counts how often."""
+
+    __tablename__ = "goods"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(default=0)
+    code: Mapped[str | None] = mapped_column(unique=True, default=None)
+    shelf: Mapped[int | None] = mapped_column(
+        ForeignKey("goods.id", deferrable=True, initially="DEFERRED"), default=None
+    )
+
+
+class Notice(Base):
+    """What callbacks leave behind."""
+
+    __tablename__ = "notices"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run: Mapped[int]
+    words: Mapped[str]
+
+
+def touch(chunk: Chunk[Goods]) -> None:
+    """Process a chunk: count it in every row."""
+    for row in chunk:
+        row.version += 1
+
+
+def tell(run: FinishedRun) -> None:
+    """Call back: leave a notice."""
+    run.session.add(Notice(run=run.id, words=f"{run.status} {run.summary.rows_done}"))
+
+
+@dataclass
+class Crew:
+    """A worker of one slot in this process: its lanes and its steward."""
+
+    runtime: Runtime
+    process: Process
+    steward: Steward
+    sent: list[tuple[str, int]]
+
+    def work(self, seconds: float = 20.0) -> bool:
+        """Be a lane until no run needs one."""
+        return work(self.runtime, self.process, "celery", seconds)
+
+    def tick(self) -> None:
+        """Let the steward look around."""
+        with self.runtime.database.connect() as connection:
+            self.steward.tick(connection)
+
+
+class Yard:
+    """An application with its ledger on a fresh database.
+
+    Args:
+        database: as for ``Breakbulk``.
+        rows: goods with the keys 1 to that number.
+        shared: the tables are there already, and others use the engine afterwards.
+        knobs: settings; waiting chunks are looked for at once unless these say otherwise.
+    """
+
+    def __init__(
+        self, database: Target, *, rows: int = 0, shared: bool = False, **knobs: Any
+    ) -> None:
+        self.celery = Celery("yard", broker="memory://", set_as_current=False)
+        self.bulk = Breakbulk(database, celery=self.celery, **{"poll_seconds": 0.0, **knobs})
+        self._shared = shared
+        if not shared:
+            self.lay_out()
+        self.add_goods(range(1, rows + 1))
+        self._crews: list[Crew] = []
+
+    def lay_out(self) -> None:
+        """Create all tables."""
+        self.bulk.upgrade()
+        Base.metadata.create_all(self.engine)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The application's runtime."""
+        return self.bulk.runtime
+
+    @property
+    def ledger(self) -> Ledger:
+        """The application's ledger."""
+        return self.bulk.runtime.ledger
+
+    @property
+    def engine(self) -> Engine:
+        """The application's engine."""
+        return self.bulk.runtime.database.engine
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for crew in self._crews:
+            with self.runtime.database.connect() as connection:
+                crew.steward.leave(connection)
+        if not self._shared:
+            self.engine.dispose()
+        self.celery.close()
+
+    # Goods
+
+    def add_goods(self, ids: range) -> None:
+        """Add goods with these keys."""
+        if ids:
+            with self.engine.begin() as connection:
+                connection.execute(insert(Goods), [{"id": number} for number in ids])
+
+    def versions(self) -> dict[int, int]:
+        """How often each of the goods was processed."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(Goods.id, Goods.version).order_by(Goods.id))
+            return {row.id: row.version for row in rows}
+
+    def notices(self) -> list[str]:
+        """What the callbacks said."""
+        with self.engine.connect() as connection:
+            return list(connection.execute(select(Notice.words).order_by(Notice.id)).scalars())
+
+    # Jobs and runs
+
+    def job(
+        self,
+        process: Callable[[Chunk[Any]], None] = touch,
+        *,
+        finished: Callable[[FinishedRun], None] | None = tell,
+        failed: Callable[[FinishedRun], None] | None = None,
+        source: Callable[[], Select[Any]] = lambda: select(Goods),
+        **options: Any,
+    ) -> type[Any]:
+        """Declare a job of these parts; ten rows a chunk and no delays unless options differ."""
+        parts: dict[str, Any] = {
+            "__doc__": "A job.",
+            "__annotations__": {"tag": str},
+            "tag": "",
+            "source": lambda _self: source(),
+            "process": lambda _self, chunk: process(chunk),
+        }
+        if finished is not None:
+            parts["finished"] = lambda _self, run: finished(run)
+        if failed is not None:
+            parts["failed"] = lambda _self, run: failed(run)
+        name = f"Job{len(list(self.bulk.jobs))}"
+        made = type(name, (), parts)
+        given = {"name": name, "chunk_size": 10, "retry_delay": 0, **options}
+        declared: type[Any] = self.bulk.job(**given)(made)
+        return declared
+
+    def submit(self, job: type[Any], **options: Any) -> RunHandle:
+        """Submit a job without parameters."""
+        return self.bulk.submit(job(), **options)
+
+    def run(self, process: Callable[[Chunk[Any]], None] = touch, **options: Any) -> RunHandle:
+        """Submit a job of these parts and work until it stands still."""
+        handle = self.submit(self.job(process, **options))
+        self.settle(handle)
+        return handle
+
+    def settle(self, *handles: RunHandle) -> None:
+        """Work until these runs have ended, or stand still by name."""
+        crew = self.first_crew
+
+        def still() -> bool:
+            crew.work()
+            crew.tick()
+            stands = [handle.status() for handle in handles]
+            moving[:] = [status for status in stands if status not in _STANDING]
+            return not moving
+
+        moving: list[RunStatus] = []
+        try:
+            wait_for(still, timeout=15, message="the runs to stand still")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {moving}, {self.rows_of('chunks')}") from None
+
+    # Workers and lanes
+
+    @property
+    def first_crew(self) -> Crew:
+        """The worker that leads."""
+        return self._crews[0] if self._crews else self.crew()
+
+    def crew(self, slots: int = 1) -> Crew:
+        """Register a worker in this process; the first one leads."""
+        process = Process.current(uuid4())
+        worker = Worker(
+            id=process.worker_id,
+            host="here",
+            pid=os.getpid(),
+            slots=slots,
+            pool="threads",
+            queues=("celery",),
+            jobs=tuple(self.runtime.jobs.all()),
+            version="",
+        )
+        sent: list[tuple[str, int]] = []
+
+        def send(queue: str, count: int, _good_until: datetime) -> bool:
+            sent.append((queue, count))
+            return True
+
+        def alive(lane: Lane) -> bool:
+            return lane.token in live_lanes
+
+        steward = Steward(self.runtime, lambda: worker, alive, send, lambda _queue: None)
+        crew = Crew(self.runtime, process, steward, sent)
+        crew.tick()
+        self._crews.append(crew)
+        return crew
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction of the ledger's own."""
+        with self.runtime.database.transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A look at the ledger."""
+        with self.runtime.database.reading() as connection:
+            yield connection
+
+    def lane(self, handle: RunHandle, number: int = 0) -> Lane:
+        """Take a place in a run, without working."""
+        process = self.first_crew.process
+        lane = Lane(handle.id, number, uuid4(), process.worker_id, process.pid, process.started)
+        live_lanes.add(lane.token)
+        with self.transaction() as connection:
+            assert self.ledger.lanes.enter(connection, lane)
+        return lane
+
+    def rows_of(self, table: str, where: str = "1 = 1") -> list[dict[str, Any]]:
+        """Rows of one of the ledger's tables, as they are."""
+        found = getattr(self.ledger.database.schema, table)
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(found).where(text(where)))
+            return [dict(row) for row in rows.mappings()]
+
+    def count(self, table: str) -> int:
+        """Rows in one of the ledger's tables."""
+        found = getattr(self.ledger.database.schema, table)
+        with self.engine.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
+
+    def assert_proper(self, handle: RunHandle, times: int = 1) -> None:
+        """A run that succeeded: audit clean, every row processed, called back, nothing left."""
+        record = handle.record()
+        assert record.status is RunStatus.SUCCEEDED, (record.status, record.reason)
+        audit = handle.audit()
+        assert audit.clean, audit.findings
+        versions = self.versions()
+        assert set(versions.values()) <= {times}, versions
+        assert [n for n in self.notices() if n.startswith("succeeded")] == [
+            f"succeeded {len(versions)}"
+        ]
+        assert self.count("lanes") == self.count("waiting") == 0
+
+
+@contextmanager
+def ground(url: str) -> Iterator[Engine]:
+    """An engine on a database with all tables, to be wiped and used by test after test.
+
+    Everything that SQLAlchemy compiles is compiled once.
+    """
+    yard = Yard(url)
+    yard.celery.close()
+    yield yard.engine
+    yard.engine.dispose()
+
+
+def wipe(engine: Engine) -> None:
+    """Empty all tables of a ground."""
+    schema = Database(engine).schema
+    tables = [*Base.metadata.tables.values(), *schema.metadata.tables.values()]
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            names = ", ".join(table.fullname for table in tables)
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        else:
+            for table in tables:
+                connection.execute(delete(table))
+        connection.execute(insert(schema.leader).values(id=1))
+
+
+def together(*parts: Callable[[], Any]) -> list[Any]:
+    """Call each in a thread of its own, all at once; what they return, or the error they raise."""
+    barrier = threading.Barrier(len(parts))
+    results: list[Any] = [None] * len(parts)
+
+    def call(place: int, part: Callable[[], Any]) -> None:
+        barrier.wait(timeout=20)
+        try:
+            results[place] = part()
+        except Exception as error:  # noqa: BLE001  (the test judges it)
+            results[place] = error
+
+    threads = [
+        threading.Thread(target=call, args=(place, part)) for place, part in enumerate(parts)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a thread hangs"
+    return results
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """Collect every statement that goes over an engine."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
