@@ -1,0 +1,7 @@
+"""Where a job's rows come from, and how they are cut into chunks."""
+
+from breakbulk.sources.base import Source
+from breakbulk.sources.guard import guard_key
+from breakbulk.sources.table import TableSource, table_source
+
+__all__ = ["Source", "TableSource", "guard_key", "table_source"]

@@ -1,0 +1,199 @@
+"""The statements of a walk, built once so that their text never changes.
+
+Unchanging text is what lets SQLAlchemy reuse the compiled statement and psycopg prepare it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+)
+
+from breakbulk.sources.keyspace import fetch
+from breakbulk.sources.planner import Guess, guess
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.sql.selectable import CTE, Subquery
+
+    from breakbulk.domain.keys import Key
+    from breakbulk.sources.keyspace import KeySpace, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A key on the way, and how many matching rows lie up to it.
+
+    Attributes:
+        key: the place.
+        keys: distinct matching keys from the start of the look to here, this one included.
+        rows: matching rows from the frontier to here, those of this key included.
+        full: a chunk is full here.
+    """
+
+    key: Key
+    keys: int
+    rows: int
+    full: bool
+
+
+class Horizon:
+    """Asks where the next chunks end within a range of keys."""
+
+    def __init__(self, space: KeySpace) -> None:
+        self._space = space
+        # With and without a lower end: a NULL in its place would hide the index from a planner.
+        self._edges = {after: self._edge(after=after) for after in (False, True)}
+        self._marks = {
+            (after, whole): self._boundaries(after=after, whole=whole)
+            for after in (False, True)
+            for whole in (False, True)
+        }
+        self._matching = {after: self._hits(after=after) for after in (False, True)}
+        self._passed = {
+            after: select(*space.base).where(*space.within(space.base, after=after))
+            for after in (False, True)
+        }
+
+    def edge(
+        self, connection: Connection, position: Key | None, until: Key, window: int
+    ) -> Key | None:
+        """Return the key a number of base keys further on, or the last there is before that.
+
+        None when no key is left up to ``until``.
+        """
+        values = self._ends(position, until) | {"breakbulk_window": window}
+        for row in fetch(connection, self._edges[position is not None], values):
+            return self._space.key(row)
+        return None
+
+    def marks(
+        self,
+        connection: Connection,
+        position: Key | None,
+        upto: Key,
+        *,
+        seen: int,
+        size: int,
+        limit: int,
+        whole: bool = False,
+    ) -> list[Mark]:
+        """Find where chunks are full within a range, and the last match in it.
+
+        Args:
+            connection: where the rows are.
+            position: from here, exclusive.
+            upto: to here, inclusive.
+            seen: matching rows that lie between the frontier and ``position``.
+            size: rows to a chunk.
+            limit: how many matching keys to look at, at most.
+            whole: collect all matches first, in whatever order is fastest to read. Right when
+                they are few and far between; a planner with a LIMIT in sight and a wrong idea
+                of the filter would go along the index instead, at several times the price.
+        """
+        if whole and connection.dialect.name == "postgresql":
+            # A prepared plan does not know how far apart the ends are this time.
+            connection.execute(_PLAN_ANEW)
+        values = self._ends(position, upto) | {
+            "breakbulk_seen": seen,
+            "breakbulk_size": size,
+            "breakbulk_limit": limit,
+        }
+        return [
+            Mark(self._space.key(key), int(keys), int(rows) + seen, bool(full))
+            for *key, keys, rows, full in fetch(
+                connection, self._marks[position is not None, whole], values
+            )
+        ]
+
+    def price(
+        self, connection: Connection, position: Key | None, until: Key
+    ) -> tuple[Guess, int] | None:
+        """Guess the price of reading all matches of the rest, and the keys in the rest."""
+        after, values = position is not None, self._ends(position, until)
+        matching = guess(connection, self._matching[after], values)
+        passed = guess(connection, self._passed[after], values)
+        return None if matching is None or passed is None else (matching, passed.rows)
+
+    def _ends(self, position: Key | None, upto: Key) -> dict[str, object]:
+        values = self._space.binds("upto", upto)
+        return values if position is None else values | self._space.binds("after", position)
+
+    def _edge(self, *, after: bool) -> Statement:
+        space = self._space
+        window = (
+            select(*(column.label(f"key_{n}") for n, column in enumerate(space.base)))
+            .where(*space.within(space.base, after=after))
+            .order_by(*space.base)
+            .limit(bindparam("breakbulk_window", type_=Integer))
+            .subquery("span")
+        )
+        # The highest of them: a sort that keeps one row, where row numbers cost three times more
+        # and MAX knows neither composite keys nor UUIDs.
+        return select(*window.c).order_by(*(column.desc() for column in window.c)).limit(1)
+
+    def _hits(self, *, after: bool) -> Statement:
+        space = self._space
+        keys = [column.label(f"key_{n}") for n, column in enumerate(space.columns)]
+        hits: Statement = space.statement.with_only_columns(
+            *keys, maintain_column_froms=True
+        ).where(*space.within(space.columns, after=after))
+        if space.single:
+            return hits
+        return hits.add_columns(func.count().label("hits")).group_by(*space.columns)
+
+    def _boundaries(self, *, after: bool, whole: bool) -> Statement:
+        hits: Subquery | CTE
+        limit = bindparam("breakbulk_limit", type_=Integer)
+        if whole:
+            every = self._hits(after=after).cte("every").prefix_with("MATERIALIZED")
+            hits = (
+                select(*every.c)
+                .order_by(*list(every.c)[: len(self._space.base)])
+                .limit(limit)
+                .subquery("hits")
+            )
+        else:
+            found = self._hits(after=after).order_by(*self._space.columns).limit(limit)
+            hits = found.subquery("hits")
+        keys = list(hits.c)[: len(self._space.base)]
+        order = keys
+        number = func.row_number().over(order_by=order)
+        size = bindparam("breakbulk_size", type_=BigInteger)
+        seen = bindparam("breakbulk_seen", type_=BigInteger)
+        rows: Any = number
+        if not self._space.single:
+            # SUM makes a numeric of bigints.
+            rows = cast(func.sum(hits.c.hits).over(order_by=order), BigInteger)
+        numbered = select(
+            *keys,
+            number.label("number"),
+            rows.label("total"),
+            *(() if self._space.single else (hits.c.hits,)),
+            func.lead(keys[0]).over(order_by=order).is_(None).label("last"),
+        ).subquery("numbered")
+        total = numbered.c.total + seen
+        if self._space.single:
+            full = total % size == 0
+        else:
+            # Rows of one key stay together, so a chunk is full where the total passes a multiple.
+            full = total // size > (total - numbered.c.hits) // size
+        keys = list(numbered.c)[: len(keys)]
+        return (
+            select(*keys, numbered.c.number, numbered.c.total, full.label("filled"))
+            .where(or_(full, numbered.c.last))
+            .order_by(*keys)
+        )
+
+
+_PLAN_ANEW = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
