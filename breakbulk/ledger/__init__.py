@@ -1,0 +1,31 @@
+"""The ledger: our SQL tables, the only truth, and the only code that writes them."""
+
+from __future__ import annotations
+
+from breakbulk.ledger.chunks import Chunks
+from breakbulk.ledger.claims import Claims
+from breakbulk.ledger.database import Database
+from breakbulk.ledger.lanes import Lanes
+from breakbulk.ledger.reports import Reports
+from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.workers import Workers
+
+
+class Ledger:
+    """All of a ledger's tables behind their verbs.
+
+    Args:
+        database: where the tables are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.runs = Runs(database)
+        self.claims = Claims(database)
+        self.chunks = Chunks(database)
+        self.lanes = Lanes(database)
+        self.workers = Workers(database)
+        self.reports = Reports(database)
+
+
+__all__ = ["Database", "Ledger"]

@@ -1,0 +1,391 @@
+"""Who may work on which chunk: carving fresh ones, claiming waiting ones, giving them back.
+
+Everyone who changes which chunks exist or who owns them locks the run's carve row *first* and
+asks *afterwards*, in a statement of its own: a condition inside the statement that waits for the
+lock sees the world as it was before the wait (reproduced).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    Connection,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    true,
+    tuple_,
+    update,
+)
+
+from breakbulk.domain.chunk import Bounds, ChunkRef, Claim, Cut, RunId, Scout
+from breakbulk.domain.keys import Key, decode_key, encode_key
+from breakbulk.domain.status import WORKABLE, ChunkStatus
+from breakbulk.ledger.database import Database
+from breakbulk.ledger.sql import clock
+
+_NEVER_STARTED = 1
+#: Milliseconds; far longer than our statements under the lock, shorter than a lease.
+_FROZEN = "8000"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Where carving stands.
+
+    Attributes:
+        number: of the last chunk carved; 0 before the first.
+        upto: its upper bound; None before the first.
+        rows: carved so far.
+        exhausted: nothing is left to carve.
+        scout: how far somebody has walked beyond without a full chunk.
+        walker_busy: somebody else is walking far right now.
+    """
+
+    number: int
+    upto: Key | None
+    rows: int
+    exhausted: bool
+    scout: Scout | None
+    walker_busy: bool
+
+
+class Claims:
+    """Claims on chunks. Every method works on the caller's connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lock(self, connection: Connection, run_id: RunId) -> None:
+        """Lock the run's carve row. Nothing is asked in this statement."""
+        carves = self._database.schema.carves
+        query = select(carves.c.run_id).where(carves.c.run_id == run_id)
+        if self._database.is_postgresql:
+            # NO KEY UPDATE, so that a foreign key to the row never waits for a carve. And the
+            # server ends whoever freezes with the row locked, or all stewards would wait for him.
+            limit = func.set_config("idle_in_transaction_session_timeout", _FROZEN, true())
+            query = query.add_columns(limit).with_for_update(key_share=True)
+        connection.execute(query).one()
+
+    def frontier(self, connection: Connection, run_id: RunId, lane: UUID) -> Frontier:
+        """Where carving stands, read off the chunk with the highest number."""
+        carves, chunks = self._database.schema.carves, self._database.schema.chunks
+        last = (
+            select(chunks.c.number, chunks.c.upto, chunks.c.rows_upto)
+            .where(chunks.c.run_id == run_id)
+            .order_by(chunks.c.number.desc(), chunks.c.path.desc())
+            .limit(1)
+            .subquery()
+        )
+        busy = func.coalesce((carves.c.walker != lane) & (carves.c.walker_until > clock()), False)
+        row = connection.execute(
+            select(carves.c.exhausted_at, carves.c.scout, busy.label("busy"), last)
+            .select_from(carves.outerjoin(last, text("1 = 1")))
+            .where(carves.c.run_id == run_id)
+        ).one()
+        return Frontier(
+            number=row.number or 0,
+            upto=None if row.upto is None else decode_key(row.upto),
+            rows=row.rows_upto or 0,
+            exhausted=row.exhausted_at is not None,
+            scout=_decode_scout(row.scout),
+            walker_busy=bool(row.busy),
+        )
+
+    def may_work(self, connection: Connection, run_id: RunId, lane: UUID) -> bool:
+        """Whether the run still wants work and the lane has not been declared dead."""
+        runs, lanes = self._database.schema.runs, self._database.schema.lanes
+        question = select(runs.c.id).where(
+            runs.c.id == run_id,
+            runs.c.status.in_([str(status) for status in WORKABLE]),
+            exists().where(lanes.c.token == lane),
+        )
+        return connection.execute(question).one_or_none() is not None
+
+    def carve(
+        self,
+        connection: Connection,
+        run_id: RunId,
+        frontier: Frontier,
+        cuts: Sequence[Cut],
+        *,
+        lane: int,
+        exhausts: bool,
+    ) -> list[Claim]:
+        """Insert the next chunks as this lane's own: one statement, whatever their number."""
+        owner = uuid4()
+        claims, records = [], []
+        number, total = frontier.number, frontier.rows
+        for cut in cuts:
+            number, total = number + 1, total + cut.rows
+            after, upto = cut.bounds.encoded()
+            records.append(
+                {"n": number, "after": after, "upto": upto, "r": cut.rows, "total": total}
+            )
+            ref = ChunkRef(run_id, number)
+            claims.append(Claim(ref, cut.bounds, cut.rows, _NEVER_STARTED, owner))
+        connection.execute(
+            self._insert(),
+            {
+                "run": run_id,
+                "lane": lane,
+                "owner": _bound(owner, self._database),
+                "records": json.dumps(records),
+            },
+        )
+        if exhausts or frontier.scout is not None:
+            carves = self._database.schema.carves
+            values: dict[str, Any] = {"scout": None, "walker": None, "walker_until": None}
+            if exhausts:
+                values["exhausted_at"] = clock()
+            connection.execute(update(carves).where(carves.c.run_id == run_id).values(values))
+        return claims
+
+    def note_scout(
+        self, connection: Connection, run_id: RunId, lane: UUID, scout: Scout, seconds: float
+    ) -> None:
+        """Remember how far the walk has got, so that whoever goes on need not start again."""
+        carves = self._database.schema.carves
+        connection.execute(
+            update(carves)
+            .where(carves.c.run_id == run_id)
+            .values(scout=_encode_scout(scout), walker=lane, walker_until=clock(seconds))
+        )
+
+    def any_waiting(self, connection: Connection, run_id: RunId) -> bool:
+        """Whether a waiting chunk's time has come. Asked without any lock."""
+        waiting = self._database.schema.waiting
+        question = exists().where(waiting.c.run_id == run_id, waiting.c.not_before <= clock())
+        return bool(connection.execute(select(question)).scalar())
+
+    def claim_waiting(
+        self, connection: Connection, run_id: RunId, lane: int, limit: int
+    ) -> list[Claim]:
+        """Take over waiting chunks whose time has come; call it with the carve row locked.
+
+        The attempt is on record, committed, before its work begins.
+        """
+        waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
+        due = connection.execute(
+            select(waiting.c.number, waiting.c.path)
+            .where(waiting.c.run_id == run_id, waiting.c.not_before <= clock())
+            .order_by(waiting.c.not_before)
+            .limit(limit)
+        ).all()
+        if not due:
+            return []
+        names = [(row.number, row.path) for row in due]
+        connection.execute(
+            delete(waiting).where(
+                waiting.c.run_id == run_id, tuple_(waiting.c.number, waiting.c.path).in_(names)
+            )
+        )
+        owner = uuid4()
+        rows = connection.execute(
+            update(chunks)
+            .where(chunks.c.run_id == run_id, tuple_(chunks.c.number, chunks.c.path).in_(names))
+            .values(
+                status=str(ChunkStatus.CARVED),
+                owner=owner,
+                lane=lane,
+                attempt=chunks.c.attempt + 1,
+            )
+            .returning(chunks)
+        )
+        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+
+    def held_by(self, connection: Connection, run_id: RunId, owners: Sequence[UUID]) -> list[Claim]:
+        """The claims that really carry these tokens, in the order of work.
+
+        Read again after every lost connection: a crash of the database may have undone a claim
+        that was not durable yet, and somebody else carved it anew with other bounds (reproduced).
+        """
+        chunks = self._database.schema.chunks
+        rows = connection.execute(
+            select(chunks).where(
+                chunks.c.run_id == run_id,
+                self._database.schema.open_chunks([ChunkStatus.CARVED]),
+                chunks.c.owner.in_(list(owners)),
+            )
+        )
+        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+
+    def held_by_lane(self, connection: Connection, run_id: RunId, lane: int) -> list[Claim]:
+        """All claims of a lane number; the first is the one in flight, a lane works in order."""
+        chunks = self._database.schema.chunks
+        rows = connection.execute(
+            select(chunks).where(
+                chunks.c.run_id == run_id,
+                self._database.schema.open_chunks([ChunkStatus.CARVED]),
+                chunks.c.lane == lane,
+            )
+        )
+        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+
+    def orphaned(self, connection: Connection, run_id: RunId) -> list[Claim]:
+        """Claims of a lane that is not there; call it with the carve row locked.
+
+        A lane's place is not durable at once. A crash of the database may undo it while the
+        chunks that the lane has claimed since are kept.
+        """
+        chunks, lanes = self._database.schema.chunks, self._database.schema.lanes
+        rows = connection.execute(
+            select(chunks).where(
+                chunks.c.run_id == run_id,
+                self._database.schema.open_chunks([ChunkStatus.CARVED]),
+                ~exists().where(lanes.c.run_id == run_id, lanes.c.number == chunks.c.lane),
+            )
+        )
+        return [_claim(row) for row in rows]
+
+    def give_back(
+        self,
+        connection: Connection,
+        claim: Claim,
+        *,
+        wait: float,
+        attempt_spent: bool,
+        lost: bool = False,
+        snoozed: bool = False,
+    ) -> bool:
+        """Put a chunk back to wait; False when it is no longer this claim's to give."""
+        waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
+        result = connection.execute(
+            update(chunks)
+            .where(*self._mine(claim))
+            .values(
+                status=str(ChunkStatus.WAITING),
+                owner=None,
+                attempt=chunks.c.attempt - (0 if attempt_spent else 1),
+                losses=chunks.c.losses + int(lost),
+                snoozes=chunks.c.snoozes + int(snoozed),
+            )
+        )
+        if result.rowcount != 1:
+            return False
+        ref = claim.ref
+        connection.execute(
+            insert(waiting).values(
+                run_id=ref.run_id, number=ref.number, path=ref.path, not_before=clock(wait)
+            )
+        )
+        return True
+
+    def give_up(self, connection: Connection, claim: Claim) -> bool:
+        """Mark a chunk failed for good; False when it is no longer this claim's."""
+        result = connection.execute(
+            update(self._database.schema.chunks)
+            .where(*self._mine(claim))
+            .values(status=str(ChunkStatus.FAILED), owner=None, ended_at=clock())
+        )
+        return result.rowcount == 1
+
+    def record_failure(
+        self,
+        connection: Connection,
+        run_id: RunId,
+        *,
+        claim: Claim | None,
+        attempt: int,
+        error: str,
+        message: str,
+        traceback: str | None,
+        worker: str,
+        seconds: float | None,
+    ) -> None:
+        """Write down an attempt that raised or died; ``claim`` None for the callback's."""
+        after, upto = claim.bounds.encoded() if claim else (None, None)
+        connection.execute(
+            insert(self._database.schema.failures).values(
+                run_id=run_id,
+                at=clock(),
+                number=claim.ref.number if claim else None,
+                path=claim.ref.path if claim else None,
+                attempt=attempt,
+                error=error,
+                message=message,
+                traceback=traceback,
+                after=after,
+                upto=upto,
+                worker=worker,
+                seconds=seconds,
+            )
+        )
+
+    def exhausted(self, connection: Connection, run_id: RunId) -> bool:
+        """Whether nothing is left to carve: a fact, written once under the carve row's lock."""
+        carves = self._database.schema.carves
+        return bool(
+            connection.execute(
+                select(carves.c.exhausted_at.is_not(None)).where(carves.c.run_id == run_id)
+            ).scalar()
+        )
+
+    def _mine(self, claim: Claim) -> tuple[Any, ...]:
+        chunks, ref = self._database.schema.chunks, claim.ref
+        return (
+            chunks.c.run_id == ref.run_id,
+            chunks.c.number == ref.number,
+            chunks.c.path == ref.path,
+            chunks.c.owner == claim.owner,
+        )
+
+    def _insert(self) -> Any:
+        schema = self._database.schema
+        chunks = schema.chunks.fullname
+        columns = "run_id, number, path, status, owner, lane, after, upto, rows, rows_upto, attempt"
+        if self._database.is_postgresql:
+            return text(
+                f"INSERT INTO {chunks} ({columns})"  # noqa: S608  (names from our own schema)
+                " SELECT :run, c.n, '', 'carved', CAST(:owner AS uuid), :lane,"
+                " c.after, c.upto, c.r, c.total, 1"
+                " FROM json_to_recordset(CAST(:records AS json))"
+                " AS c (n int, after text, upto text, r int, total bigint)"
+            )
+        fields = ", ".join(
+            f"json_extract(value, '$.{name}')" for name in ("after", "upto", "r", "total")
+        )
+        return text(
+            f"INSERT INTO {chunks} ({columns})"  # noqa: S608  (names from our own schema)
+            f" SELECT :run, json_extract(value, '$.n'), '', 'carved', :owner, :lane, {fields}, 1"
+            " FROM json_each(:records)"
+        )
+
+
+def _bound(owner: UUID, database: Database) -> str:
+    return str(owner) if database.is_postgresql else owner.hex
+
+
+def _order(ref: ChunkRef) -> tuple[int, str]:
+    return (ref.number, ref.path)
+
+
+def _claim(row: Any) -> Claim:
+    return Claim(
+        ref=ChunkRef(RunId(row.run_id), row.number, row.path),
+        bounds=Bounds.decoded(row.after, row.upto),
+        rows=row.rows,
+        attempt=row.attempt,
+        owner=row.owner,
+        losses=row.losses,
+        snoozes=row.snoozes,
+    )
+
+
+def _encode_scout(scout: Scout) -> str:
+    return json.dumps({"key": encode_key(scout.key), "rows": scout.rows, "window": scout.window})
+
+
+def _decode_scout(encoded: str | None) -> Scout | None:
+    if encoded is None:
+        return None
+    value = json.loads(encoded)
+    return Scout(decode_key(value["key"]), value["rows"], value["window"])

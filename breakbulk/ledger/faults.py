@@ -1,0 +1,100 @@
+"""What an error of the database means for a chunk.
+
+Three kinds are not the rows' fault: what goes away by trying again at once, a connection that is
+gone, and a database that cannot take any write. Everything else is the chunk's own failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+
+from breakbulk.errors import LedgerUnreachable, SchemaError
+from breakbulk.ledger.database import schema_names
+
+
+class Fault(Enum):
+    """Who is to blame, and what helps."""
+
+    ROWS = "the chunk's own failure: an attempt is spent"
+    TRANSIENT = "deadlock, serialization failure or lock timeout: again at once"
+    CONNECTION = "the connection is gone: again on a new one, claims read anew"
+    DATABASE = "the database takes no writes: the run is held"
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSIENT = {"40001", "40P01", "55P03"}
+_DATABASE = {"25006", "53100", "53200", "53300"}
+_CONNECTION = ("08", "57P01", "57P02", "57P03")
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Classify an exception that came out of a chunk's transaction."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return Fault.CONNECTION
+        return _of_driver(error.orig)
+    # A statement that went to the driver directly, in a pipeline.
+    return _of_driver(error) if hasattr(error, "sqlstate") else Fault.ROWS
+
+
+def _of_driver(error: BaseException | None) -> Fault:
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return _of_state(str(state))
+    message, kind = str(error), type(error).__name__
+    if kind not in {"OperationalError", "InterfaceError"}:
+        return Fault.ROWS
+    if "database is locked" in message:
+        return Fault.TRANSIENT
+    if "readonly database" in message or "disk is full" in message:
+        return Fault.DATABASE
+    # libpq says "connection refused" and the like without any code.
+    return Fault.CONNECTION if hasattr(error, "pgconn") else Fault.ROWS
+
+
+def _of_state(state: str) -> Fault:
+    if state in _TRANSIENT:
+        return Fault.TRANSIENT
+    if state in _DATABASE:
+        return Fault.DATABASE
+    return Fault.CONNECTION if state.startswith(_CONNECTION) else Fault.ROWS
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Tell the caller in one sentence when the ledger cannot be reached or is not there.
+
+    Raises:
+        LedgerUnreachable: no connection, or it was lost.
+        SchemaError: the ledger's tables are missing.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        first_line = str(error.orig).strip().partition("\n")[0]
+        if _is_missing_table(error):
+            raise SchemaError(
+                "The ledger's tables are missing: run 'breakbulk db upgrade' first."
+            ) from error
+        if fault_of(error) is Fault.CONNECTION or "unable to open database" in first_line:
+            raise LedgerUnreachable(
+                f"The ledger's database does not answer ({first_line}):"
+                " check the URL and that the server runs."
+            ) from error
+        raise
+
+
+def _is_missing_table(error: DBAPIError) -> bool:
+    message = str(error.orig)
+    if isinstance(error, OperationalError):
+        return any(f"no such table: {name}_" in message for name in schema_names())
+    if not isinstance(error, ProgrammingError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    # PostgreSQL names schema and table, whatever language and quotation marks it uses.
+    named = any(f"{name}." in message for name in schema_names())
+    return state in {"42P01", "3F000"} and named

@@ -1,0 +1,225 @@
+"""Lanes at work: taking a place in a run, and leaving it.
+
+A message only says "come and work". Which run a lane works for, and whether it is needed at all,
+is decided here. The key of the table is the cap: numbers 0 to wanted - 1, each taken once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, delete, exists, func, literal_column, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.status import STOPPING, UNFINISHED_CHUNK, WORKABLE, RunStatus
+from breakbulk.ledger.database import Database
+from breakbulk.ledger.sql import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A place in a run, held by one process until it signs off."""
+
+    run_id: RunId
+    number: int
+    token: UUID
+    worker_id: UUID
+    pid: int
+    process_started: float
+
+    @property
+    def label(self) -> str:
+        """The name of its database sessions; at most 63 bytes are kept of one."""
+        return f"breakbulk lane {self.token}"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A run that could use lanes.
+
+    Attributes:
+        job: its job's name.
+        queue: where its lanes are sent.
+        wanted: lanes it may have at once now.
+        present: lanes it has.
+    """
+
+    run_id: RunId
+    job: str
+    queue: str
+    wanted: int
+    present: int
+
+
+class Lanes:
+    """The lanes of one ledger. Every method works on the caller's connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def demand(
+        self,
+        connection: Connection,
+        slots: dict[tuple[str, str], int],
+        *,
+        queue: str | None = None,
+        jobs: Collection[str] | None = None,
+    ) -> list[Demand]:
+        """Runs with work that lanes could do now, those with the fewest of their lanes first.
+
+        Args:
+            slots: of live workers by queue and job; a run gets that many lanes at most, or its own
+                ``max_lanes`` if that is less. A queue nobody is known for counts as one slot.
+            queue: only runs of this queue.
+            jobs: only runs of these jobs: what this process has code for.
+        """
+        schema = self._database.schema
+        runs, lanes, carves = schema.runs, schema.lanes, schema.carves
+        chunks, waiting = schema.chunks, schema.waiting
+        present = (
+            select(func.count())
+            .where(lanes.c.run_id == runs.c.id)
+            .correlate(runs)
+            .scalar_subquery()
+        )
+        due = (
+            select(func.count())
+            .where(waiting.c.run_id == runs.c.id, waiting.c.not_before <= clock())
+            .correlate(runs)
+            .scalar_subquery()
+        )
+        unfinished = exists().where(
+            chunks.c.run_id == runs.c.id,
+            schema.open_chunks(UNFINISHED_CHUNK),
+        )
+        query = (
+            select(
+                runs.c.id,
+                runs.c.job,
+                runs.c.queue,
+                runs.c.status,
+                runs.c.max_lanes,
+                carves.c.exhausted_at.is_(None).label("fresh"),
+                due.label("due"),
+                present.label("present"),
+                unfinished.label("unfinished"),
+            )
+            .join(carves, carves.c.run_id == runs.c.id)
+            .where(
+                runs.c.finished_at.is_(None),
+                or_(
+                    runs.c.status.in_([str(status) for status in WORKABLE]),
+                    and_(
+                        runs.c.status == str(RunStatus.FINISHING),
+                        runs.c.finisher.is_(None),
+                        or_(runs.c.finish_after.is_(None), runs.c.finish_after <= clock()),
+                    ),
+                ),
+            )
+            .order_by(runs.c.id)
+        )
+        if queue is not None:
+            query = query.where(runs.c.queue == queue)
+        if jobs is not None:
+            query = query.where(runs.c.job.in_(list(jobs)))
+        found = []
+        for row in connection.execute(query):
+            cap = max(slots.get((row.queue, row.job), 1), 1)
+            if row.max_lanes is not None:
+                cap = min(cap, row.max_lanes)
+            if row.status == str(RunStatus.FINISHING):
+                wanted = 1
+            elif row.fresh:
+                wanted = cap
+            elif row.due:
+                wanted = min(cap, row.present + row.due)
+            else:
+                # Everything is carved and in somebody's hands; or done, and nobody has asked yet.
+                wanted = row.present if row.unfinished else 1
+            if wanted > row.present:
+                run_id = RunId(row.id)
+                found.append(Demand(run_id, row.job, row.queue, wanted, row.present))
+        return sorted(found, key=lambda one: one.present / one.wanted)
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's clock."""
+        found: datetime = connection.execute(select(clock())).scalar_one()
+        return found
+
+    def enter(self, connection: Connection, lane: Lane) -> bool:
+        """Take the numbered place; False when somebody has it."""
+        dialect = postgresql if self._database.is_postgresql else sqlite
+        table = self._database.schema.lanes
+        result = connection.execute(
+            dialect.insert(table)
+            .values(
+                run_id=lane.run_id,
+                number=lane.number,
+                token=lane.token,
+                worker_id=lane.worker_id,
+                pid=lane.pid,
+                process_started=lane.process_started,
+                started_at=clock(),
+            )
+            .on_conflict_do_nothing()
+            .returning(literal_column("1"))
+        )
+        return result.one_or_none() is not None
+
+    def taken(self, connection: Connection, run_id: RunId) -> set[int]:
+        """The numbers that are taken."""
+        lanes = self._database.schema.lanes
+        rows = connection.execute(select(lanes.c.number).where(lanes.c.run_id == run_id))
+        return {int(number) for number in rows.scalars()}
+
+    def leave(self, connection: Connection, token: UUID) -> bool:
+        """Give the place up; False when it was taken away already."""
+        lanes = self._database.schema.lanes
+        return connection.execute(delete(lanes).where(lanes.c.token == token)).rowcount == 1
+
+    def of_worker(self, connection: Connection, worker_id: UUID) -> list[Lane]:
+        """All lanes that run in a worker's processes."""
+        lanes = self._database.schema.lanes
+        rows = connection.execute(select(lanes).where(lanes.c.worker_id == worker_id))
+        return [
+            Lane(RunId(r.run_id), r.number, r.token, r.worker_id, r.pid, r.process_started)
+            for r in rows
+        ]
+
+    def any_in(self, connection: Connection, run_id: RunId) -> bool:
+        """Whether a lane works for the run."""
+        lanes = self._database.schema.lanes
+        return bool(connection.execute(select(exists().where(lanes.c.run_id == run_id))).scalar())
+
+    def at_rest(self, connection: Connection) -> list[tuple[RunId, RunStatus]]:
+        """Runs that are being stopped and whose last lane has gone."""
+        runs, lanes = self._database.schema.runs, self._database.schema.lanes
+        rows = connection.execute(
+            select(runs.c.id, runs.c.status).where(
+                runs.c.finished_at.is_(None),
+                runs.c.status.in_([str(status) for status in STOPPING]),
+                ~exists().where(lanes.c.run_id == runs.c.id),
+            )
+        )
+        return [(RunId(row.id), RunStatus(row.status)) for row in rows]
+
+    def orphans(self, connection: Connection) -> list[Lane]:
+        """Lanes whose worker is not registered any more."""
+        lanes, workers = self._database.schema.lanes, self._database.schema.workers
+        rows = connection.execute(
+            select(lanes).where(~exists().where(workers.c.id == lanes.c.worker_id))
+        )
+        return [
+            Lane(RunId(r.run_id), r.number, r.token, r.worker_id, r.pid, r.process_started)
+            for r in rows
+        ]
+
+    def finishing(self, connection: Connection, token: UUID, run_id: RunId) -> bool:
+        """Whether this lane is calling back for the run."""
+        runs = self._database.schema.runs
+        question = exists().where(runs.c.id == run_id, runs.c.finisher_lane == token)
+        return bool(connection.execute(select(question)).scalar())

@@ -1,0 +1,303 @@
+"""Run rows: submitted once, and moved from status to status through one door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.run import Run, Summary
+from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
+from breakbulk.errors import RunNotFound
+from breakbulk.ledger.database import Database
+from breakbulk.ledger.sql import clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What submit writes down."""
+
+    job: str
+    parameters: dict[str, Any]
+    parameters_hash: str
+    queue: str
+    submitted_by: str | None
+    idempotency_key: str | None
+    slot: str | None
+    fingerprint: str
+    key_names: tuple[str, ...]
+    until: str | None
+    rows_estimate: int | None
+    chunk_size: int
+    max_lanes: int | None
+    retry: RetryPolicy
+    at_least_once: bool
+    waits_for: RunId | None = None
+
+
+class Runs:
+    """The runs of one ledger. Every method works on the caller's connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, connection: Connection, new: NewRun, submitted_at: Any) -> RunId | None:
+        """Write a run and its carve row; None when its key or its place is taken already.
+
+        A submit of the same key in another transaction that has not ended yet is waited for.
+        """
+        runs, carves = self._tables()
+        waits = new.waits_for is not None
+        values = {
+            "job": new.job,
+            "parameters": json.dumps(new.parameters, sort_keys=True),
+            "parameters_hash": new.parameters_hash,
+            "queue": new.queue,
+            "status": str(RunStatus.HELD if waits else RunStatus.RUNNING),
+            "reason": f"waits for run {new.waits_for} of the same job to end" if waits else None,
+            "waits_for": new.waits_for,
+            "submitted_at": submitted_at,
+            "submitted_by": new.submitted_by,
+            "idempotency_key": new.idempotency_key,
+            "slot": None if waits else new.slot,
+            "fingerprint": new.fingerprint,
+            "key_names": json.dumps(new.key_names),
+            "until": new.until,
+            "rows_estimate": new.rows_estimate,
+            "chunk_size": new.chunk_size,
+            "max_lanes": new.max_lanes,
+            "max_retries": new.retry.max_retries,
+            "retry_delay": new.retry.retry_delay,
+            "at_least_once": new.at_least_once,
+        }
+        dialect = postgresql if self._database.is_postgresql else sqlite
+        statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
+        row = connection.execute(statement.returning(runs.c.id)).one_or_none()
+        if row is None:
+            return None
+        run_id = RunId(row.id)
+        connection.execute(
+            insert(carves).values(
+                run_id=run_id, exhausted_at=clock() if new.until is None else None
+            )
+        )
+        return run_id
+
+    def get(self, connection: Connection, run_id: RunId) -> Run:
+        """One run.
+
+        Raises:
+            RunNotFound: there is none of that id.
+        """
+        runs = self._database.schema.runs
+        row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+        if row is None:
+            raise RunNotFound(f"There is no run {run_id}; 'breakbulk runs' lists them.")
+        return _run(row)
+
+    def status(self, connection: Connection, run_id: RunId) -> RunStatus:
+        """Where the run stands, without the rest of its row."""
+        runs = self._database.schema.runs
+        return RunStatus(
+            connection.execute(select(runs.c.status).where(runs.c.id == run_id)).scalar_one()
+        )
+
+    def find(
+        self,
+        connection: Connection,
+        *,
+        job: str | None = None,
+        idempotency_key: str | None = None,
+        slot: str | None = None,
+        parameters_hash: str | None = None,
+        statuses: Iterable[RunStatus] | None = None,
+        before: RunId | None = None,
+        limit: int = 50,
+    ) -> list[Run]:
+        """Runs that match all that is given, newest first, by pages of keys."""
+        runs = self._database.schema.runs
+        query: Select[Any] = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        for column, value in (
+            (runs.c.job, job),
+            (runs.c.idempotency_key, idempotency_key),
+            (runs.c.slot, slot),
+            (runs.c.parameters_hash, parameters_hash),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if statuses is not None:
+            wanted = frozenset(statuses)
+            query = query.where(runs.c.status.in_([str(status) for status in wanted]))
+            if wanted <= ACTIVE:
+                # What the index of active runs goes by: there may be many that have ended.
+                query = query.where(runs.c.finished_at.is_(None))
+        if before is not None:
+            query = query.where(runs.c.id < before)
+        return [_run(row) for row in connection.execute(query)]
+
+    def move(
+        self,
+        connection: Connection,
+        run_id: RunId,
+        to: RunStatus,
+        *,
+        come_from: Iterable[RunStatus] | None = None,
+        actor: str,
+        reason: str | None = None,
+        **values: Any,
+    ) -> bool:
+        """The one door for every change of a run's status.
+
+        A compare-and-set: it does nothing and returns False when the run is by now in a status
+        from which no arrow leads to ``to``. What is done is noted in the run's activity.
+        """
+        runs = self._database.schema.runs
+        sources = sources_of(to) if come_from is None else frozenset(come_from) & sources_of(to)
+        changed: dict[str, Any] = {"status": str(to), "reason": reason, **values}
+        if to in FINISHED:
+            changed |= {"finished_at": clock(), "slot": None, "finisher": None}
+        where = [runs.c.id == run_id, runs.c.status.in_([str(status) for status in sources])]
+        if "finisher" in values and to in FINISHED:
+            where.append(runs.c.finisher == values["finisher"])
+        moved = connection.execute(update(runs).where(*where).values(changed)).rowcount == 1
+        if moved:
+            self.note(connection, run_id, actor=actor, verb=str(to), detail=reason)
+        return moved
+
+    def note(
+        self, connection: Connection, run_id: RunId, *, actor: str, verb: str, detail: str | None
+    ) -> None:
+        """Add a line to the run's activity."""
+        connection.execute(
+            insert(self._database.schema.activity).values(
+                run_id=run_id, at=clock(), actor=actor, verb=verb, detail=detail
+            )
+        )
+
+    def started(self, connection: Connection, run_id: RunId) -> None:
+        """Note when the first lane began."""
+        runs = self._database.schema.runs
+        connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.started_at.is_(None))
+            .values(started_at=clock())
+        )
+
+    def free_finisher(
+        self, connection: Connection, run_id: RunId, finisher: UUID, *, wait: float, **values: Any
+    ) -> bool:
+        """Let another lane call back, ``wait`` seconds from now at the earliest."""
+        runs = self._database.schema.runs
+        result = connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.finisher == finisher)
+            .values(finisher=None, finisher_lane=None, finish_after=clock(wait), **values)
+        )
+        return result.rowcount == 1
+
+    def claim_finisher(
+        self, connection: Connection, run_id: RunId, finisher: UUID, lane: UUID
+    ) -> int | None:
+        """Become the one who calls back; the number of the attempt, or None if another is."""
+        runs = self._database.schema.runs
+        row = connection.execute(
+            update(runs)
+            .where(
+                runs.c.id == run_id,
+                runs.c.status == str(RunStatus.FINISHING),
+                runs.c.finisher.is_(None),
+                or_(runs.c.finish_after.is_(None), runs.c.finish_after <= clock()),
+            )
+            .values(
+                finisher=finisher,
+                finisher_lane=lane,
+                finish_attempt=runs.c.finish_attempt + 1,
+            )
+            .returning(runs.c.finish_attempt)
+        ).one_or_none()
+        return None if row is None else int(row.finish_attempt)
+
+    def orphaned_finishers(self, connection: Connection) -> list[tuple[RunId, UUID]]:
+        """Callbacks whose lane is no more."""
+        runs, lanes = self._database.schema.runs, self._database.schema.lanes
+        rows = connection.execute(
+            select(runs.c.id, runs.c.finisher).where(
+                runs.c.finished_at.is_(None),
+                runs.c.status == str(RunStatus.FINISHING),
+                runs.c.finisher.is_not(None),
+                ~exists().where(lanes.c.token == runs.c.finisher_lane),
+            )
+        )
+        return [(RunId(row.id), row.finisher) for row in rows]
+
+    def active(self, connection: Connection) -> list[Run]:
+        """Every run that has not ended."""
+        runs = self._database.schema.runs
+        rows = connection.execute(
+            select(runs).where(runs.c.finished_at.is_(None)).order_by(runs.c.id)
+        )
+        return [_run(row) for row in rows]
+
+    def take_slot(self, connection: Connection, run_id: RunId) -> bool:
+        """Start a run that stood behind another of the same job and parameters."""
+        runs = self._database.schema.runs
+        ahead = runs.alias("ahead")
+        mine = select(runs.c.parameters_hash, runs.c.job).where(runs.c.id == run_id).subquery()
+        blocked = exists().where(
+            and_(
+                ahead.c.id < run_id,
+                ahead.c.finished_at.is_(None),
+                ahead.c.job == mine.c.job,
+                ahead.c.parameters_hash == mine.c.parameters_hash,
+            )
+        )
+        if connection.execute(select(func.count()).select_from(mine).where(blocked)).scalar():
+            return False
+        return self.move(
+            connection,
+            run_id,
+            RunStatus.RUNNING,
+            come_from=[RunStatus.HELD],
+            actor="steward",
+            waits_for=None,
+            slot=runs.c.job + ":" + runs.c.parameters_hash,
+        )
+
+    def _tables(self) -> tuple[Any, Any]:
+        return self._database.schema.runs, self._database.schema.carves
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        id=RunId(row.id),
+        job=row.job,
+        parameters=json.loads(row.parameters),
+        queue=row.queue,
+        status=RunStatus(row.status),
+        reason=row.reason,
+        outcome=None if row.outcome is None else RunStatus(row.outcome),
+        round=row.round,
+        submitted_at=row.submitted_at,
+        submitted_by=row.submitted_by,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        idempotency_key=row.idempotency_key,
+        fingerprint=row.fingerprint,
+        key_names=tuple(json.loads(row.key_names)),
+        until=row.until,
+        rows_estimate=row.rows_estimate,
+        chunk_size=row.chunk_size,
+        max_lanes=row.max_lanes,
+        retry=RetryPolicy(row.max_retries, row.retry_delay),
+        at_least_once=row.at_least_once,
+        waits_for=None if row.waits_for is None else RunId(row.waits_for),
+        finish_attempt=row.finish_attempt,
+        summary=None if row.summary is None else Summary(**json.loads(row.summary)),
+    )

@@ -1,0 +1,309 @@
+"""The ledger's tables.
+
+They live in a schema of their own on PostgreSQL and behind a prefix on SQLite, and in a
+``MetaData`` of their own. ``bulk.include_name`` keeps the user's ``alembic revision
+--autogenerate`` from taking them for tables to be dropped. What is written for each chunk is
+chosen with care (``docs/explanation/ledger.md``):
+
+* a chunk row is inserted when it is carved and updated once, when it ends, by its primary key;
+* no row is updated for each chunk: behind a long transaction its dead versions would pile up;
+* the only index that a chunk needs beside its key holds the chunks that are *not* done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Double,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    and_,
+    literal,
+    text,
+)
+
+from breakbulk.domain.status import ChunkStatus
+from breakbulk.ledger.sql import Instant
+
+#: The migration that these tables are the result of.
+HEAD: Final = "0001"
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+#: SQLite gives a row id only to a column that is declared exactly INTEGER.
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+# Paths are compared byte by byte: the halves of a chunk must sort the same everywhere.
+_PATH = String(64).with_variant(String(64, collation="C"), "postgresql")
+
+
+class Schema:
+    """All tables under one schema name.
+
+    Args:
+        name: schema on PostgreSQL, prefix elsewhere.
+        flat: put the name in front of each table because the database has no schemas.
+    """
+
+    def __init__(self, name: str, *, flat: bool) -> None:
+        self.name = name
+        self.flat = flat
+        self.metadata = MetaData(schema=None if flat else name, naming_convention=_NAMES)
+        self.runs = self._runs()
+        self.carves = self._carves()
+        self.chunks = self._chunks()
+        self.waiting = self._waiting()
+        self.tallies = self._tallies()
+        self.failures = self._failures()
+        self.lanes = self._lanes()
+        self.workers = self._workers()
+        self.leader = self._leader()
+        self.activity = self._activity()
+
+    def table_name(self, name: str) -> str:
+        """The table's bare name as the database has it."""
+        return f"{self.name}_{name}" if self.flat else name
+
+    def open_chunks(self, statuses: Iterable[ChunkStatus]) -> ColumnElement[bool]:
+        """The condition for chunks in one of these statuses, succeeded not being among them.
+
+        Written out, not bound: a partial index is of use only where its condition can be seen
+        when the statement is planned. SQLite never uses it otherwise.
+        """
+        status = self.chunks.c.status
+        wanted = [literal(str(one), literal_execute=True) for one in statuses]
+        done = literal(str(ChunkStatus.SUCCEEDED), literal_execute=True)
+        return and_(status != done, status.in_(wanted))
+
+    @property
+    def namespace(self) -> str | None:
+        """The schema to give in DDL, None where there are no schemas."""
+        return None if self.flat else self.name
+
+    def _runs(self) -> Table:
+        return Table(
+            self.table_name("runs"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("job", Text, nullable=False),
+            Column("parameters", Text, nullable=False),
+            Column("queue", Text, nullable=False),
+            Column("status", Text, nullable=False),
+            Column("reason", Text),
+            # What the run will be once its callback has committed, when that is decided already.
+            Column("outcome", Text),
+            Column("round", Integer, nullable=False, server_default=text("1")),
+            Column("submitted_at", Instant, nullable=False),
+            Column("submitted_by", Text),
+            Column("started_at", Instant),
+            Column("finished_at", Instant),
+            Column("idempotency_key", Text),
+            # Job and parameters while the run occupies their one place; NULL otherwise.
+            Column("slot", Text),
+            Column("parameters_hash", Text, nullable=False),
+            Column("waits_for", BigInteger),
+            Column("fingerprint", Text, nullable=False),
+            Column("key_names", Text, nullable=False),
+            Column("until", Text),
+            Column("rows_estimate", BigInteger),
+            Column("chunk_size", Integer, nullable=False),
+            Column("max_lanes", Integer),
+            Column("max_retries", Integer, nullable=False),
+            Column("retry_delay", Double, nullable=False),
+            Column("at_least_once", Boolean, nullable=False),
+            # Who is calling back: a token for this attempt, and the lane it runs in.
+            Column("finisher", Uuid),
+            Column("finisher_lane", Uuid),
+            Column("finish_attempt", Integer, nullable=False, server_default=text("0")),
+            Column("finish_after", Instant),
+            Column("summary", Text),
+            UniqueConstraint("job", "idempotency_key"),
+            UniqueConstraint("slot"),
+            Index(
+                f"ix_{self.table_name('runs')}_active",
+                "queue",
+                "status",
+                postgresql_where=text("finished_at IS NULL"),
+                sqlite_where=text("finished_at IS NULL"),
+            ),
+        )
+
+    def _carves(self) -> Table:
+        """One row a run, locked by everyone who changes which chunks exist.
+
+        It is not the run's row, so an operator's pause never waits for a carve. Locking it
+        changes nothing; it is written when a walk goes a long way without a match, and once
+        when the source is exhausted.
+        """
+        return Table(
+            self.table_name("carves"),
+            self.metadata,
+            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+            Column("exhausted_at", Instant),
+            Column("scout", Text),
+            Column("walker", Uuid),
+            Column("walker_until", Instant),
+        )
+
+    def _chunks(self) -> Table:
+        return Table(
+            self.table_name("chunks"),
+            self.metadata,
+            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+            Column("number", Integer, primary_key=True, autoincrement=False),
+            Column("path", _PATH, primary_key=True),
+            Column("status", Text, nullable=False),
+            # The fence: whoever knows the token may commit, nobody else.
+            Column("owner", Uuid),
+            Column("lane", Integer),
+            Column("after", Text),
+            Column("upto", Text, nullable=False),
+            Column("rows", Integer, nullable=False),
+            # Rows from the beginning up to and with this chunk: the frontier's row knows the total.
+            Column("rows_upto", BigInteger, nullable=False),
+            Column("attempt", SmallInteger, nullable=False),
+            Column("losses", SmallInteger, nullable=False, server_default=text("0")),
+            Column("snoozes", SmallInteger, nullable=False, server_default=text("0")),
+            Column("seconds", Float),
+            Column("ended_at", Instant),
+            Index(
+                f"ix_{self.table_name('chunks')}_open",
+                "run_id",
+                "status",
+                "number",
+                "path",
+                postgresql_where=text("status <> 'succeeded'"),
+                sqlite_where=text("status <> 'succeeded'"),
+            ),
+        )
+
+    def _waiting(self) -> Table:
+        """Chunks to be claimed again, from a time on: retries, rescues, what was handed on."""
+        return Table(
+            self.table_name("waiting"),
+            self.metadata,
+            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+            Column("number", Integer, primary_key=True, autoincrement=False),
+            Column("path", _PATH, primary_key=True),
+            Column("not_before", Instant, nullable=False),
+            Index(None, "run_id", "not_before"),
+        )
+
+    def _tallies(self) -> Table:
+        """Progress, appended by lanes at most once a second, folded by the steward."""
+        return Table(
+            self.table_name("tallies"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("at", Instant, nullable=False),
+            Column("lane", Integer, nullable=False),
+            Column("chunks", Integer, nullable=False),
+            Column("rows", BigInteger, nullable=False),
+            Index(None, "run_id", "at"),
+        )
+
+    def _failures(self) -> Table:
+        """Each attempt that raised or died."""
+        return Table(
+            self.table_name("failures"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("at", Instant, nullable=False),
+            # NULL: the callback failed, not a chunk.
+            Column("number", Integer),
+            Column("path", _PATH),
+            Column("attempt", SmallInteger, nullable=False),
+            Column("error", Text, nullable=False),
+            Column("message", Text, nullable=False),
+            Column("traceback", Text),
+            Column("after", Text),
+            Column("upto", Text),
+            Column("worker", Text),
+            Column("seconds", Float),
+            Index(None, "run_id", "id"),
+        )
+
+    def _lanes(self) -> Table:
+        """Lanes at work now. The key caps them: a number is free or it is taken."""
+        return Table(
+            self.table_name("lanes"),
+            self.metadata,
+            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+            Column("number", Integer, primary_key=True, autoincrement=False),
+            Column("token", Uuid, nullable=False),
+            Column("worker_id", Uuid, nullable=False),
+            Column("pid", Integer, nullable=False),
+            # Tells a process from a later one that was given the same number.
+            Column("process_started", Double, nullable=False),
+            Column("started_at", Instant, nullable=False),
+            UniqueConstraint("token"),
+            Index(None, "worker_id"),
+        )
+
+    def _workers(self) -> Table:
+        return Table(
+            self.table_name("workers"),
+            self.metadata,
+            Column("id", Uuid, primary_key=True),
+            Column("host", Text, nullable=False),
+            Column("pid", Integer, nullable=False),
+            Column("slots", Integer, nullable=False),
+            Column("pool", Text, nullable=False),
+            Column("queues", Text, nullable=False),
+            Column("jobs", Text, nullable=False),
+            Column("version", Text, nullable=False),
+            Column("registered_at", Instant, nullable=False),
+            # Since when it has renewed without a gap: a stalled database makes everybody look
+            # dead, so only a worker that was not stalled itself may judge others.
+            Column("healthy_since", Instant, nullable=False),
+            Column("lease_until", Instant, nullable=False),
+            Column("draining", Boolean, nullable=False),
+        )
+
+    def _leader(self) -> Table:
+        return Table(
+            self.table_name("leader"),
+            self.metadata,
+            Column("id", Integer, primary_key=True, autoincrement=False),
+            Column("worker_id", Uuid),
+            Column("lease_until", Instant),
+        )
+
+    def _activity(self) -> Table:
+        """Who changed what about a run, when and why."""
+        return Table(
+            self.table_name("activity"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("at", Instant, nullable=False),
+            Column("actor", Text, nullable=False),
+            Column("verb", Text, nullable=False),
+            Column("detail", Text),
+            Index(None, "run_id", "id"),
+        )
+
+
+@lru_cache(maxsize=16)
+def schema(name: str, *, flat: bool) -> Schema:
+    """The tables under ``name``, built once."""
+    return Schema(name, flat=flat)

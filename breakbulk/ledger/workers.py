@@ -1,0 +1,183 @@
+"""Workers and their leases, and who leads.
+
+A lease is a promise to be heard from. It is kept by the worker's main process, not by the chunk,
+so that a chunk may take as long as it likes. Leadership is a lease row as well, not a session
+lock: a forked child would keep the socket of a session lock open after its parent's death.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from uuid import UUID
+
+from sqlalchemy import Connection, case, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from breakbulk.ledger.database import Database
+from breakbulk.ledger.sql import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A Celery worker as it registers itself.
+
+    Attributes:
+        id: drawn anew at each start.
+        slots: how many tasks it runs at once.
+        queues: what it consumes.
+        jobs: the names of the jobs it has code for.
+        version: of Breakbulk.
+        draining: it is shutting down and takes no more work.
+    """
+
+    id: UUID
+    host: str
+    pid: int
+    slots: int
+    pool: str
+    queues: tuple[str, ...]
+    jobs: tuple[str, ...]
+    version: str
+    draining: bool = False
+    lease_until: datetime | None = None
+
+
+class Workers:
+    """The workers of one ledger. Every method works on the caller's connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def renew(self, connection: Connection, worker: Worker, lease_seconds: float) -> None:
+        """Register the worker or extend its lease.
+
+        ``healthy_since`` starts again whenever the old lease had run out before.
+        """
+        workers = self._database.schema.workers
+        dialect = postgresql if self._database.is_postgresql else sqlite
+        statement = dialect.insert(workers).values(
+            id=worker.id,
+            host=worker.host,
+            pid=worker.pid,
+            slots=worker.slots,
+            pool=worker.pool,
+            queues=json.dumps(worker.queues),
+            jobs=json.dumps(worker.jobs),
+            version=worker.version,
+            registered_at=clock(),
+            healthy_since=clock(),
+            lease_until=clock(lease_seconds),
+            draining=worker.draining,
+        )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["id"],
+                set_={
+                    "lease_until": clock(lease_seconds),
+                    "healthy_since": case(
+                        (workers.c.lease_until >= clock(), workers.c.healthy_since), else_=clock()
+                    ),
+                    "slots": worker.slots,
+                    "jobs": json.dumps(worker.jobs),
+                    "queues": json.dumps(worker.queues),
+                    "draining": worker.draining,
+                },
+            )
+        )
+
+    def lead(self, connection: Connection, worker_id: UUID, lease_seconds: float) -> bool:
+        """Become or stay the leader."""
+        leader = self._database.schema.leader
+        result = connection.execute(
+            update(leader)
+            .where(
+                or_(
+                    leader.c.worker_id.is_(None),
+                    leader.c.worker_id == worker_id,
+                    leader.c.lease_until < clock(),
+                )
+            )
+            .values(worker_id=worker_id, lease_until=clock(lease_seconds))
+        )
+        return result.rowcount == 1
+
+    def resign(self, connection: Connection, worker_id: UUID) -> None:
+        """Let somebody else lead at once."""
+        leader = self._database.schema.leader
+        connection.execute(
+            update(leader)
+            .where(leader.c.worker_id == worker_id)
+            .values(worker_id=None, lease_until=None)
+        )
+
+    def may_judge(self, connection: Connection, worker_id: UUID, lease_seconds: float) -> bool:
+        """Whether the worker has renewed without a gap for one full lease.
+
+        If it has not, the silence of the others may be the database's own.
+        """
+        workers = self._database.schema.workers
+        row = connection.execute(
+            select(workers.c.id).where(
+                workers.c.id == worker_id, workers.c.healthy_since <= clock(-lease_seconds)
+            )
+        ).one_or_none()
+        return row is not None
+
+    def expired(self, connection: Connection) -> list[Worker]:
+        """Workers whose lease has run out."""
+        workers = self._database.schema.workers
+        return self._read(connection, workers.c.lease_until < clock())
+
+    def registered(self, connection: Connection, worker_id: UUID) -> bool:
+        """Whether the worker is on the list."""
+        workers = self._database.schema.workers
+        query = select(workers.c.id).where(workers.c.id == worker_id)
+        return connection.execute(query).one_or_none() is not None
+
+    def live(self, connection: Connection) -> list[Worker]:
+        """Workers whose lease runs."""
+        workers = self._database.schema.workers
+        return self._read(connection, workers.c.lease_until >= clock())
+
+    def all(self, connection: Connection) -> list[Worker]:
+        """Every registered worker."""
+        return self._read(connection)
+
+    def remove(self, connection: Connection, worker_id: UUID) -> None:
+        """Take a worker off the list."""
+        workers = self._database.schema.workers
+        connection.execute(delete(workers).where(workers.c.id == worker_id))
+
+    def slots(self, connection: Connection) -> dict[tuple[str, str], int]:
+        """Slots of live workers that take work, by queue and by the job they have code for."""
+        slots: dict[tuple[str, str], int] = {}
+        for worker in self.live(connection):
+            if worker.draining:
+                continue
+            for place in product(worker.queues, worker.jobs):
+                slots[place] = slots.get(place, 0) + worker.slots
+        return slots
+
+    def _read(self, connection: Connection, *where: object) -> list[Worker]:
+        workers = self._database.schema.workers
+        query = select(workers).order_by(workers.c.registered_at)
+        for condition in where:
+            query = query.where(condition)  # type: ignore[arg-type]
+        return [
+            Worker(
+                id=row.id,
+                host=row.host,
+                pid=row.pid,
+                slots=row.slots,
+                pool=row.pool,
+                queues=tuple(json.loads(row.queues)),
+                jobs=tuple(json.loads(row.jobs)),
+                version=row.version,
+                draining=row.draining,
+                lease_until=row.lease_until,
+            )
+            for row in connection.execute(query)
+        ]

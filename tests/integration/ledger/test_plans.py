@@ -1,0 +1,159 @@
+"""What runs for every chunk finds its row by the key, however many chunks there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from breakbulk.domain.chunk import ChunkRef, RunId
+from tests.support.yard import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+CHUNKS = 20_000
+
+
+@pytest.fixture
+def long_run(yard: Yard) -> RunHandle:
+    """A run with many chunks: done, but for a few at its end."""
+    handle = yard.submit(yard.job())
+    schema = yard.ledger.database.schema
+    with yard.engine.begin() as connection:
+        connection.execute(
+            text(
+                f"WITH RECURSIVE numbers (n) AS"
+                f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {CHUNKS})"
+                f" INSERT INTO {schema.chunks.fullname} (run_id, number, path, status,"
+                f" lane, after, upto, rows, rows_upto, attempt) SELECT :run, n, '',"
+                f" CASE WHEN n <= {CHUNKS} - 5 THEN 'succeeded' ELSE 'carved' END, 0,"
+                " CASE WHEN n > 1 THEN '[' || (n - 1) || ']' END, '[' || n || ']', 1, n, 1"
+                " FROM numbers"
+            ),
+            {"run": handle.id},
+        )
+    with yard.engine.connect() as connection:
+        options = connection.execution_options(isolation_level="AUTOCOMMIT")
+        options.execute(text(f"ANALYZE {schema.chunks.fullname}"))
+    return handle
+
+
+def plan_of(yard: Yard, act: Callable[[Connection], object]) -> list[str]:
+    """How the database would run the statements of an act, explained with their own values."""
+    plans: list[str] = []
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+        asked.append((statement, given))
+
+    from sqlalchemy import event
+
+    with yard.engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        act(connection)
+        connection.rollback()
+    is_postgres = yard.engine.dialect.name == "postgresql"
+    explain = "EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN "
+    with yard.engine.connect() as connection:
+        for statement, given in asked:
+            rows = connection.exec_driver_sql(explain + statement, given)
+            plans.append("\n".join(str(row[0] if is_postgres else row[3]) for row in rows))
+    return plans
+
+
+def assert_by_key(plan: str, index: str) -> None:
+    assert "Seq Scan on chunks" not in plan, plan
+    assert "SCAN breakbulk_chunks" not in plan, plan
+    assert index in plan, plan
+
+
+def names(yard: Yard) -> tuple[str, str]:
+    if yard.engine.dialect.name == "postgresql":
+        return "pk_chunks", "ix_chunks_open"
+    return "sqlite_autoindex_breakbulk_chunks_1", "ix_breakbulk_chunks_open"
+
+
+def test_the_done_mark_uses_the_primary_key(yard: Yard, long_run: RunHandle) -> None:
+    """Not the index of open chunks, which is full of dead entries behind a long transaction."""
+    ref = ChunkRef(long_run.id, CHUNKS - 1)
+    (plan,) = plan_of(
+        yard, lambda connection: yard.ledger.chunks.mark_done(connection, ref, uuid4(), 1.0)
+    )
+    key, open_chunks = names(yard)
+    assert_by_key(plan, key)
+    assert open_chunks not in plan
+
+
+def test_the_frontier_is_read_off_one_row(yard: Yard, long_run: RunHandle) -> None:
+    lane = uuid4()
+    (plan,) = plan_of(
+        yard, lambda connection: yard.ledger.claims.frontier(connection, long_run.id, lane)
+    )
+    assert_by_key(plan, names(yard)[0])
+    with yard.reading() as connection:
+        frontier = yard.ledger.claims.frontier(connection, long_run.id, lane)
+    assert (frontier.number, frontier.upto, frontier.rows) == (CHUNKS, (CHUNKS,), CHUNKS)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda yard, connection, run: yard.ledger.chunks.any_unfinished(connection, run),
+        lambda yard, connection, run: yard.ledger.claims.held_by(connection, run, [uuid4()]),
+        lambda yard, connection, run: yard.ledger.claims.held_by_lane(connection, run, 0),
+        lambda yard, connection, run: yard.ledger.lanes.demand(connection, {}),
+        lambda yard, connection, run: yard.ledger.reports.chunks(
+            connection, run, after=(CHUNKS // 2, ""), limit=10
+        ),
+    ],
+    ids=["finished?", "claims by token", "claims by lane", "demand", "a page"],
+)
+def test_no_question_of_a_lane_reads_all_chunks(
+    yard: Yard, long_run: RunHandle, act: Callable[[Yard, Connection, RunId], object]
+) -> None:
+    for plan in plan_of(yard, lambda connection: act(yard, connection, long_run.id)):
+        assert "Seq Scan on chunks" not in plan, plan
+        assert "SCAN breakbulk_chunks" not in plan, plan
+
+
+def test_progress_does_not_count_chunks(yard: Yard, long_run: RunHandle) -> None:
+    plans = plan_of(
+        yard,
+        lambda connection: yard.ledger.reports.progress(connection, long_run.record()),
+    )
+    for plan in plans:
+        assert "Seq Scan on chunks" not in plan, plan
+        assert "SCAN breakbulk_chunks" not in plan, plan
+
+
+def test_a_carve_is_one_insert_whatever_its_size(yard: Yard, long_run: RunHandle) -> None:
+    from breakbulk.domain.chunk import Bounds, Cut
+
+    counts = []
+    for size in (1, 500):
+        with yard.transaction() as connection:
+            frontier = yard.ledger.claims.frontier(connection, long_run.id, uuid4())
+            start = frontier.number
+            cuts = [Cut(Bounds((start + n,), (start + n + 1,)), 1) for n in range(size)]
+            with statements(yard.engine) as seen:
+                claims = yard.ledger.claims.carve(
+                    connection, long_run.id, frontier, cuts, lane=0, exhausts=False
+                )
+        assert len(claims) == size
+        counts.append(len(seen))
+    assert counts == [1, 1]
+
+
+def test_the_done_mark_names_nothing_but_key_and_token(yard: Yard) -> None:
+    compiled = str(yard.ledger.chunks._done().compile(dialect=yard.engine.dialect))
+    where = compiled.partition("WHERE")[2].partition("RETURNING")[0]
+    assert where.count(" = ") == 4
+    assert "status" not in where

@@ -1,0 +1,195 @@
+"""SQLite's one writer: a fair queue, which lets go of those who die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from breakbulk.ledger.turnstile import Turnstile
+from tests.support.waiting import wait_for
+from tests.support.yard import Yard, together, touch
+
+if TYPE_CHECKING:
+    from breakbulk import Chunk
+    from tests.support.yard import Goods
+
+_ROOT = Path(__file__).parents[3]
+_HOLDER = """
+import sys, threading
+from breakbulk.ledger.turnstile import Turnstile
+
+with Turnstile(sys.argv[1]).turn():
+    print("mine", flush=True)
+    sys.stdin.read()
+print("let go", flush=True)
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(path)],
+        cwd=_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    return process
+
+
+def try_in_thread(turnstile: Turnstile) -> threading.Event:
+    """Ask for a turn; the event is set when it has come."""
+    there = threading.Event()
+
+    def ask() -> None:
+        with turnstile.turn():
+            there.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    return there
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    turnstile, inside, most = Turnstile(str(tmp_path / "db")), [0], [0]
+
+    def go() -> None:
+        for _ in range(50):
+            with turnstile.turn():
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    assert together(*[go] * 4) == [None] * 4
+    assert most == [1]
+
+
+def test_who_begins_again_at_once_does_not_starve_the_others(tmp_path: Path) -> None:
+    """A lane that commits and begins again would keep everybody else out (reproduced)."""
+    turnstile, stop, greedy = Turnstile(str(tmp_path / "db")), threading.Event(), [0]
+
+    def begin_again() -> None:
+        while not stop.is_set():
+            with turnstile.turn():
+                greedy[0] += 1
+                stop.wait(0.002)  # a short chunk's work
+
+    threads = [threading.Thread(target=begin_again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: greedy[0] > 10, message="the greedy ones to be at it")
+        for _ in range(20):
+            before = greedy[0]
+            # In its own time: between asking and getting, hardly anybody goes first.
+            with turnstile.turn():
+                overtaken = greedy[0] - before
+            assert overtaken <= 8
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_nobody_overtakes_who_waits_at_the_front(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    turnstile = Turnstile(str(path))
+    with turnstile.turn():
+        waiting = try_in_thread(turnstile)
+        wait_for(lambda: is_locked(Path(f"{path}-next")), message="the other to wait")
+        assert not waiting.is_set()
+        # Now the door is shut behind him, also for the one inside who would like to come again.
+        assert is_locked(Path(f"{path}-now"))
+    assert waiting.wait(10)
+    wait_for(lambda: not is_locked(Path(f"{path}-next")), message="the queue to be empty")
+
+
+def is_locked(path: Path) -> bool:
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def test_an_error_inside_lets_go(tmp_path: Path) -> None:
+    turnstile = Turnstile(str(tmp_path / "db"))
+    with pytest.raises(RuntimeError), turnstile.turn():
+        raise RuntimeError
+    assert try_in_thread(turnstile).wait(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_holder_that_is_killed_lets_go(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "db"
+    process = holder(path)
+    waiting = try_in_thread(Turnstile(str(path)))
+    assert not waiting.is_set()
+    process.send_signal(number)
+    process.communicate()
+    assert waiting.wait(10)
+
+
+def test_a_forked_child_does_not_keep_its_parents_turn(tmp_path: Path) -> None:
+    turnstile = Turnstile(str(tmp_path / "db"))
+    reader, writer = os.pipe()
+    with turnstile.turn():
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)  # lives on until the parent closes the other end
+            os._exit(0)
+    os.close(reader)
+    try:
+        assert try_in_thread(turnstile).wait(10)
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+
+
+def test_a_database_in_memory_needs_no_queue() -> None:
+    with Turnstile(None).turn(), Turnstile(None).turn():
+        pass
+
+
+def test_two_names_of_one_file_are_one_queue(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    process = holder(tmp_path / "db")
+    waiting = try_in_thread(Turnstile(str(tmp_path / "link" / ".." / tmp_path.name / "db")))
+    assert not waiting.wait(0.05)
+    process.communicate()
+    assert waiting.wait(10)
+
+
+def test_lanes_that_hold_the_writer_long_share_it(sqlite_url: str) -> None:
+    """No "database is locked" for anybody, no rescue, no lost attempt."""
+    yard = Yard(sqlite_url, rows=60)
+    who: dict[int, int] = {}
+
+    def process(chunk: Chunk[Goods]) -> None:
+        who[threading.get_ident()] = who.get(threading.get_ident(), 0) + 1
+        touch(chunk)
+        chunk.session.flush()
+
+    crews = [yard.crew(slots=3) for _ in range(3)]
+    handle = yard.submit(yard.job(process, chunk_size=2))
+    results = together(*(crew.work for crew in crews))
+    assert not [one for one in results if isinstance(one, Exception)], results
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    assert handle.failures() == []
+    assert all(chunk.losses == 0 and chunk.attempt == 1 for chunk in handle.chunks())
+    yard.close()
