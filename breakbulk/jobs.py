@@ -1,0 +1,400 @@
+"""Declared jobs: the class with ``source``, ``process`` and ``finished``, its parameters, its name.
+
+A job class becomes a frozen, keyword-only dataclass; its fields are the parameters, so they are
+written once and reach every method. Mistakes are told where they are made: at declaration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
+
+import msgspec
+from sqlalchemy import Select
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.retry import RetryPolicy
+from breakbulk.errors import DeclarationError, ParameterError, SourceError, UnknownJob
+from breakbulk.sources import Source, table_source
+
+T = TypeVar("T")
+
+_EXAMPLE = """\
+    @bulk.job
+    class ProcessWarehouse:
+        def source(self):
+            return select(Product)
+
+        def process(self, chunk):
+            for product in chunk: ...
+"""
+_RESERVED = ("run",)
+
+
+class Masked:
+    """Marks a parameter as a secret: ``Annotated[str, Masked]``. It is never shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """What a job's methods see as ``self.run``.
+
+    Attributes:
+        submitted_at: the only clock that ``source()`` may use: it is the same in every process.
+        id: the run's number; None while it is being submitted or planned.
+    """
+
+    submitted_at: datetime
+    id: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a job: its type, its default if it has one, whether it is a secret."""
+
+    name: str
+    type: Any
+    required: bool
+    default: Any
+    masked: bool
+
+    @property
+    def type_name(self) -> str:
+        """The type as people write it."""
+        kind = self.type
+        return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A declared job.
+
+    Attributes:
+        name: what the ledger calls it.
+        cls: the class.
+        chunk_size: rows in a chunk.
+        retry: how failed chunks are tried again.
+        max_lanes: lanes at once at most; None for as many as workers have slots.
+        queue: Celery queue; None for the one Celery would route our task to.
+    """
+
+    name: str
+    cls: type[Any]
+    chunk_size: int
+    retry: RetryPolicy
+    max_lanes: int | None
+    queue: str | None
+
+    @property
+    def doc(self) -> str:
+        """The first line of the class's docstring."""
+        text = (self.cls.__doc__ or "").strip().partition("\n")[0]
+        # A dataclass without a docstring gets its signature for one.
+        return "" if text.startswith(f"{self.cls.__name__}(") else text
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by name, resolved at first use: annotations may name later classes."""
+        try:
+            hints = get_type_hints(self.cls, include_extras=True)
+        except NameError as error:
+            raise DeclarationError(
+                f"The job {self.name} has a parameter whose type cannot be found: {error}."
+            ) from error
+        found = {}
+        for field in fields(self.cls):
+            hint = hints[field.name]
+            extras: tuple[Any, ...] = ()
+            if typing.get_origin(hint) is typing.Annotated:
+                hint, *rest = typing.get_args(hint)
+                extras = tuple(rest)
+            required = field.default is MISSING and field.default_factory is MISSING
+            masked = any(one is Masked or isinstance(one, Masked) for one in extras)
+            default = None if required else field.default
+            if field.default_factory is not MISSING:
+                default = field.default_factory()
+            found[field.name] = Parameter(field.name, hint, required, default, masked)
+        return found
+
+    def build(self, values: Mapping[str, Any], *, strict: bool = True) -> Any:
+        """An instance from JSON values.
+
+        Args:
+            values: parameters by name.
+            strict: False also takes text for numbers and dates, as a command line gives them.
+
+        Raises:
+            ParameterError: one is unknown, missing or of the wrong type.
+        """
+        parameters = self.parameters
+        if unknown := sorted(set(values) - set(parameters)):
+            known = ", ".join(parameters) or "none"
+            raise ParameterError(
+                f"The job {self.name} has no parameter {unknown[0]!r}; it has: {known}."
+            )
+        converted = {}
+        for name, parameter in parameters.items():
+            if name in values:
+                converted[name] = _convert(self.name, parameter, values[name], strict=strict)
+            elif parameter.required:
+                raise ParameterError(
+                    f"The job {self.name} needs the parameter {name!r} ({parameter.type_name})."
+                )
+        return self.cls(**converted)
+
+    def dump(self, instance: Any) -> dict[str, Any]:
+        """The instance's parameters as JSON values, each checked against its type.
+
+        Raises:
+            ParameterError: a value is of the wrong type or cannot be stored as JSON.
+        """
+        values = {}
+        for name, parameter in self.parameters.items():
+            plain = self._plain(parameter, getattr(instance, name))
+            # What a lane will read back, and that in one form: 3 for a float is 3.0.
+            read = _convert(self.name, parameter, plain, strict=True)
+            values[name] = self._plain(parameter, read)
+        return values
+
+    def _plain(self, parameter: Parameter, value: Any) -> Any:
+        try:
+            # In one order, too: two processes iterate over the same set differently.
+            plain = msgspec.to_builtins(value, str_keys=True, order="deterministic")
+            return json.loads(json.dumps(plain, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            why = "" if parameter.masked else f": {error}"
+            raise ParameterError(
+                f"The parameter {parameter.name!r} of {self.name} cannot be stored as JSON{why}."
+            ) from (None if parameter.masked else error)
+
+    def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored parameters with secrets hidden."""
+        known = self.parameters
+        return {
+            name: "***" if name in known and known[name].masked else value
+            for name, value in values.items()
+        }
+
+    def source(self, instance: Any, run: JobRun) -> Source[Any]:
+        """What the job's ``source()`` gives for a run.
+
+        Raises:
+            SourceError: it is not something whose rows can be walked.
+        """
+        object.__setattr__(instance, "run", run)
+        given = instance.source()
+        if isinstance(given, Select):
+            return table_source(given)
+        if hasattr(given, "walk") and hasattr(given, "fingerprint"):
+            source: Source[Any] = given
+            return source
+        raise SourceError(
+            f"source() of {self.name} returned {type(given).__name__}:"
+            " return a select() of the rows to process."
+        )
+
+
+class Registry:
+    """The jobs that one application knows: its own, and the unbound ones."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, JobSpec] = {}
+
+    def add(self, spec: JobSpec) -> None:
+        """Register a job.
+
+        Raises:
+            DeclarationError: another class has that name already.
+        """
+        _refuse_other(_unbound, spec)
+        _put(self._own, spec)
+
+    def get(self, name: str) -> JobSpec:
+        """The job of that name; its class's bare name will do where only one has it.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        known = self.all()
+        if name in known:
+            return known[name]
+        matches = [spec for spec in known.values() if spec.cls.__name__ == name]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(spec.name for spec in matches)
+            raise UnknownJob(f"Several jobs are called {name}: say which of {names}.")
+        listed = ", ".join(sorted(known)) or "none (is the module that declares them imported?)"
+        raise UnknownJob(f"There is no job {name!r}; known jobs: {listed}.")
+
+    def name_of(self, name: str) -> str:
+        """The full name of a job, or what was given where no job is called that."""
+        try:
+            return self.get(name).name
+        except UnknownJob:
+            return name
+
+    def of(self, job: Any) -> JobSpec:
+        """The job that a class or an instance belongs to.
+
+        Raises:
+            UnknownJob: it was not declared with ``@bulk.job``.
+        """
+        cls = job if isinstance(job, type) else type(job)
+        spec: JobSpec | None = cls.__dict__.get("__breakbulk_job__")
+        if spec is None or self.all().get(spec.name) is not spec:
+            raise UnknownJob(
+                f"{cls.__name__} is not a job of this application: declare it with @bulk.job."
+            )
+        return spec
+
+    def all(self) -> dict[str, JobSpec]:
+        """All jobs by name."""
+        return _unbound | self._own
+
+    def __iter__(self) -> Iterator[JobSpec]:
+        return iter(sorted(self.all().values(), key=lambda spec: spec.name))
+
+
+_unbound: dict[str, JobSpec] = {}
+
+
+def parameters_hash(job: str, parameters: Mapping[str, Any]) -> str:
+    """What tells whether two runs are of the same job with the same parameters."""
+    canonical = json.dumps([job, parameters], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def declare(
+    cls: type[T],
+    add: Callable[[JobSpec], None],
+    *,
+    name: str | None,
+    chunk_size: int,
+    max_retries: int,
+    retry_delay: float,
+    max_lanes: int | None,
+    queue: str | None,
+) -> type[T]:
+    """Make a class a job and register it.
+
+    Raises:
+        DeclarationError: the class or an option is not what a job needs.
+    """
+    label = f"The job {cls.__name__}"
+    for method in ("source", "process"):
+        if not callable(getattr(cls, method, None)):
+            raise DeclarationError(f"{label} needs a method {method}(); for example:\n\n{_EXAMPLE}")
+    for word, value, least in (
+        ("chunk_size", chunk_size, 1),
+        ("max_retries", max_retries, 0),
+        ("max_lanes", 1 if max_lanes is None else max_lanes, 1),
+    ):
+        if type(value) is not int or value < least:
+            raise DeclarationError(
+                f"{label} has {word}={value!r}: it must be a whole number from {least} up."
+            )
+    if type(retry_delay) not in (int, float) or not 0 <= retry_delay < float("inf"):
+        raise DeclarationError(
+            f"{label} has retry_delay={retry_delay!r}: it must be seconds from 0 up."
+        )
+    for word in _RESERVED:
+        if word in getattr(cls, "__annotations__", {}):
+            raise DeclarationError(
+                f"{label} has a parameter named {word!r}: choose another name,"
+                f" self.{word} tells about the run."
+            )
+    try:
+        declared = dataclass(frozen=True, kw_only=True, repr=False)(cls)
+    except (TypeError, ValueError) as error:
+        raise DeclarationError(f"{label} cannot be a dataclass: {error}.") from error
+    spec = JobSpec(
+        name=name or f"{cls.__module__}.{cls.__qualname__}",
+        cls=declared,
+        chunk_size=chunk_size,
+        retry=RetryPolicy(max_retries, retry_delay),
+        max_lanes=max_lanes,
+        queue=queue,
+    )
+    declared.__breakbulk_job__ = spec  # type: ignore[attr-defined]
+    if "__repr__" not in vars(cls):
+        declared.__repr__ = _shown  # type: ignore[method-assign]
+    add(spec)
+    return declared
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def job(
+    cls: type[T] | None = None,
+    *,
+    name: str | None = None,
+    chunk_size: int = 500,
+    max_retries: int = 5,
+    retry_delay: float = 60,
+    max_lanes: int | None = None,
+    queue: str | None = None,
+) -> Any:
+    """Declare a job of no application in particular, as Celery's ``shared_task`` does.
+
+    Every ``Breakbulk`` knows it once its module is imported; the arguments are those of
+    ``Breakbulk.job``.
+    """
+
+    def decorate(target: type[T]) -> type[T]:
+        return declare(
+            target,
+            lambda spec: _put(_unbound, spec),
+            name=name,
+            chunk_size=chunk_size,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            max_lanes=max_lanes,
+            queue=queue,
+        )
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _put(registered: dict[str, JobSpec], spec: JobSpec) -> None:
+    _refuse_other(registered, spec)
+    registered[spec.name] = spec
+
+
+def _refuse_other(registered: dict[str, JobSpec], spec: JobSpec) -> None:
+    other = registered.get(spec.name)
+    # The same class again: its module was imported anew, as test runners and reloaders do.
+    if other is not None and _place(other) != _place(spec):
+        raise DeclarationError(
+            f"Two jobs are called {spec.name!r} ({_place(other)} and {_place(spec)}):"
+            " give one of them another name=."
+        )
+
+
+def _shown(job: Any) -> str:
+    """A job as it may stand in a log: its secrets hidden."""
+    spec: JobSpec = job.__breakbulk_job__
+    given = {name: repr(getattr(job, name)) for name in spec.parameters}
+    values = ", ".join(f"{name}={value}" for name, value in spec.shown(given).items())
+    return f"{type(job).__qualname__}({values})"
+
+
+def _place(spec: JobSpec) -> str:
+    return f"{spec.cls.__module__}.{spec.cls.__qualname__}"
+
+
+def _convert(job_name: str, parameter: Parameter, value: Any, *, strict: bool) -> Any:
+    try:
+        return msgspec.convert(value, parameter.type, strict=strict, str_keys=True)
+    except msgspec.ValidationError as error:
+        # What the error says may quote the value.
+        shown = "what was given" if parameter.masked else f"{value!r} ({error})"
+        raise ParameterError(
+            f"The parameter {parameter.name!r} of {job_name} takes {parameter.type_name},"
+            f" not {shown}."
+        ) from (None if parameter.masked else error)
