@@ -1,0 +1,142 @@
+"""One attempt at one chunk: user code and done-mark in one transaction, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from breakbulk.domain.chunk import ChunkRef, Claim
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import RunStatus
+from breakbulk.errors import LostClaim
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.runner.chunk import Chunk
+from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.unit import ended, unit
+from breakbulk.sources import Source, guard_key
+
+
+class DoubtfulCommit(Exception):
+    """The connection was lost during COMMIT: nobody knows yet whether the chunk is done."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a lane has done and not yet written down."""
+
+    chunks: int = 0
+    rows: int = 0
+    written_at: float = 0.0
+
+    def due(self, every: float) -> bool:
+        """Whether it is time to write it down."""
+        return time.monotonic() - self.written_at >= every
+
+    def count(self, rows: int, *, written: bool) -> None:
+        """A chunk has been committed, with or without the tally beside it."""
+        if written:
+            self.clear()
+        else:
+            self.chunks += 1
+            self.rows += rows
+
+    def clear(self) -> None:
+        """It has been written down."""
+        self.chunks = self.rows = 0
+        self.written_at = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a lane needs for every chunk of its run."""
+
+    runtime: Runtime
+    run: Run
+    job: Any
+    source: Source[Any]
+    lane: int
+    tally: Tally
+
+    def attempt(self, connection: Connection, data: Connection, claim: Claim) -> RunStatus:
+        """Process a chunk and mark it done; the run's status at that moment.
+
+        Raises:
+            LostClaim: somebody else owns the chunk; everything was rolled back.
+            DoubtfulCommit: settle it with :func:`settled`.
+            Exception: whatever ``process`` raised; everything was rolled back.
+        """
+        began = time.monotonic()
+        if self.runtime.at_least_once:
+            return self._in_two_databases(connection, data, claim, began)
+        chunks, database = self.runtime.ledger.chunks, self.runtime.database
+        with database.turn(), unit(database, connection) as work:
+            seal = chunks.begin(connection, claim.ref)
+            guard_key(work.session, self.source)
+            self.job.process(Chunk(self.run, claim, self.source, work.session))
+            work.session.flush()
+            work.check()
+            if not database.is_postgresql and not database.unbroken(connection, seal):
+                raise ended()
+            status, seen = self._mark(connection, claim, began)
+            if seen != seal:
+                raise ended()
+            tallied = self._note(connection, claim)
+            try:
+                work.commit()
+            except DBAPIError as error:
+                if fault_of(error) is Fault.CONNECTION:
+                    raise DoubtfulCommit from error
+                raise
+        self.tally.count(claim.rows, written=tallied)
+        return status
+
+    def _in_two_databases(
+        self, connection: Connection, data: Connection, claim: Claim, began: float
+    ) -> RunStatus:
+        # The rows first: a crash between the two commits repeats the chunk, it loses nothing.
+        database = self.runtime.data
+        with database.turn(), unit(database, data) as work:
+            database.begin_writing(data)
+            seal = database.seal(data)
+            guard_key(work.session, self.source)
+            self.job.process(Chunk(self.run, claim, self.source, work.session))
+            work.session.flush()
+            work.check()
+            if not database.unbroken(data, seal):
+                raise ended()
+            work.commit()
+        with self.runtime.database.transaction(connection):
+            status, _ = self._mark(connection, claim, began)
+            tallied = self._note(connection, claim)
+        self.tally.count(claim.rows, written=tallied)
+        return status
+
+    def _mark(self, connection: Connection, claim: Claim, began: float) -> tuple[RunStatus, object]:
+        seconds = time.monotonic() - began
+        marked = self.runtime.ledger.chunks.mark_done(connection, claim.ref, claim.owner, seconds)
+        if marked is None:
+            raise LostClaim(
+                f"chunk {claim.ref} of run {claim.ref.run_id} was taken over by another attempt"
+                " while this one worked; this one is rolled back"
+            )
+        return marked
+
+    def _note(self, connection: Connection, claim: Claim) -> bool:
+        """Write the tally with this chunk in it, if it is time; whether it was."""
+        if not self.tally.due(self.runtime.settings.tally_seconds):
+            return False
+        self.runtime.ledger.chunks.tally(
+            connection, self.run.id, self.lane, self.tally.chunks + 1, self.tally.rows + claim.rows
+        )
+        return True
+
+
+def settled(runtime: Runtime, connection: Connection, ref: ChunkRef, owner: UUID) -> bool:
+    """Whether a doubtful commit did happen, asked on a new connection."""
+    with runtime.database.transaction(connection):
+        return runtime.ledger.chunks.committed(connection, ref, owner)

@@ -1,0 +1,114 @@
+"""Cutting the next chunks off a run's frontier, just in time.
+
+The keys are walked without any lock; under the lock only one question is asked ("is the frontier
+still where I started?") before the chunks are inserted. Submit therefore costs the same for a
+thousand rows and a billion, and no lane ever waits long for another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sqlalchemy import Connection
+
+from breakbulk.domain.chunk import Claim, Walk
+from breakbulk.domain.keys import decode_key
+from breakbulk.domain.run import Run
+from breakbulk.ledger.claims import Frontier
+from breakbulk.ledger.lanes import Lane
+from breakbulk.runner.pacing import share_of_last
+from breakbulk.runner.runtime import Runtime
+from breakbulk.sources import Source
+
+#: How long others leave a long walk to the lane that is at it, in seconds.
+_WALKER_SECONDS = 10.0
+
+
+class Ground(Enum):
+    """What a carve that gave no chunk found."""
+
+    EXHAUSTED = "nothing is left to carve"
+    MOVED = "somebody else was faster, or the walk goes on: try again"
+    WALKED_BY_ANOTHER = "another lane is on a long walk: wait for it"
+    STOPPED = "the run wants no work, or this lane was declared dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Carved:
+    """What one try at carving gave."""
+
+    claims: tuple[Claim, ...] = ()
+    ground: Ground | None = None
+
+
+def carve(
+    runtime: Runtime,
+    connection: Connection,
+    data: Connection,
+    *,
+    run: Run,
+    lane: Lane,
+    source: Source[object],
+    chunks: int,
+) -> Carved:
+    """Try once to carve up to ``chunks`` chunks for a lane.
+
+    Args:
+        connection: idle, to the ledger.
+        data: idle, to the rows; the same connection where they are in one database.
+    """
+    database, claims = runtime.database, runtime.ledger.claims
+    if run.until is None:
+        return Carved(ground=Ground.EXHAUSTED)
+    with database.reading(connection):
+        frontier = claims.frontier(connection, run.id, lane.token)
+    if frontier.exhausted:
+        return Carved(ground=Ground.EXHAUSTED)
+    if frontier.walker_busy:
+        return Carved(ground=Ground.WALKED_BY_ANOTHER)
+    with runtime.data.reading(data):
+        walk = source.walk(
+            data,
+            after=frontier.upto,
+            scout=frontier.scout,
+            until=decode_key(run.until),
+            chunk_size=run.chunk_size,
+            chunks=chunks,
+        )
+    return _insert(runtime, connection, frontier, walk, run=run, lane=lane)
+
+
+def _insert(
+    runtime: Runtime,
+    connection: Connection,
+    frontier: Frontier,
+    walk: Walk,
+    *,
+    run: Run,
+    lane: Lane,
+) -> Carved:
+    claims = runtime.ledger.claims
+    take = share_of_last(len(walk.cuts)) if walk.reached_end else len(walk.cuts)
+    # Durable later: the first chunk's own commit implies it, the log is sequential. After a
+    # crash that undid it the lane's claims are read again, so nothing is believed that is gone.
+    with runtime.database.transaction(connection, durable=False):
+        claims.lock(connection, run.id)
+        if not claims.may_work(connection, run.id, lane.token):
+            return Carved(ground=Ground.STOPPED)
+        if claims.frontier(connection, run.id, lane.token) != frontier:
+            return Carved(ground=Ground.MOVED)
+        # No cut but the end: the last chunk happened to end there, and nobody has said so yet.
+        if take == 0 and not walk.reached_end:
+            if walk.scout is not None:
+                claims.note_scout(connection, run.id, lane.token, walk.scout, _WALKER_SECONDS)
+            return Carved(ground=Ground.MOVED)
+        carved = claims.carve(
+            connection,
+            run.id,
+            frontier,
+            walk.cuts[:take],
+            lane=lane.number,
+            exhausts=walk.reached_end and take == len(walk.cuts),
+        )
+    return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)

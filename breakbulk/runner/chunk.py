@@ -1,0 +1,142 @@
+"""What user code is handed: a chunk in ``process``, a finished run in ``finished``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
+
+from breakbulk.domain.chunk import Bounds, Claim, RunId
+from breakbulk.domain.keys import Key, encode_key
+from breakbulk.domain.run import Run, Summary
+from breakbulk.domain.status import RunStatus
+from breakbulk.sources import Source
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The run that a chunk belongs to.
+
+    Attributes:
+        id: its number.
+        job: the job's name.
+        round: 1, and one more each time failed chunks are retried.
+        submitted_at: when it was submitted.
+    """
+
+    id: RunId
+    job: str
+    round: int
+    submitted_at: datetime
+
+    @classmethod
+    def of(cls, run: Run) -> RunInfo:
+        """What user code may know of a run."""
+        return cls(run.id, run.job, run.round, run.submitted_at)
+
+
+class Chunk(Generic[Row]):
+    """A chunk in the hands of ``process``: iterate over it for its rows.
+
+    Everything done through :attr:`session` commits together with "this chunk is done", or not
+    at all. Savepoints are fine; a commit or rollback of your own is refused.
+    """
+
+    def __init__(self, run: Run, claim: Claim, source: Source[Row], session: Session) -> None:
+        self._claim = claim
+        self._source = source
+        self.session = session
+        self.run = RunInfo.of(run)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._source.rows(self.session, self._claim.bounds))
+
+    @property
+    def number(self) -> int:
+        """The chunk's number in its run, from 1 in the order of keys."""
+        return self._claim.ref.number
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1."""
+        return self._claim.attempt
+
+    @property
+    def bounds(self) -> Bounds:
+        """The range of keys: after the first (None: from the beginning), up to the second."""
+        return self._claim.bounds
+
+    @property
+    def where(self) -> ColumnElement[bool]:
+        """The SQL condition of exactly these rows, for one set-based statement.
+
+        ``chunk.session.execute(update(Product).where(chunk.where).values(…))``
+        """
+        return self._source.condition(self._claim.bounds)
+
+    @property
+    def row_keys(self) -> Iterator[Key]:
+        """The rows' keys, in order, without the rows."""
+        return iter(self._source.keys(self.session, self._claim.bounds))
+
+    def key_for(self, row: Row) -> str:
+        """An idempotency key for effects outside the database, such as mail.
+
+        It is made of the run and the row's key and nothing else: the same in every attempt,
+        split half and round, so whoever deduplicates by it acts once.
+        """
+        return f"breakbulk-{self.run.id}-{encode_key(self._source.key_of(row))}"
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry run, chunk and attempt."""
+        extra = {
+            "run": self.run.id,
+            "job": self.run.job,
+            "chunk": str(self._claim.ref),
+            "attempt": self.attempt,
+        }
+        return logging.LoggerAdapter(logging.getLogger(f"breakbulk.job.{self.run.job}"), extra)
+
+    def __repr__(self) -> str:
+        return f"<Chunk {self._claim.ref} of run {self.run.id} {self._claim.bounds}>"
+
+
+class FinishedRun:
+    """A run in the hands of ``finished`` or ``failed``.
+
+    What is done through :attr:`session` commits together with the run's last status, once.
+    """
+
+    def __init__(
+        self, run: Run, summary: Summary, session: Session, *, outcome: RunStatus, attempt: int
+    ) -> None:
+        self.id = run.id
+        self.job = run.job
+        self.round = run.round
+        self.submitted_at = run.submitted_at
+        self.reason = run.reason
+        self.status = outcome
+        self.parameters: dict[str, Any] = json.loads(json.dumps(run.parameters))
+        self.summary = summary
+        self.session = session
+        self.attempt = attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """For effects outside the database: the same in every attempt of this round's callback."""
+        return f"breakbulk-{self.id}-round-{self.round}"
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry the run."""
+        extra = {"run": self.id, "job": self.job, "round": self.round}
+        return logging.LoggerAdapter(logging.getLogger(f"breakbulk.job.{self.job}"), extra)

@@ -1,0 +1,81 @@
+"""What an operator may do to a run: pause, resume, cancel."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.status import RunStatus
+from breakbulk.errors import StateError
+from breakbulk.runner.finish import settle
+from breakbulk.runner.runtime import Runtime
+
+
+def pause(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
+    """Let the chunks in hand end and start no others; the status reached so far.
+
+    Raises:
+        StateError: the run is not running.
+    """
+    return _stop(runtime, connection, run_id, to=RunStatus.PAUSING, actor=actor, reason=None)
+
+
+def cancel(
+    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, reason: str | None = None
+) -> RunStatus:
+    """End the run for good after the chunks in hand; the status reached so far.
+
+    Raises:
+        StateError: the run has ended already.
+    """
+    said = reason or f"cancelled by {actor}"
+    return _stop(runtime, connection, run_id, to=RunStatus.CANCELLING, actor=actor, reason=said)
+
+
+def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
+    """Go on with a run that is paused or held.
+
+    Raises:
+        StateError: it is neither, or it still stands behind another run.
+    """
+    ledger = runtime.ledger
+    with runtime.database.transaction(connection):
+        run = ledger.runs.get(connection, run_id)
+        if run.status is RunStatus.RUNNING:
+            return run.status
+        if run.waits_for is not None:
+            raise StateError(
+                f"Run {run_id} waits for run {run.waits_for} of the same job to end;"
+                f" cancel that one to let it start."
+            )
+        moved = ledger.runs.move(
+            connection,
+            run_id,
+            RunStatus.RUNNING,
+            come_from=[RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD],
+            actor=actor,
+        )
+        if not moved:
+            raise StateError(f"Run {run_id} is {run.status}: only a stopped run can be resumed.")
+    return RunStatus.RUNNING
+
+
+def _stop(
+    runtime: Runtime,
+    connection: Connection,
+    run_id: RunId,
+    *,
+    to: RunStatus,
+    actor: str,
+    reason: str | None,
+) -> RunStatus:
+    ledger = runtime.ledger
+    verb = "paused" if to is RunStatus.PAUSING else "cancelled"
+    with runtime.database.transaction(connection):
+        moved = ledger.runs.move(connection, run_id, to, actor=actor, reason=reason)
+        run = ledger.runs.get(connection, run_id)
+    reached = {RunStatus.PAUSING: RunStatus.PAUSED, RunStatus.CANCELLING: RunStatus.CANCELLED}[to]
+    # Asking again for what is so already, or about to be, is no mistake.
+    if not moved and run.status not in (to, reached) and run.outcome is not reached:
+        raise StateError(f"Run {run_id} has ended ({run.status}): it cannot be {verb} any more.")
+    return settle(runtime, connection, run_id) or run.status

@@ -1,0 +1,234 @@
+"""Finishing a run: a question, never a countdown, and a callback that commits once a round.
+
+A lane that finds nothing to carve and nothing on its own list locks the carve row, asks "is any
+chunk unfinished?" in a statement of its own, and a compare-and-set picks the one who calls back.
+The run's last status is written in the callback's own transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.run import Run, Summary
+from breakbulk.domain.status import RunStatus
+from breakbulk.errors import LostClaim
+from breakbulk.jobs import JobRun
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.lanes import Lane
+from breakbulk.runner.chunk import FinishedRun
+from breakbulk.runner.failure import Failure
+from breakbulk.runner.runtime import Process, Runtime
+from breakbulk.runner.unit import ended, unit
+
+log = logging.getLogger("breakbulk.finish")
+
+#: The advisory lock of the callback, beside those of the chunks.
+CALLBACK = "callback"
+
+
+def close_run(runtime: Runtime, connection: Connection, run_id: RunId) -> bool:
+    """Move a run whose work is done to ``finishing``; True when that is where it is now."""
+    ledger = runtime.ledger
+    with runtime.database.transaction(connection):
+        ledger.claims.lock(connection, run_id)
+        run = ledger.runs.get(connection, run_id)
+        if run.status is RunStatus.FINISHING:
+            return True
+        if run.status is not RunStatus.RUNNING or not ledger.claims.exhausted(connection, run_id):
+            return False
+        if ledger.chunks.any_unfinished(connection, run_id):
+            return False
+        return ledger.runs.move(
+            connection,
+            run_id,
+            RunStatus.FINISHING,
+            come_from=[RunStatus.RUNNING],
+            actor="lane",
+            finish_attempt=0,
+            finish_after=None,
+        )
+
+
+def call_back(runtime: Runtime, connection: Connection, process: Process, lane: Lane) -> bool:
+    """Call the job back if it is due and nobody else does; True when the run has ended."""
+    ledger, database = runtime.ledger, runtime.database
+    token = uuid4()
+    with database.transaction(connection):
+        attempt = ledger.runs.claim_finisher(connection, lane.run_id, token, lane.token)
+        if attempt is None:
+            return False
+        run = ledger.runs.get(connection, lane.run_id)
+    failed = partial(
+        _failed, runtime, connection, run, token=token, attempt=attempt, process=process
+    )
+    if attempt > run.retry.max_retries + 1 + runtime.settings.max_losses:
+        # No failure is on record, so it took its process with it each time.
+        return failed(failure=Failure.of_death("the callback's process died each time"))
+    try:
+        return _attempt(runtime, connection, run, token, attempt)
+    except LostClaim as lost:
+        log.warning("run %s: %s", run.id, lost)
+        return False
+    except SystemExit as error:
+        if not process.stopping():
+            failed(failure=Failure.of(error))
+        raise
+    except Exception as error:
+        if connection.invalidated or fault_of(error) is Fault.CONNECTION:
+            # The steward frees the callback once this lane has gone.
+            raise
+        log.exception("run %s: the callback failed (attempt %d)", run.id, attempt)
+        return failed(failure=Failure.of(error))
+
+
+def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int) -> bool:
+    ledger, database = runtime.ledger, runtime.database
+    with database.turn(), unit(database, connection) as work:
+        seal = ledger.chunks.begin_named(connection, run.id, CALLBACK)
+        summary = ledger.chunks.summary(connection, run.id)
+        outcome = run.outcome or _outcome(summary)
+        _call(
+            runtime, run, FinishedRun(run, summary, work.session, outcome=outcome, attempt=attempt)
+        )
+        work.session.flush()
+        work.check()
+        if not database.unbroken(connection, seal):
+            raise ended()
+        moved = ledger.runs.move(
+            connection,
+            run.id,
+            outcome,
+            come_from=[RunStatus.FINISHING],
+            actor="lane",
+            reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
+            finisher=token,
+            summary=json.dumps(summary.as_dict()),
+        )
+        if not moved:
+            raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")
+        work.commit()
+    log.info("run %s %s: %d rows", run.id, outcome, summary.rows_done)
+    return True
+
+
+def _outcome(summary: Summary) -> RunStatus:
+    return RunStatus.PARTIAL if summary.chunks_failed else RunStatus.SUCCEEDED
+
+
+def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
+    spec = runtime.jobs.get(run.job)
+    name = "failed" if finished.status in (RunStatus.FAILED, RunStatus.CANCELLED) else "finished"
+    instance = spec.build(run.parameters)
+    object.__setattr__(instance, "run", JobRun(run.submitted_at, run.id))
+    callback = getattr(instance, name, None)
+    if callback is not None:
+        callback(finished)
+
+
+def _failed(
+    runtime: Runtime,
+    connection: Connection,
+    run: Run,
+    *,
+    token: UUID,
+    attempt: int,
+    process: Process,
+    failure: Failure,
+) -> bool:
+    """Try again by the job's own retry policy, then end the run with the reason."""
+    ledger = runtime.ledger
+    wait = run.retry.wait_after(attempt)
+    with runtime.database.transaction(connection):
+        ledger.claims.record_failure(
+            connection,
+            run.id,
+            claim=None,
+            attempt=attempt,
+            error=failure.error,
+            message=failure.message,
+            traceback=failure.traceback,
+            worker=process.worker_name,
+            seconds=None,
+        )
+        if wait is not None:
+            ledger.runs.free_finisher(connection, run.id, token, wait=wait)
+            return False
+        why = f"the callback failed {attempt} times: {failure}"
+        if run.outcome is None and _has_failed_callback(runtime, run.job):
+            # Its twin is told, by whoever comes next, with tries of its own.
+            ledger.runs.free_finisher(
+                connection,
+                run.id,
+                token,
+                wait=0,
+                outcome=str(RunStatus.FAILED),
+                reason=why,
+                finish_attempt=0,
+            )
+            return False
+        summary = ledger.chunks.summary(connection, run.id)
+        cancelled = run.outcome is RunStatus.CANCELLED
+        return ledger.runs.move(
+            connection,
+            run.id,
+            RunStatus.CANCELLED if cancelled else RunStatus.FAILED,
+            come_from=[RunStatus.FINISHING],
+            actor="lane",
+            reason=why if run.reason is None else f"{run.reason}; {why}",
+            finisher=token,
+            summary=json.dumps(summary.as_dict()),
+        )
+
+
+def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus | None:
+    """Bring a run that is being stopped to rest once its last lane has gone; its new status."""
+    ledger = runtime.ledger
+    with runtime.database.transaction(connection):
+        ledger.claims.lock(connection, run_id)
+        if ledger.lanes.any_in(connection, run_id):
+            return None
+        status = ledger.runs.status(connection, run_id)
+        if status is RunStatus.PAUSING:
+            moved = ledger.runs.move(connection, run_id, RunStatus.PAUSED, actor="steward")
+            return RunStatus.PAUSED if moved else None
+        if status is RunStatus.CANCELLING:
+            run = ledger.runs.get(connection, run_id)
+            reason = run.reason
+            ledger.chunks.cancel_rest(connection, run_id)
+            ledger.runs.move(
+                connection,
+                run_id,
+                RunStatus.FINISHING,
+                come_from=[RunStatus.CANCELLING],
+                actor="steward",
+                reason=reason,
+                outcome=str(RunStatus.CANCELLED),
+                finish_attempt=0,
+                finish_after=None,
+            )
+            if not _has_failed_callback(runtime, run.job):
+                # Nobody has to be called, so nobody has to be waited for.
+                summary = ledger.chunks.summary(connection, run_id)
+                ledger.runs.move(
+                    connection,
+                    run_id,
+                    RunStatus.CANCELLED,
+                    actor="steward",
+                    reason=reason,
+                    summary=json.dumps(summary.as_dict()),
+                )
+                return RunStatus.CANCELLED
+            return RunStatus.FINISHING
+    return None
+
+
+def _has_failed_callback(runtime: Runtime, job: str) -> bool:
+    known = runtime.jobs.all().get(job)
+    # A job we have no code for may have one: leave it to a lane that knows.
+    return known is None or hasattr(known.cls, "failed")

@@ -1,0 +1,81 @@
+"""Working without a Celery worker: in the caller's process (eager mode), or in one of our own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from uuid import UUID, uuid4
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
+from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.workers import Worker
+from breakbulk.runner.runtime import Process, Runtime, live_lanes
+from breakbulk.runner.steward import Steward
+from breakbulk.runner.work import work
+
+log = logging.getLogger("breakbulk.inline")
+
+_LOOK_AGAIN = 0.05
+
+
+def work_lane(runtime: Runtime, worker_id: UUID, queue: str) -> None:
+    """Be a lane of a running worker, in a process of its own, as long as one is needed."""
+    process = Process.current(worker_id)
+    while work(runtime, process, queue, runtime.settings.slice_seconds):
+        log.debug("no broker: another slice on %r", queue)
+
+
+def work_until_over(runtime: Runtime, run_id: RunId, queue: str) -> None:
+    """Work in this process until a run has ended or stands still: Celery's eager mode.
+
+    A retry is waited for, as its delay says.
+    """
+    process = Process.current(uuid4())
+    worker = Worker(
+        id=process.worker_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slots=1,
+        pool="inline",
+        queues=(queue,),
+        jobs=tuple(runtime.jobs.all()),
+        version="",
+    )
+
+    def alive(lane: Lane) -> bool:
+        return lane.token in live_lanes
+
+    steward = Steward(runtime, lambda: worker, alive, lambda _q, _n, _until: True, lambda _q: None)
+    over = threading.Event()
+    with runtime.database.connect() as connection:
+        steward.tick(connection)
+
+    def keep() -> None:
+        while not over.wait(runtime.settings.steward_seconds):
+            with runtime.database.connect() as connection:
+                steward.tick(connection)
+
+    keeper = threading.Thread(target=keep, name="breakbulk-inline-steward", daemon=True)
+    keeper.start()
+    try:
+        while _goes_on(runtime, run_id):
+            work(runtime, process, queue, runtime.settings.slice_seconds)
+            time.sleep(_LOOK_AGAIN)
+    finally:
+        over.set()
+        keeper.join()
+        with runtime.database.connect() as connection:
+            steward.leave(connection)
+
+
+def _goes_on(runtime: Runtime, run_id: RunId) -> bool:
+    with runtime.database.reading() as connection:
+        status = runtime.ledger.runs.status(connection, run_id)
+    return status not in FINISHED and status in WORKABLE | {
+        RunStatus.FINISHING,
+        RunStatus.CANCELLING,
+    }

@@ -1,0 +1,121 @@
+"""Taking a dead lane's chunks back, without trusting that it is dead.
+
+A frozen or cut-off process still has its transaction open and its rows locked; PostgreSQL would
+notice a vanished client only after hours. So the sessions that hold the lane's advisory locks are
+ended first, and its chunks are given out only when those sessions are gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sqlalchemy import Connection
+
+from breakbulk.domain.chunk import Claim
+from breakbulk.ledger.lanes import Lane
+from breakbulk.runner.failure import Failure
+from breakbulk.runner.finish import CALLBACK
+from breakbulk.runner.runtime import Runtime
+
+log = logging.getLogger("breakbulk.rescue")
+
+_SESSION_PATIENCE = 5.0
+_LOOK_AGAIN = 0.02
+
+
+def rescue(
+    runtime: Runtime, connection: Connection, lane: Lane, *, why: str, died_at_work: bool
+) -> bool:
+    """Give back what a dead lane held; False when its sessions could not be ended yet.
+
+    Args:
+        why: for people.
+        died_at_work: its process was seen dead while its worker lives, so the chunk in hand may
+            have killed it and the attempt counts. Otherwise (the machine is gone) it is a loss,
+            counted apart.
+    """
+    ledger, database = runtime.ledger, runtime.database
+    if not _end_sessions(runtime, connection, lane):
+        return False
+    with database.transaction(connection):
+        ledger.claims.lock(connection, lane.run_id)
+        if not ledger.lanes.leave(connection, lane.token):
+            return True
+        claims = ledger.claims.held_by_lane(connection, lane.run_id, lane.number)
+        run = ledger.runs.get(connection, lane.run_id)
+        for place, claim in enumerate(claims):
+            in_hand = place == 0
+            lost_too_often = claim.losses >= runtime.settings.max_losses
+            if in_hand and (died_at_work or lost_too_often):
+                if run.retry.wait_after(claim.attempt) is None:
+                    mine = ledger.claims.give_up(connection, claim)
+                else:
+                    mine = ledger.claims.give_back(connection, claim, wait=0, attempt_spent=True)
+                if mine:
+                    failure = Failure.of_death(why)
+                    ledger.claims.record_failure(
+                        connection,
+                        lane.run_id,
+                        claim=claim,
+                        attempt=claim.attempt,
+                        error=failure.error,
+                        message=failure.message,
+                        traceback=None,
+                        worker=f"{lane.worker_id}/{lane.pid}",
+                        seconds=None,
+                    )
+            else:
+                ledger.claims.give_back(
+                    connection, claim, wait=0, attempt_spent=False, lost=in_hand
+                )
+        ledger.runs.note(
+            connection,
+            lane.run_id,
+            actor="steward",
+            verb="rescued",
+            detail=f"lane {lane.number}: {why}; chunks given back: {_names(claims)}",
+        )
+    log.warning(
+        "run %s: lane %d rescued (%s); chunks given back: %s",
+        lane.run_id,
+        lane.number,
+        why,
+        _names(claims),
+    )
+    return True
+
+
+def _end_sessions(runtime: Runtime, connection: Connection, lane: Lane) -> bool:
+    ledger, database = runtime.ledger, runtime.database
+    if not database.is_postgresql:
+        return True
+    deadline = time.monotonic() + _SESSION_PATIENCE
+    ended: set[int] = set()
+    while True:
+        with database.reading(connection):
+            claims = ledger.claims.held_by_lane(connection, lane.run_id, lane.number)
+            names = [str(claim.ref) for claim in claims]
+            if ledger.lanes.finishing(connection, lane.token, lane.run_id):
+                names.append(CALLBACK)
+            holders = ledger.chunks.holders(connection, lane.run_id, names, lane.label)
+            for pid in set(holders) - ended:
+                log.warning("run %s: ending database session %d", lane.run_id, pid)
+                ledger.chunks.end_session(connection, pid)
+                ended.add(pid)
+        if not holders:
+            return True
+        if time.monotonic() > deadline:
+            log.error(
+                "run %s: session %s of a dead lane does not end; its chunks stay with it",
+                lane.run_id,
+                holders,
+            )
+            return False
+        time.sleep(_LOOK_AGAIN)
+
+
+def _names(claims: list[Claim]) -> str:
+    shown = ", ".join(str(claim.ref) for claim in claims[:5])
+    more = f" and {len(claims) - 5} more" if len(claims) > 5 else ""  # noqa: PLR2004
+    return (shown or "none") + more

@@ -1,0 +1,137 @@
+"""What every use case needs, put together once by the application."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import psutil
+
+from breakbulk.errors import SecondDatabase
+from breakbulk.jobs import Registry
+from breakbulk.ledger import Database, Ledger
+from breakbulk.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Ledger, data, jobs and settings of one application.
+
+    Attributes:
+        ledger: where runs and chunks are written down.
+        data: where the rows are; the ledger's own database unless ``at_least_once``.
+        jobs: what this process has code for.
+        settings: the knobs.
+    """
+
+    ledger: Ledger
+    data: Database
+    jobs: Registry
+    settings: Settings
+
+    @property
+    def database(self) -> Database:
+        """The ledger's database."""
+        return self.ledger.database
+
+    @property
+    def at_least_once(self) -> bool:
+        """Whether the rows are in another database, so that no transaction covers both."""
+        return self.data is not self.database
+
+
+def check_data(ledger: Database, data: Database | None, *, at_least_once: bool) -> Database:
+    """Which database the rows are in.
+
+    Raises:
+        SecondDatabase: it is not the ledger's, and nobody said that at-least-once is all right.
+    """
+    if data is None:
+        return ledger
+    if data.identity == ledger.identity:
+        return ledger
+    if not at_least_once:
+        raise SecondDatabase(
+            "The data is in another database than the ledger, so a crash between their two"
+            " commits would process a chunk twice: put the ledger beside the data, or accept"
+            " that with Breakbulk(…, at_least_once=True)."
+        )
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The process a lane runs in, and how it learns that it should stop.
+
+    Attributes:
+        worker_id: the Celery worker it belongs to.
+        stopping: True from the moment its worker began to shut down.
+        interruptions: what is raised in the middle of anything to stop it, such as a time limit.
+    """
+
+    worker_id: UUID
+    worker_name: str
+    pid: int
+    started: float
+    stopping: Callable[[], bool]
+    interruptions: tuple[type[Exception], ...] = ()
+
+    @classmethod
+    def current(
+        cls,
+        worker_id: UUID | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        interruptions: tuple[type[Exception], ...] = (),
+    ) -> Process:
+        """This process; without a worker it counts as one of its own."""
+        pid = os.getpid()
+        name = f"{socket.gethostname()}/{pid}"
+        started = process_started(pid) or 0.0
+        return cls(worker_id or uuid4(), name, pid, started, stopping, interruptions)
+
+
+def process_started(pid: int) -> float | None:
+    """When a live process was started, in seconds since the epoch; None when it is dead.
+
+    A zombie is dead: it holds no lock and will never commit.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.create_time()
+    except psutil.Error:
+        return None
+
+
+@dataclass(slots=True)
+class LiveLanes:
+    """The lanes that work in this very process, for pools of threads.
+
+    A lane whose process lives may still be over: its sign-off failed with the database. The
+    steward of a worker with threads asks here, that of a worker with children looks at them.
+    """
+
+    tokens: set[UUID] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, token: UUID) -> None:
+        """A lane begins."""
+        with self.lock:
+            self.tokens.add(token)
+
+    def remove(self, token: UUID) -> None:
+        """A lane has ended, whether or not the ledger knows."""
+        with self.lock:
+            self.tokens.discard(token)
+
+    def __contains__(self, token: UUID) -> bool:
+        with self.lock:
+            return token in self.tokens
+
+
+live_lanes = LiveLanes()

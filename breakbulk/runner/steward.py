@@ -1,0 +1,213 @@
+"""The housekeeper inside each worker: rescues, wakes, folds, and brings stopped runs to rest.
+
+Every steward looks after its own worker's processes. One of them leads and looks after the rest:
+dead workers, runs that wait for something, lanes that are missing. It promises nothing that a
+message would be needed for: messages only make things faster.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from breakbulk.domain.status import RunStatus
+from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.workers import Worker
+from breakbulk.runner.finish import settle
+from breakbulk.runner.liveness import liveness
+from breakbulk.runner.rescue import rescue
+from breakbulk.runner.runtime import Runtime
+
+log = logging.getLogger("breakbulk.steward")
+
+_ASK_TO_LEAD = 1.0
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 15.0
+_TIDY_EVERY = 10.0
+
+
+@dataclass(slots=True)
+class _Nudged:
+    """When a run's lanes were last asked for, and how long to wait before asking again."""
+
+    at: float
+    wait: float
+    present: int
+
+
+class Steward:
+    """The steward of one worker. Not a thread: somebody calls :meth:`tick`.
+
+    Args:
+        describe: the worker as it is now.
+        alive: whether a lane of this worker still works.
+        send: sends "come and work" to a queue that many times, good until then; False when it
+            could not.
+        work_without_broker: start a lane for a queue in a process of its own.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        describe: Callable[[], Worker],
+        alive: Callable[[Lane], bool],
+        send: Callable[[str, int, datetime], bool],
+        work_without_broker: Callable[[str], None],
+    ) -> None:
+        self._runtime = runtime
+        self._describe = describe
+        self._alive = alive
+        self._send = send
+        self._work_without_broker = work_without_broker
+        self._liveness = liveness(runtime)
+        self._renewed_at = self._asked_at = float("-inf")
+        self._tidied_at = time.monotonic()
+        self._leads = False
+        self._nudged: dict[int, _Nudged] = {}
+        self._unsent_since: float | None = None
+        self._told: Worker | None = None
+
+    def tick(self, connection: Connection) -> None:
+        """Look around once. Errors of the database are the caller's to catch."""
+        worker = self._describe()
+        self._renew(connection, worker)
+        self._rescue_own(connection, worker)
+        if self._leads:
+            self._rescue_others(connection, worker)
+            self._move_on(connection)
+            self._tidy(connection)
+            self._wake(connection, worker)
+
+    def leave(self, connection: Connection) -> None:
+        """Sign the worker off. Lanes it may have left behind are rescued by the others."""
+        self._liveness.leave(connection, self._describe())
+
+    def _renew(self, connection: Connection, worker: Worker) -> None:
+        now = time.monotonic()
+        due = now - self._renewed_at >= self._runtime.settings.lease_seconds / 3
+        changed = worker != self._told
+        # Whoever does not lead asks more often: without a leader nobody rescues the dead.
+        asks = not self._leads and not worker.draining and now - self._asked_at >= _ASK_TO_LEAD
+        if not due and not changed and not asks:
+            return
+        if due or changed:
+            self._liveness.renew(connection, worker)
+            self._renewed_at, self._told = now, worker
+        leads = self._liveness.lead(connection, worker) if not worker.draining else False
+        if leads and not self._leads:
+            log.info("this worker's steward leads now")
+        self._leads, self._asked_at = leads, now
+
+    def _rescue_own(self, connection: Connection, worker: Worker) -> None:
+        with self._runtime.database.reading(connection):
+            lanes = self._runtime.ledger.lanes.of_worker(connection, worker.id)
+        for lane in lanes:
+            if not self._alive(lane):
+                rescue(
+                    self._runtime,
+                    connection,
+                    lane,
+                    why=f"process {lane.pid} died",
+                    died_at_work=not worker.draining,
+                )
+
+    def _rescue_others(self, connection: Connection, worker: Worker) -> None:
+        ledger, database = self._runtime.ledger, self._runtime.database
+        for dead in self._liveness.dead(connection, worker):
+            with database.reading(connection):
+                lanes = ledger.lanes.of_worker(connection, dead.id)
+            why = f"worker {dead.pid} on {dead.host} was not heard from"
+            done = [
+                rescue(self._runtime, connection, lane, why=why, died_at_work=False)
+                for lane in lanes
+            ]
+            if all(done):
+                with database.transaction(connection):
+                    ledger.workers.remove(connection, dead.id)
+                log.warning("%s; it is off the list", why)
+        with database.reading(connection):
+            orphans = ledger.lanes.orphans(connection)
+        for lane in orphans:
+            rescue(self._runtime, connection, lane, why="its worker signed off", died_at_work=False)
+
+    def _move_on(self, connection: Connection) -> None:
+        """Runs that stand still though nothing is in their way any more."""
+        ledger, database = self._runtime.ledger, self._runtime.database
+        with database.reading(connection):
+            at_rest = ledger.lanes.at_rest(connection)
+            orphaned = ledger.runs.orphaned_finishers(connection)
+            waiting = [run for run in ledger.runs.active(connection) if run.waits_for is not None]
+        for run_id, _status in at_rest:
+            settle(self._runtime, connection, run_id)
+        for run_id, finisher in orphaned:
+            with database.transaction(connection):
+                if ledger.runs.free_finisher(connection, run_id, finisher, wait=0):
+                    log.warning("run %s: its callback is taken up again", run_id)
+        for run in waiting:
+            if run.status is not RunStatus.HELD:
+                continue
+            try:
+                with database.transaction(connection):
+                    ledger.runs.take_slot(connection, run.id)
+            except IntegrityError:
+                # Another run took the place between question and write; this one waits on.
+                continue
+
+    def _tidy(self, connection: Connection) -> None:
+        """What is done now and then: folding tallies, finding claims that nobody holds."""
+        if time.monotonic() - self._tidied_at < _TIDY_EVERY:
+            return
+        self._tidied_at = time.monotonic()
+        ledger, database = self._runtime.ledger, self._runtime.database
+        with database.transaction(connection):
+            ledger.reports.fold_tallies(connection, self._runtime.settings.tally_fold_seconds)
+        with database.reading(connection):
+            active = ledger.runs.active(connection)
+        for run in active:
+            with database.transaction(connection):
+                ledger.claims.lock(connection, run.id)
+                for claim in ledger.claims.orphaned(connection, run.id):
+                    log.warning("run %s: chunk %s was held by no lane", run.id, claim.ref)
+                    ledger.claims.give_back(
+                        connection, claim, wait=0, attempt_spent=False, lost=True
+                    )
+
+    def _wake(self, connection: Connection, worker: Worker) -> None:
+        """Send until running equals wanted, with back-off."""
+        ledger = self._runtime.ledger
+        with self._runtime.database.reading(connection):
+            slots = ledger.workers.slots(connection)
+            demands = ledger.lanes.demand(connection, slots)
+            clock = ledger.lanes.now(connection)
+        wanted_now = {demand.run_id for demand in demands}
+        self._nudged = {run: one for run, one in self._nudged.items() if run in wanted_now}
+        now = time.monotonic()
+        for demand in demands:
+            last = self._nudged.get(demand.run_id)
+            if last is not None and demand.present == last.present and now - last.at < last.wait:
+                continue
+            missing = demand.wanted - demand.present + self._runtime.settings.surplus_messages
+            wait = _FIRST_WAIT
+            if last is not None and demand.present <= last.present:
+                wait = min(last.wait * 2, _LONGEST_WAIT)
+            sent = self._send(demand.queue, missing, clock + timedelta(seconds=wait))
+            self._nudged[demand.run_id] = _Nudged(now, wait, demand.present)
+            self._without_broker(worker, demand.queue, sent=sent, present=demand.present)
+
+    def _without_broker(self, worker: Worker, queue: str, *, sent: bool, present: int) -> None:
+        if sent:
+            self._unsent_since = None
+            return
+        now = time.monotonic()
+        self._unsent_since = self._unsent_since or now
+        patient = now - self._unsent_since < self._runtime.settings.broker_patience
+        if patient or present or queue not in worker.queues:
+            return
+        log.warning("no broker for %.0f s: working on without it", now - self._unsent_since)
+        self._work_without_broker(queue)

@@ -1,0 +1,277 @@
+"""Submitting and planning: what a run will be, written down in the caller's own transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
+
+from breakbulk.domain.chunk import Cut, RunId
+from breakbulk.domain.keys import Key, encode_key
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import ACTIVE
+from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
+from breakbulk.jobs import JobRun, JobSpec, parameters_hash
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.runs import NewRun
+from breakbulk.ledger.sql import clock
+from breakbulk.runner.runtime import Runtime
+from breakbulk.sources import Source
+
+_SAMPLE = 5
+_LOOKS = 5
+
+
+class Overlap(StrEnum):
+    """What to do when a run of the same job and parameters still goes on."""
+
+    REFUSE = "refuse"
+    WAIT = "wait"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The run that a submit led to; ``created`` False when it was there already."""
+
+    run: Run
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What submitting would do, without doing it.
+
+    Attributes:
+        rows_estimate: what the planner expects; None when it cannot say.
+        chunks_estimate: the same in chunks.
+        first: bounds of the first chunk, encoded; None when there is nothing to do.
+        last_key: where the run would end, encoded.
+        sample: the first few keys, encoded.
+        fingerprint: of the statement.
+    """
+
+    job: str
+    parameters: dict[str, Any]
+    key_names: tuple[str, ...]
+    chunk_size: int
+    rows_estimate: int | None
+    chunks_estimate: int | None
+    first: tuple[str | None, str] | None
+    last_key: str | None
+    sample: tuple[str, ...]
+    queue: str
+    fingerprint: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a job is to be submitted."""
+
+    queue: str
+    submitted_by: str | None
+    idempotency_key: str | None = None
+    overlap: Overlap = Overlap.REFUSE
+
+    @classmethod
+    def checked(
+        cls, queue: str, submitted_by: str | None, idempotency_key: str | None, overlap: str
+    ) -> Order:
+        """Check what the caller said.
+
+        Raises:
+            ConfigurationError: ``overlap`` is not one of the three words.
+        """
+        try:
+            word = Overlap(overlap)
+        except ValueError:
+            words = ", ".join(repr(str(one)) for one in Overlap)
+            raise ConfigurationError(f"overlap={overlap!r} must be one of {words}.") from None
+        return cls(queue, submitted_by, idempotency_key, word)
+
+
+def submit(
+    runtime: Runtime,
+    connection: Connection,
+    data: Connection,
+    *,
+    spec: JobSpec,
+    job: Any,
+    order: Order,
+) -> Submitted:
+    """Write a run down in the transaction that the connection is in.
+
+    Raises:
+        ParameterError: a parameter does not fit.
+        SourceError: the rows cannot be walked.
+        OverlapError: a run of the same job and parameters still goes on.
+        IdempotencyConflict: the key was used with other parameters.
+    """
+    runs = runtime.ledger.runs
+    parameters = spec.dump(job)
+    digest = parameters_hash(spec.name, parameters)
+    if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+        return Submitted(earlier, created=False)
+    try:
+        waits_for = _standing_behind(runtime, connection, spec, order, digest)
+    except OverlapError:
+        # It may be the run of our own key, committed since we looked for it.
+        if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+            return Submitted(earlier, created=False)
+        raise
+    submitted_at = connection.execute(select(clock())).scalar_one()
+    with _readable(spec):
+        source = spec.source(job, JobRun(submitted_at))
+        source.check(data)
+        until = source.until(data)
+        estimate = 0 if until is None else source.estimate(data)
+    new = NewRun(
+        job=spec.name,
+        parameters=parameters,
+        parameters_hash=digest,
+        queue=order.queue,
+        submitted_by=order.submitted_by,
+        idempotency_key=order.idempotency_key,
+        slot=None if order.overlap is Overlap.ALLOW else f"{spec.name}:{digest}",
+        fingerprint=source.fingerprint,
+        key_names=source.key_names,
+        until=None if until is None else encode_key(until),
+        rows_estimate=estimate,
+        chunk_size=spec.chunk_size,
+        max_lanes=spec.max_lanes,
+        retry=spec.retry,
+        at_least_once=runtime.at_least_once,
+        waits_for=waits_for,
+    )
+    run_id = runs.insert(connection, new, submitted_at)
+    if run_id is not None:
+        runs.note(
+            connection, run_id, actor=order.submitted_by or "unknown", verb="submitted", detail=None
+        )
+        return Submitted(runs.get(connection, run_id), created=True)
+    # Somebody was faster between the question and the insert.
+    if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+        return Submitted(earlier, created=False)
+    if order.overlap is Overlap.WAIT:
+        return submit(runtime, connection, data, spec=spec, job=job, order=order)
+    _refuse(runtime, connection, spec, digest)
+    raise OverlapError(f"A run of {spec.name} with the same parameters was submitted just now.")
+
+
+def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
+    """What a submit would do; nothing is written.
+
+    Raises:
+        ParameterError: a parameter does not fit.
+        SourceError: the rows cannot be walked.
+    """
+    parameters = spec.dump(job)
+    now = data.execute(select(clock())).scalar_one()
+    with _readable(spec):
+        source = spec.source(job, JobRun(now))
+        source.check(data)
+        until = source.until(data)
+        estimate = 0 if until is None else source.estimate(data)
+    first: tuple[str | None, str] | None = None
+    sample: tuple[str, ...] = ()
+    if until is not None:
+        cuts = _look(source, data, until, chunk_size=spec.chunk_size, chunks=1)
+        first = cuts[0].bounds.encoded() if cuts else None
+        few = _look(source, data, until, chunk_size=1, chunks=_SAMPLE)
+        sample = tuple(encode_key(cut.bounds.upto) for cut in few if cut.rows)
+    return Plan(
+        job=spec.name,
+        parameters=spec.shown(parameters),
+        key_names=source.key_names,
+        chunk_size=spec.chunk_size,
+        rows_estimate=estimate,
+        chunks_estimate=None if estimate is None else -(-estimate // spec.chunk_size),
+        first=first,
+        last_key=None if until is None else encode_key(until),
+        sample=sample,
+        queue=queue,
+        fingerprint=source.fingerprint,
+    )
+
+
+@contextmanager
+def _readable(spec: JobSpec) -> Iterator[None]:
+    """Say in one sentence that the rows cannot be read, whatever the database says."""
+    try:
+        yield
+    except DBAPIError as error:
+        if fault_of(error) is not Fault.ROWS:
+            raise
+        first_line = str(error.orig).strip().partition("\n")[0]
+        raise SourceError(f"The rows of {spec.name} cannot be read: {first_line}.") from error
+
+
+def _look(
+    source: Source[Any], data: Connection, until: Key, *, chunk_size: int, chunks: int
+) -> tuple[Cut, ...]:
+    """The first chunks, if a few looks are enough to find them."""
+    scout = None
+    for _ in range(_LOOKS):
+        walk = source.walk(
+            data, after=None, scout=scout, until=until, chunk_size=chunk_size, chunks=chunks
+        )
+        scout = walk.scout
+        if walk.cuts or scout is None:
+            return walk.cuts
+    return ()
+
+
+def _earlier(
+    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digest: str
+) -> Run | None:
+    if order.idempotency_key is None:
+        return None
+    found = runtime.ledger.runs.find(
+        connection, job=spec.name, idempotency_key=order.idempotency_key, limit=1
+    )
+    if not found:
+        return None
+    run = found[0]
+    if parameters_hash(run.job, run.parameters) != digest:
+        raise IdempotencyConflict(
+            f"The idempotency key {order.idempotency_key!r} belongs to run {run.id}, which has"
+            " other parameters: use another key.",
+            run.id,
+        )
+    return run
+
+
+def _standing_behind(
+    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digest: str
+) -> RunId | None:
+    if order.overlap is Overlap.ALLOW:
+        return None
+    if order.overlap is Overlap.REFUSE:
+        _refuse(runtime, connection, spec, digest)
+        return None
+    ahead = runtime.ledger.runs.find(
+        connection, job=spec.name, parameters_hash=digest, statuses=ACTIVE, limit=1
+    )
+    return ahead[0].id if ahead else None
+
+
+def _refuse(runtime: Runtime, connection: Connection, spec: JobSpec, digest: str) -> None:
+    ahead = runtime.ledger.runs.find(
+        connection, job=spec.name, parameters_hash=digest, statuses=ACTIVE, limit=1
+    )
+    if ahead:
+        run = ahead[0]
+        raise OverlapError(
+            f"Run {run.id} of {spec.name} with the same parameters is still {run.status}:"
+            " wait for it, cancel it, or submit with overlap='wait' or 'allow'.",
+            run.id,
+        )

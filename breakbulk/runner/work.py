@@ -1,0 +1,237 @@
+"""A lane from message to message: find a run that needs one, stay for a slice, leave in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from breakbulk.domain.chunk import Claim
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import STOPPING, WORKABLE, RunStatus
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.lanes import Demand, Lane
+from breakbulk.runner.attempt import settled
+from breakbulk.runner.finish import call_back, close_run, settle
+from breakbulk.runner.lane import ConnectionGone, LaneWork, Slice
+from breakbulk.runner.rescue import rescue
+from breakbulk.runner.runtime import Process, Runtime, live_lanes
+
+log = logging.getLogger("breakbulk.lane")
+
+_SIGN_OFF_WAIT = 1.0
+_RECONNECT_WAITS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0)
+
+
+def work(
+    runtime: Runtime,
+    process: Process,
+    queue: str,
+    seconds: float,
+    *,
+    good_until: datetime | None = None,
+) -> bool:
+    """Work for whatever run of a queue needs a lane, for a slice of time.
+
+    Args:
+        seconds: the length of the slice.
+        good_until: after that only a run that has no lane at all is worked for.
+
+    Returns:
+        Whether another lane should follow this one.
+    """
+    began = time.monotonic()
+    wanted = False
+    while not process.stopping() and time.monotonic() - began < seconds:
+        try:
+            entered = _enter(runtime, process, queue, began + seconds, good_until)
+        except DBAPIError as error:
+            if fault_of(error) is not Fault.CONNECTION:
+                raise
+            log.warning("no lane: the ledger does not answer: %s", error.orig)
+            return False
+        if entered is None:
+            return wanted
+        wanted = _Visit(runtime, process, *entered).make()
+        good_until = None
+    return wanted
+
+
+@contextmanager
+def connections(runtime: Runtime, lane: Lane) -> Iterator[tuple[Connection, Connection]]:
+    """A connection to the ledger and one to the rows: the same one, unless they are apart."""
+    ledger, rows = runtime.database, runtime.data
+    with ledger.connect() as connection, ledger.watched(connection, lane.label):
+        if not runtime.at_least_once:
+            yield connection, connection
+            return
+        with rows.connect() as data, rows.watched(data, lane.label):
+            yield connection, data
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A lane's stay in a run, over as many connections as it takes."""
+
+    runtime: Runtime
+    process: Process
+    lane: Lane
+    run: Run
+    piece: Slice
+
+    def make(self) -> bool:
+        """Work, call back if that is due, sign off; whether to come again."""
+        stay = LaneWork(self.runtime, self.lane, self.run, self.piece)
+        try:
+            return self._through_losses(stay)
+        except BaseException:
+            # A bug of ours or an exit at any bytecode: leave nothing behind if that can be helped.
+            self._give_up(stay)
+            raise
+        finally:
+            live_lanes.remove(self.lane.token)
+
+    def _through_losses(self, stay: LaneWork) -> bool:
+        waits = iter(_RECONNECT_WAITS)
+        doubtful: Claim | None = None
+        lost = False
+        while True:
+            try:
+                with connections(self.runtime, self.lane) as (connection, data):
+                    if doubtful is not None:
+                        self._settle_doubt(connection, doubtful)
+                        doubtful = None
+                    if lost:
+                        stay.forget_claims(connection)
+                        waits = iter(_RECONNECT_WAITS)
+                    if self.run.status is not RunStatus.FINISHING:
+                        stay.stay(connection, data)
+                    return self._leave(stay, connection)
+            except ConnectionGone as gone:
+                doubtful = gone.doubtful or doubtful
+                cause: BaseException | None = gone.__cause__
+            except DBAPIError as error:
+                if fault_of(error) is not Fault.CONNECTION:
+                    raise
+                cause = error
+            lost = True
+            if self.process.stopping():
+                log.error("run %s: the database is away; the steward goes on", self.run.id)
+                _abandon(self.runtime, self.lane)
+                return False
+            # For as long as it takes: only this process can say that this lane is over.
+            wait = next(waits, _RECONNECT_WAITS[-1])
+            first = str(cause).partition("\n")[0]
+            log.warning("run %s: connection lost, again in %s s: %s", self.run.id, wait, first)
+            time.sleep(wait)
+
+    def _settle_doubt(self, connection: Connection, claim: Claim) -> None:
+        done = settled(self.runtime, connection, claim.ref, claim.owner)
+        outcome = "had happened" if done else "had not happened"
+        log.warning("run %s: the COMMIT of chunk %s %s", self.run.id, claim.ref, outcome)
+
+    def _leave(self, stay: LaneWork, connection: Connection) -> bool:
+        """Call back if all is done, sign off, settle a stopped run; whether to come again."""
+        runtime, run_id = self.runtime, self.run.id
+        ended = False
+        asks = stay.idle or self.run.status is RunStatus.FINISHING
+        if asks and close_run(runtime, connection, run_id):
+            ended = call_back(runtime, connection, self.process, self.lane)
+        stay.sign_off(connection)
+        with runtime.database.reading(connection):
+            status = runtime.ledger.runs.status(connection, run_id)
+        if status in STOPPING:
+            settle(runtime, connection, run_id)
+        return not ended and not stay.idle and status in WORKABLE
+
+    def _give_up(self, stay: LaneWork) -> None:
+        try:
+            with self.runtime.database.connect() as connection:
+                stay.sign_off(connection)
+        except Exception as error:  # noqa: BLE001  (whatever it is, somebody has to sign off)
+            log.warning("run %s: a lane could not sign off: %s", self.run.id, error)
+            _abandon(self.runtime, self.lane)
+
+
+def _abandon(runtime: Runtime, lane: Lane) -> None:
+    """Sign a lane off as soon as the database lets us.
+
+    Its process lives, so its steward cannot know that it is over; only this process can say so.
+    If the process dies first, the steward does it.
+    """
+    name = f"breakbulk-sign-off-{lane.token}"
+    threading.Thread(target=_sign_off, args=(runtime, lane), name=name, daemon=True).start()
+
+
+def _sign_off(runtime: Runtime, lane: Lane) -> None:
+    live_lanes.remove(lane.token)
+    done = False
+    while not done:
+        try:
+            with runtime.database.connect() as connection:
+                why = "it could not sign off"
+                done = rescue(runtime, connection, lane, why=why, died_at_work=False)
+        except Exception as error:  # noqa: BLE001  (again, until it is done)
+            log.debug("run %s: lane %d is still to sign off: %s", lane.run_id, lane.number, error)
+        if not done:
+            time.sleep(_SIGN_OFF_WAIT)
+
+
+def _enter(
+    runtime: Runtime, process: Process, queue: str, until: float, good_until: datetime | None
+) -> tuple[Lane, Run, Slice] | None:
+    """Take a place in the run that has the fewest of its lanes; None if none needs one."""
+    ledger, database = runtime.ledger, runtime.database
+    with database.connect() as connection:
+        with database.reading(connection):
+            if not ledger.workers.registered(connection, process.worker_id):
+                # Its steward has not come up yet, or it was declared dead: it asks again.
+                return None
+            slots = ledger.workers.slots(connection)
+            names = list(runtime.jobs.all())
+            demands = ledger.lanes.demand(connection, slots, queue=queue, jobs=names)
+            if good_until is not None and ledger.lanes.now(connection) > good_until:
+                demands = [demand for demand in demands if not demand.present]
+        for demand in demands:
+            place = _take_place(runtime, connection, process, demand)
+            if place is None:
+                continue
+            lane, run = place
+            share = max(1.0, runtime.settings.slice_seconds / len(demands))
+            return lane, run, Slice(min(until, time.monotonic() + share), process)
+    return None
+
+
+def _take_place(
+    runtime: Runtime, connection: Connection, process: Process, demand: Demand
+) -> tuple[Lane, Run] | None:
+    ledger, database = runtime.ledger, runtime.database
+    with database.reading(connection):
+        taken = ledger.lanes.taken(connection, demand.run_id)
+    for number in sorted(set(range(demand.wanted)) - taken):
+        lane = Lane(demand.run_id, number, uuid4(), process.worker_id, process.pid, process.started)
+        # Known here before the ledger knows, or a steward in this process would think it dead.
+        live_lanes.add(lane.token)
+        try:
+            with database.transaction(connection, durable=False):
+                if ledger.lanes.enter(connection, lane):
+                    ledger.runs.started(connection, lane.run_id)
+                    run = ledger.runs.get(connection, lane.run_id)
+                else:
+                    run = None
+        except BaseException:
+            # Nobody knows whether that was committed.
+            _abandon(runtime, lane)
+            raise
+        if run is not None:
+            return lane, run
+        live_lanes.remove(lane.token)
+    return None

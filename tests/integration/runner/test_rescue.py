@@ -1,0 +1,223 @@
+"""What a dead lane held is given back: the chunk in hand counts, the others do not."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text, update
+
+from breakbulk import RunStatus
+from breakbulk.domain.chunk import Bounds, Claim, Cut
+from breakbulk.runner.rescue import rescue
+from breakbulk.runner.runtime import live_lanes
+from tests.support.yard import Goods, Yard, touch
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from breakbulk import Chunk, RunHandle
+    from breakbulk.ledger.lanes import Lane
+
+
+def held(yard: Yard, handle: RunHandle, lane: Lane) -> list[Claim]:
+    """Two chunks in the lane's hands, the first of them at work."""
+    cuts = [Cut(Bounds(None, (10,)), 10), Cut(Bounds((10,), (20,)), 10)]
+    with yard.transaction() as connection:
+        yard.ledger.claims.lock(connection, handle.id)
+        frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
+        return yard.ledger.claims.carve(
+            connection, handle.id, frontier, cuts, lane=lane.number, exhausts=False
+        )
+
+
+def bury(yard: Yard, lane: Lane, *, at_work: bool) -> bool:
+    live_lanes.remove(lane.token)
+    with yard.runtime.database.connect() as connection:
+        return rescue(yard.runtime, connection, lane, why="process 7 died", died_at_work=at_work)
+
+
+def states(yard: Yard) -> list[tuple[str, int, int]]:
+    rows = sorted(yard.rows_of("chunks"), key=lambda row: int(row["number"]))
+    return [(row["status"], row["attempt"], row["losses"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("at_work", "first"), [(True, ("waiting", 1, 0)), (False, ("waiting", 0, 1))]
+)
+def test_only_the_chunk_in_hand_is_to_blame(
+    yard: Yard, at_work: bool, first: tuple[str, int, int]
+) -> None:
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    held(yard, handle, lane)
+    assert bury(yard, lane, at_work=at_work)
+    assert states(yard) == [first, ("waiting", 0, 0)]
+    assert yard.count("lanes") == 0
+    assert len(handle.failures()) == int(at_work)
+    if at_work:
+        assert handle.failures()[0].error == "WorkerDied"
+        assert handle.failures()[0].message == "process 7 died"
+    newest = handle.activity()[0]
+    assert (newest.actor, newest.verb) == ("steward", "rescued")
+    assert "chunks given back: 1, 2" in str(newest.detail)
+    yard.settle(handle)
+    yard.assert_proper(handle)
+
+
+def test_a_lane_is_rescued_once(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    held(yard, handle, lane)
+    assert bury(yard, lane, at_work=True)
+    again = yard.lane(handle)  # the same number, taken by somebody else meanwhile
+    with yard.transaction() as connection:
+        claims = yard.ledger.claims.claim_waiting(connection, handle.id, again.number, 10)
+    assert len(claims) == 2
+    assert bury(yard, lane, at_work=True)
+    assert {row["status"] for row in yard.rows_of("chunks")} == {"carved"}
+    assert len(handle.failures()) == 1
+
+
+def test_a_chunk_that_kills_its_process_each_time_is_given_up(yard: Yard) -> None:
+    handle = yard.submit(yard.job(max_retries=1, chunk_size=25))
+    cut = [Cut(Bounds(None, (25,)), 25)]
+    lane = yard.lane(handle)
+    with yard.transaction() as connection:
+        frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
+        yard.ledger.claims.carve(connection, handle.id, frontier, cut, lane=0, exhausts=True)
+    assert bury(yard, lane, at_work=True)
+    lane = yard.lane(handle)
+    with yard.transaction() as connection:
+        (claim,) = yard.ledger.claims.claim_waiting(connection, handle.id, 0, 10)
+    assert claim.attempt == 2
+    assert bury(yard, lane, at_work=True)
+    assert states(yard) == [("failed", 2, 0)]
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    assert len(handle.failures()) == 2
+    assert set(yard.versions().values()) == {0}
+
+
+def test_losses_are_bounded_apart(clean_engine: Engine) -> None:
+    yard = Yard(clean_engine, rows=25, shared=True, max_losses=2)
+    handle = yard.submit(yard.job(max_retries=0))
+    lane = yard.lane(handle)
+    held(yard, handle, lane)
+    seen = []
+    for _ in range(3):
+        assert bury(yard, lane, at_work=False)
+        seen.append(states(yard)[0])
+        lane = yard.lane(handle)
+        with yard.transaction() as connection:
+            yard.ledger.claims.claim_waiting(connection, handle.id, 0, 10)
+    assert seen == [("waiting", 0, 1), ("waiting", 0, 2), ("failed", 1, 2)]
+    assert len(handle.failures()) == 1
+    yard.close()
+
+
+def test_claims_that_no_lane_holds_are_found(yard: Yard) -> None:
+    """After a crash of the database that undid a lane's place, but not what it had claimed."""
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    held(yard, handle, lane)
+    with yard.transaction() as connection:
+        assert yard.ledger.claims.orphaned(connection, handle.id) == []
+        yard.ledger.lanes.leave(connection, lane.token)
+        orphaned = yard.ledger.claims.orphaned(connection, handle.id)
+    assert [claim.ref.number for claim in orphaned] == [1, 2]
+
+
+def test_a_steward_finds_a_lane_whose_thread_is_over(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    crew = yard.first_crew
+    lane = yard.lane(handle)
+    held(yard, handle, lane)
+    crew.tick()
+    assert yard.count("lanes") == 1, "it lives"
+    live_lanes.remove(lane.token)
+    crew.tick()
+    assert yard.count("lanes") == 0
+    yard.settle(handle)
+    yard.assert_proper(handle)
+
+
+def test_postgres_a_frozen_sessions_locks_go_before_its_chunk_is_given_out(
+    postgres_yard: Yard,
+) -> None:
+    """It would neither commit nor let go, and the server would notice only after hours."""
+    yard = postgres_yard
+    frozen, thaw = threading.Event(), threading.Event()
+    outcome: list[str] = []
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        chunk.session.flush()
+        if not frozen.is_set():
+            frozen.set()
+            assert thaw.wait(30)
+
+    handle = yard.submit(yard.job(process, chunk_size=25))
+    crew = yard.crew()
+
+    def freeze() -> None:
+        crew.work()
+        outcome.append("over")
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    assert frozen.wait(20)
+    with yard.reading() as connection:
+        (lane,) = yard.ledger.lanes.of_worker(connection, crew.process.worker_id)
+    with yard.runtime.database.connect() as connection:
+        assert rescue(yard.runtime, connection, lane, why="frozen", died_at_work=False)
+    # Nobody holds the rows any more.
+    with yard.engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+        connection.execute(update(Goods).values(code=None))
+    thaw.set()
+    thread.join(timeout=30)
+    assert outcome == ["over"]
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    yard.engine.dispose()
+
+
+def test_sqlite_stewards_of_one_process_do_not_judge_each_other(sqlite_url: str) -> None:
+    """A process never waits for its own locks, so that they look free to itself."""
+    yard = Yard(sqlite_url, rows=25)
+    one, two = yard.crew(), yard.crew()
+    for crew in (one, two, one, two):
+        crew.tick()
+    assert yard.count("workers") == 2
+    yard.close()
+
+
+def test_postgres_a_worker_is_dead_only_to_one_who_was_heard_from_himself(
+    postgres_yard: Yard,
+) -> None:
+    """A stalled database makes everybody look dead."""
+    yard = postgres_yard
+    leader, other = yard.crew(), yard.crew()
+    workers = yard.ledger.database.schema.workers
+    handle = yard.submit(yard.job())
+    past = text("clock_timestamp() - interval '1 hour'")
+    with yard.transaction() as connection:
+        connection.execute(
+            update(workers)
+            .where(workers.c.id == other.process.worker_id)
+            .values(lease_until=past, healthy_since=past)
+        )
+    leader.tick()
+    assert yard.count("workers") == 2
+    with yard.transaction() as connection:
+        connection.execute(
+            update(workers)
+            .where(workers.c.id == leader.process.worker_id)
+            .values(healthy_since=past)
+        )
+    leader.tick()
+    assert yard.count("workers") == 1
+    yard.settle(handle)
+    yard.assert_proper(handle)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from breakbulk.runner.pacing import Pace, share_of_last
+
+
+def test_nobody_hoards_before_the_pace_is_known() -> None:
+    assert Pace(1000).chunks_in(3600) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "chunks"),
+    [(0.01, 1.0, 100), (0.5, 1.0, 2), (5.0, 1.0, 1), (0.0, 1.0, 1000), (1e-9, 1.0, 1000)],
+)
+def test_a_lane_takes_what_fits_into_its_time(seconds: float, budget: float, chunks: int) -> None:
+    pace = Pace(1000)
+    pace.observe(seconds)
+    assert pace.chunks_in(budget) == chunks
+
+
+def test_the_pace_follows_what_is_seen() -> None:
+    pace = Pace(1000)
+    pace.observe(0.01)
+    fast = pace.chunks_in(1)
+    for _ in range(30):
+        pace.observe(0.5)
+    assert pace.chunks_in(1) in {1, 2}
+    for _ in range(60):
+        pace.observe(0.01)
+    assert pace.chunks_in(1) == pytest.approx(fast, abs=2)
+
+
+@pytest.mark.parametrize(("found", "share"), [(0, 0), (1, 1), (2, 1), (3, 2), (10, 5), (11, 6)])
+def test_the_last_chunks_are_halved_until_none_is_left(found: int, share: int) -> None:
+    assert share_of_last(found) == share
+    left = found
+    while left:
+        left -= share_of_last(left)
+    assert left == 0
