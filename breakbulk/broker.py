@@ -1,0 +1,152 @@
+"""Sending lanes: anonymous messages of constant size that only say "come and work".
+
+They may be lost, doubled or late; the ledger decides everything. So sending never retries and
+never blocks for long: the caller may be a web request, and the steward asks again anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from datetime import datetime
+from typing import Any
+
+from celery import Celery, Signature
+from kombu import Connection
+
+from breakbulk.errors import BrokerUnreachable, ConfigurationError
+from breakbulk.settings import LANE_TASK, SUBMIT_TASK
+
+log = logging.getLogger("breakbulk.broker")
+
+#: What applications hand us and get from us, for those who must not know Celery.
+CeleryApp = Celery
+CelerySignature = Signature
+_CONNECT_SECONDS = 2
+_ANSWER_SECONDS = 5
+_REDIS = ("redis", "rediss", "sentinel", "valkey", "valkeys")
+
+
+class Broker:
+    """The user's Celery application as far as we send through it.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._forget)
+
+    @property
+    def eager(self) -> bool:
+        """Whether the team runs tasks where they are called, as in tests."""
+        return bool(self.app.conf.task_always_eager)
+
+    def queue_for(self, queue: str | None) -> str:
+        """The queue that lanes of a job go to: its own, else where Celery would route the task."""
+        if queue is not None:
+            return queue
+        route: dict[str, Any] = self.app.amqp.router.route({}, LANE_TASK)
+        target = route.get("queue")
+        if target is None:
+            return str(self.app.conf.task_default_queue)
+        return str(getattr(target, "name", target))
+
+    def send_lanes(self, queue: str, count: int, good_until: datetime | None = None) -> bool:
+        """Ask for ``count`` lanes; False, and one line in the log, when the broker is away.
+
+        Args:
+            good_until: by the database's clock; what comes later is used only by a run that has
+                no lane at all. So what was sent in vain does not pile up in front of the team's
+                own tasks.
+        """
+        try:
+            with self._lock:
+                self._publish(queue, count, good_until)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001  (each transport has its own)
+            log.warning("no lanes sent to %r, the steward will ask again: %s", queue, error)
+            self._drop()
+            return False
+        return True
+
+    def ping(self) -> str:
+        """The broker's address without its password, if it answers.
+
+        Raises:
+            BrokerUnreachable: it does not.
+        """
+        with self._new_connection() as connection:
+            address = str(connection.as_uri())
+            try:
+                connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+            except Exception as error:
+                raise BrokerUnreachable(
+                    f"The broker at {address} does not answer ({error}): check that it runs."
+                ) from error
+            return address
+
+    def submitting(
+        self, job: str, parameters: dict[str, Any], options: dict[str, Any]
+    ) -> CelerySignature:
+        """A signature that submits a run where it is executed."""
+        return self.app.signature(SUBMIT_TASK, args=(job, parameters, options), immutable=True)
+
+    def _publish(self, queue: str, count: int, good_until: datetime | None) -> None:
+        task = self.app.tasks.get(LANE_TASK)
+        if task is None:
+            raise ConfigurationError(
+                "This Celery application does not know Breakbulk: pass it to Breakbulk(celery=app)."
+            )
+        if self._connection is None:
+            self._connection = self._new_connection()
+        producer = self.app.amqp.Producer(self._connection, auto_declare=False)
+        arguments = {"queue": queue}
+        if good_until is not None:
+            arguments["good_until"] = good_until.isoformat()
+        for _ in range(count):
+            task.apply_async(
+                kwargs=arguments,
+                queue=queue,
+                producer=producer,
+                retry=False,
+                serializer="json",
+                ignore_result=True,
+            )
+
+    def _new_connection(self) -> Connection:
+        connection = self.app.connection_for_write(connect_timeout=_CONNECT_SECONDS)
+        # Without a bound Kombu would try to connect for as long as it takes, and it would wait two
+        # seconds before it tries again.
+        # And Redis's client waits for ever for the answer of a server that only accepts.
+        patience = (
+            {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _CONNECT_SECONDS}
+            if str(connection.transport_cls) in _REDIS
+            else {}
+        )
+        connection.transport_options = {
+            **patience,
+            **(connection.transport_options or {}),
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+        }
+        return connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.release()
+            except Exception as error:  # noqa: BLE001  (it is broken already)
+                log.debug("closing a broken broker connection: %s", error)
+
+    def _forget(self) -> None:
+        # A forked child must neither use nor close its parent's socket.
+        self._connection = None
+        self._lock = threading.Lock()

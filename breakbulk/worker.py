@@ -1,0 +1,271 @@
+"""Breakbulk inside a Celery worker: one task that works, one that submits, and the steward.
+
+Nothing else has to be deployed. The steward is a bootstep of the worker: a thread in its main
+process with a connection of its own. Lanes learn that their worker shuts down through a byte in
+memory that was shared before the fork, because Celery's main process does not tell its children.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from celery import Celery, bootsteps, signals
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import SQLAlchemyError
+
+import breakbulk
+from breakbulk.errors import BreakbulkError, UnsupportedPool
+from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.workers import Worker
+from breakbulk.runner.runtime import Process, Runtime, live_lanes, process_started
+from breakbulk.runner.steward import Steward
+from breakbulk.runner.work import work
+from breakbulk.settings import LANE_TASK, SUBMIT_TASK
+
+log = logging.getLogger("breakbulk.worker")
+
+_WORKER_VARIABLE = "BREAKBULK_WORKER_ID"
+#: A lane ends well before a time limit of the team would end it.
+_PART_OF_TIME_LIMIT = 0.5
+_GREEN_POOLS = ("gevent", "eventlet")
+
+# Time limits of this worker's pool, which its command line may have set; known before the fork.
+_pool_limits: list[float] = []
+# One byte shared by the worker's main process and its children: 1 when it shuts down.
+_shared = mmap.mmap(-1, 1)
+
+
+def stopping() -> bool:
+    """Whether this process's worker shuts down."""
+    return _shared[0] != 0
+
+
+def install(
+    app: Celery,
+    runtime: Runtime,
+    *,
+    send: Callable[[str, int, datetime | None], bool],
+    submit: Callable[[str, dict[str, Any], dict[str, Any]], int | None],
+    target: object,
+) -> None:
+    """Register tasks and steward with the user's application.
+
+    Args:
+        send: asks a queue for that many lanes, good until some time.
+        submit: called with a job's name, parameters and options by the submitting task.
+        target: the object that a process of its own has to import to work without a broker.
+    """
+
+    # Not shared: another Celery application of this process must not get our tasks as its own.
+    @app.task(
+        name=LANE_TASK, bind=True, shared=False, ignore_result=True, max_retries=0, typing=False
+    )
+    def lane(self: Any, /, queue: str, good_until: str | None = None, **_later: Any) -> None:
+        """Work for whatever run of the queue needs a lane."""
+        seconds = slice_within(runtime.settings.slice_seconds, self)
+        process = Process.current(worker_id(), stopping, (SoftTimeLimitExceeded,))
+        late = None if good_until is None else datetime.fromisoformat(good_until)
+        if work(runtime, process, queue, seconds, good_until=late):
+            send(queue, 1, None)
+
+    @app.task(name=SUBMIT_TASK, shared=False, ignore_result=True, max_retries=0, typing=False)
+    def submit_run(job: str, parameters: dict[str, Any], options: dict[str, Any]) -> int | None:
+        """Submit a run of a job; a run that still goes on is no failure of the schedule."""
+        run_id: int | None = submit(job, parameters, options)
+        return run_id
+
+    class Step(StewardStep):
+        """The steward of this application."""
+
+        name = f"breakbulk-steward-{id(runtime)}"
+
+        def __init__(self, parent: Any, **kwargs: Any) -> None:
+            self.runtime, self.send, self.target = runtime, send, target
+            super().__init__(parent, **kwargs)
+
+    app.steps["worker"].add(Step)
+
+
+def slice_within(seconds: float, task: Any) -> float:
+    """The length of a slice that keeps clear of the team's own time limits, in seconds."""
+    limits = [limit for limit in (getattr(task.request, "timelimit", None) or ()) if limit]
+    limits += [limit for limit in (task.time_limit, task.soft_time_limit) if limit]
+    conf = task.app.conf
+    limits += [limit for limit in (conf.task_time_limit, conf.task_soft_time_limit) if limit]
+    limits += _pool_limits
+    if limits:
+        return min(seconds, _PART_OF_TIME_LIMIT * float(min(limits)))
+    return seconds
+
+
+def worker_id() -> UUID:
+    """The id of the worker that this process belongs to."""
+    return UUID(os.environ[_WORKER_VARIABLE])
+
+
+class StewardThread:
+    """Runs a steward until it is told to stop; survives every loss of the database."""
+
+    def __init__(self, runtime: Runtime, steward: Steward) -> None:
+        self._runtime = runtime
+        self._steward = steward
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="breakbulk-steward", daemon=True)
+
+    def start(self) -> None:
+        """Register the worker, then begin: lanes of an unknown worker would be orphans."""
+        try:
+            with self._runtime.database.connect() as connection:
+                self._steward.tick(connection)
+        except (SQLAlchemyError, BreakbulkError) as error:
+            log.warning("the steward cannot work yet: %s", str(error).partition("\n")[0])
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sign the worker off."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        try:
+            with self._runtime.database.connect() as connection:
+                self._steward.leave(connection)
+        except (SQLAlchemyError, BreakbulkError) as error:
+            log.warning("the worker could not sign off: %s", str(error).partition("\n")[0])
+
+    def _run(self) -> None:
+        pause = self._runtime.settings.steward_seconds
+        complained = ""
+        while not self._stop.is_set():
+            try:
+                with self._runtime.database.connect() as connection:
+                    while not self._stop.wait(pause):
+                        self._steward.tick(connection)
+                        complained = ""
+            except Exception as error:
+                first = str(error).partition("\n")[0]
+                if first != complained:
+                    log.warning("the steward was interrupted: %s", first, exc_info=error)
+                complained = first
+                self._stop.wait(pause)
+
+
+class StewardStep(bootsteps.StartStopStep):
+    """Starts the steward with the worker and stops it after the last task.
+
+    It starts once the pool has forked, and before the consumer: a worker that waits for its
+    broker, perhaps for ever, has its steward already.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    runtime: Runtime
+    send: Callable[[str, int, datetime | None], bool]
+    target: object
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        pool = parent.pool_cls.__module__.rpartition(".")[2]
+        if pool in _GREEN_POOLS:
+            # Not an exception that Celery lets out with its whole traceback: one sentence.
+            raise SystemExit(str(unsupported(pool)))
+        os.environ[_WORKER_VARIABLE] = str(uuid4())
+        _shared[0] = 0
+        _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
+        self._parent = parent
+        self._pool = pool
+        self._started = process_started(os.getpid())
+        self._thread: StewardThread | None = None
+        self._without: dict[str, subprocess.Popen[bytes]] = {}
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._shutdown, weak=False)
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002
+        """Begin, with the worker on the list before its first message comes."""
+        steward = Steward(
+            self.runtime, self._describe, self._alive, self.send, self._without_broker
+        )
+        self._thread = StewardThread(self.runtime, steward)
+        self._thread.start()
+        atexit.register(self._shutdown)
+
+    def stop(self, parent: Any) -> None:
+        """Do nothing yet: the pool still works on what it has in hand."""
+
+    def terminate(self, parent: Any) -> None:
+        """Do nothing yet, likewise."""
+
+    def _shutting_down(self, **_: Any) -> None:
+        _shared[0] = 1
+
+    def _shutdown(self, **_: Any) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+
+    def _describe(self) -> Worker:
+        return Worker(
+            id=worker_id(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            # Under --autoscale the pool grows to this when there is work.
+            slots=max(self._parent.max_concurrency or 0, self._parent.concurrency),
+            pool=self._pool,
+            queues=tuple(sorted(self._parent.app.amqp.queues.consume_from)),
+            jobs=tuple(sorted(self.runtime.jobs.all())),
+            version=breakbulk.__version__,
+            draining=stopping(),
+        )
+
+    def _alive(self, lane: Lane) -> bool:
+        if lane.pid == os.getpid():
+            return lane.token in live_lanes
+        started = process_started(lane.pid)
+        return started is not None and abs(started - lane.process_started) < 1.0
+
+    def _without_broker(self, queue: str) -> None:
+        name = import_name(self.target)
+        if name is None:
+            log.error("no lane without a broker: Breakbulk(…) is not a name in any module")
+            return
+        before = self._without.get(queue)
+        if before is not None and before.poll() is None:
+            # One at a time: while the first is still starting, others would only slow it down.
+            return
+        # A process of its own, never a fork of this one, and never the main process itself.
+        self._without[queue] = subprocess.Popen(
+            [sys.executable, "-m", "breakbulk", "-A", name, "lane", "--queue", queue],
+            env={**os.environ, _WORKER_VARIABLE: str(worker_id())},
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def unsupported(pool: str) -> UnsupportedPool:
+    """Why a pool of green threads is refused."""
+    return UnsupportedPool(
+        f"Breakbulk does not work in the {pool} pool, where a chunk's transaction would be shared"
+        " by everything that runs meanwhile: start the worker with -P prefork, threads or solo."
+    )
+
+
+def import_name(target: object) -> str | None:
+    """Where an object can be imported from: ``module:name``."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name == "__main__":
+            continue
+        for name, value in list(vars(module).items()):
+            if value is target:
+                return f"{module_name}:{name}"
+    return None
+
+
+__all__ = ["StewardThread", "install", "stopping", "worker_id"]
