@@ -1,0 +1,442 @@
+"""The composition root, and the one facade for web, command line and worker."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any, TypeVar, dataclass_transform
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session, scoped_session
+
+from breakbulk import worker
+from breakbulk.app.aftercommit import after_commit
+from breakbulk.app.handle import RunHandle, who
+from breakbulk.broker import Broker, CeleryApp, CelerySignature
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.finding import Finding
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import RunStatus
+from breakbulk.errors import (
+    ConfigurationError,
+    OverlapError,
+    SecondDatabase,
+)
+from breakbulk.jobs import JobSpec, Registry, declare
+from breakbulk.ledger import Database, Ledger, migrations
+from breakbulk.ledger.database import Target, autocommits
+from breakbulk.ledger.faults import translated
+from breakbulk.ledger.schema import HEAD
+from breakbulk.ledger.workers import Worker
+from breakbulk.runner import doctor, inline
+from breakbulk.runner import submit as submitting
+from breakbulk.runner.runtime import Runtime, check_data
+from breakbulk.settings import Settings
+
+T = TypeVar("T")
+log = logging.getLogger("breakbulk")
+
+_instances: weakref.WeakSet[Breakbulk] = weakref.WeakSet()
+
+
+class Breakbulk:
+    """Breakbulk in one application.
+
+    Args:
+        database: where the ledger and the rows are: a URL, an ``Engine``, a ``sessionmaker``, or
+            a callable that returns one of these and is called once in each process.
+        celery: the team's Celery application; its workers do the work.
+        schema: PostgreSQL schema of our tables; a prefix of their names on SQLite.
+        data: where the rows are, when that is another database.
+        at_least_once: accept that then a crash may process a chunk twice.
+        settings: the knobs; single ones may be given by name instead.
+
+    Raises:
+        ConfigurationError: something of this cannot work.
+    """
+
+    def __init__(
+        self,
+        database: Target,
+        *,
+        celery: CeleryApp | None = None,
+        schema: str = "breakbulk",
+        data: Target | None = None,
+        at_least_once: bool = False,
+        settings: Settings | None = None,
+        **knobs: float,
+    ) -> None:
+        if settings is not None and knobs:
+            raise ConfigurationError("Give either settings= or single settings by name, not both.")
+        try:
+            chosen = settings or Settings(**knobs)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ConfigurationError(f"Unknown setting: {error}.") from error
+        ledger = Database(database, schema_name=schema)
+        rows = check_data(
+            ledger,
+            None if data is None else Database(data, schema_name=schema),
+            at_least_once=at_least_once,
+        )
+        self.jobs = Registry()
+        self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen)
+        self.celery = celery
+        self._broker: Broker | None = None
+        self._schema_fits = False
+        if celery is not None:
+            self._broker = Broker(celery)
+            worker.install(
+                celery,
+                self.runtime,
+                send=self._broker.send_lanes,
+                submit=self._submit_by_name,
+                target=self,
+            )
+        _instances.add(self)
+
+    @staticmethod
+    def of(celery: object) -> Breakbulk | None:
+        """The Breakbulk that was made for a Celery application."""
+        return next((one for one in _instances if one.celery == celery), None)
+
+    # Declaring
+
+    @dataclass_transform(kw_only_default=True, frozen_default=True)
+    def job(
+        self,
+        cls: type[T] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        chunk_size: int = 500,
+        max_retries: int = 5,
+        retry_delay: float = 60,
+        max_lanes: int | None = None,
+        queue: str | None = None,
+    ) -> Any:
+        """Declare a job of this application.
+
+        Args:
+            name: what the ledger calls it; survives renaming the class. Default: module and class.
+            chunk_size: rows in a chunk.
+            max_retries: tries of a chunk after the first.
+            retry_delay: seconds between them.
+            max_lanes: chunks at work at once at most; default as many as workers have slots.
+            queue: Celery queue; default the one that Celery's routes lead to.
+
+        Raises:
+            DeclarationError: the class has no ``source()`` or ``process()``, an option is wrong,
+                or another job has the name.
+        """
+
+        def decorate(target: type[T]) -> type[T]:
+            return declare(
+                target,
+                self.jobs.add,
+                name=name,
+                chunk_size=chunk_size,
+                max_retries=max_retries,
+                retry_delay=retry_delay,
+                max_lanes=max_lanes,
+                queue=queue,
+            )
+
+        return decorate if cls is None else decorate(cls)
+
+    def autodiscover(self, packages: Iterable[str]) -> None:
+        """Import packages with all their modules, so that unbound jobs in them are found."""
+        for name in packages:
+            package = import_module(name)
+            for module in walk_packages(getattr(package, "__path__", []), f"{name}."):
+                import_module(module.name)
+
+    def import_modules(self) -> None:
+        """Import what Celery's ``imports`` and ``autodiscover_tasks`` name, as a worker does."""
+        if self.celery is not None:
+            self.celery.loader.import_default_modules()
+
+    # Starting
+
+    def submit(
+        self,
+        job: Any,
+        *,
+        session: Session | scoped_session[Any] | None = None,
+        queue: str | None = None,
+        idempotency_key: str | None = None,
+        overlap: str = "refuse",
+        submitted_by: str | None = None,
+    ) -> RunHandle:
+        """Start a run of a job.
+
+        Args:
+            job: an instance of a declared job, which is its parameters.
+            session: a session whose transaction the run is to be part of: no commit, no run.
+            queue: the Celery queue, instead of the job's.
+            idempotency_key: a second submit with the same key returns the first run.
+            overlap: what to do when a run of the same job and parameters still goes on:
+                ``"refuse"``, ``"wait"`` for it to end, or ``"allow"`` both.
+            submitted_by: shown to operators; default the operating system's user and host.
+
+        Raises:
+            UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
+            SchemaError, LedgerUnreachable: nothing was written.
+        """
+        spec = self.jobs.of(job)
+        broker = self._need_broker()
+        order = submitting.Order.checked(
+            broker.queue_for(queue or spec.queue),
+            submitted_by or who(),
+            idempotency_key,
+            overlap,
+        )
+        with translated():
+            if session is not None:
+                return self._submit_within(session, spec, job, order)
+            self._need_schema()
+            with (
+                self.runtime.database.connect() as connection,
+                self._rows(connection) as rows,
+                self.runtime.database.transaction(connection),
+            ):
+                submitted = submitting.submit(
+                    self.runtime, connection, rows, spec=spec, job=job, order=order
+                )
+        self._begin(submitted.run, created=submitted.created)
+        return self._handle(submitted)
+
+    def signature(self, job: Any, **options: Any) -> CelerySignature:
+        """A Celery signature that submits the job, for beat, links and chains.
+
+        Args:
+            job: an instance of a declared job.
+            options: those of :meth:`submit`, except ``session``.
+        """
+        spec = self.jobs.of(job)
+        return self._need_broker().submitting(spec.name, spec.dump(job), options)
+
+    def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
+        """What submitting the job would do; nothing is written."""
+        spec = self.jobs.of(job)
+        name = queue or spec.queue
+        if self._broker is not None:
+            name = self._broker.queue_for(name)
+        with translated(), self.runtime.data.connect() as rows, self.runtime.data.reading(rows):
+            return submitting.plan(rows, spec, job, name or "celery")
+
+    def build(self, job: str, parameters: Mapping[str, Any]) -> Any:
+        """An instance of a job from text, as a command line gives it.
+
+        Raises:
+            UnknownJob: there is no such job.
+            ParameterError: a parameter is unknown, missing or mistyped.
+        """
+        return self.jobs.get(job).build(parameters, strict=False)
+
+    # Looking
+
+    def run(self, run_id: int) -> RunHandle:
+        """A run by its number.
+
+        Raises:
+            RunNotFound: there is none.
+        """
+        handle = RunHandle(self.runtime, RunId(run_id), self._nudge_if_possible)
+        handle.record()
+        return handle
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        statuses: Iterable[RunStatus] | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Run]:
+        """Runs, newest first; the next page is asked for with the last one's id as ``before``."""
+        # The runs of a job whose code is gone are still there.
+        name = None if job is None else self.jobs.name_of(job)
+        edge = None if before is None else RunId(before)
+        with self.reading() as connection:
+            found = self.runtime.ledger.runs.find(
+                connection, job=name, statuses=statuses, before=edge, limit=limit
+            )
+        if not found and job is not None and before is None and statuses is None:
+            self.jobs.get(job)
+        return found
+
+    def workers(self) -> list[Worker]:
+        """Registered workers, also those whose lease has run out."""
+        with self.reading() as connection:
+            return self.runtime.ledger.workers.all(connection)
+
+    def live_workers(self) -> list[Worker]:
+        """Registered workers that live."""
+        with translated(), self.runtime.database.connect() as connection:
+            return doctor.live_workers(self.runtime, connection)
+
+    def doctor(self) -> list[Finding]:
+        """Look the installation over: database, tables, broker, workers, runs, settings."""
+        broker = self._broker
+        return doctor.examine(
+            self.runtime,
+            ping=None if broker is None else broker.ping,
+            queue_for=(lambda queue: queue or "") if broker is None else broker.queue_for,
+            settings=None if self.celery is None else self.celery.conf,
+        )
+
+    # Tables
+
+    def upgrade(self) -> tuple[str | None, str]:
+        """Create or upgrade the ledger's tables; versions before and after.
+
+        Raises:
+            SchemaError: they are newer than this version.
+        """
+        with translated():
+            return migrations.upgrade(self.runtime.database)
+
+    def upgrade_sql(self) -> str:
+        """The SQL that :meth:`upgrade` runs, for a database administrator."""
+        return migrations.upgrade_sql(self.runtime.database)
+
+    def schema_version(self) -> tuple[str | None, str]:
+        """The version of the tables that are there, and the one that is needed."""
+        with self.reading() as connection:
+            return migrations.current(connection, self.runtime.database), HEAD
+
+    def include_name(self, name: str | None, kind: str, _parents: object = None) -> bool:
+        """For the application's own Alembic environment, so that autogenerate lets us be.
+
+        ``context.configure(…, include_name=bulk.include_name)``: it leaves out our tables on
+        SQLite, and our schema on PostgreSQL where ``include_schemas`` is on.
+        """
+        return migrations.include_name(self.runtime.database, name, kind)
+
+    def check_schema(self) -> None:
+        """Make sure the tables are this version's.
+
+        Raises:
+            SchemaError: they are missing, too old or too new.
+            LedgerUnreachable: the database does not answer.
+        """
+        with self.reading() as connection:
+            migrations.require_current(connection, self.runtime.database)
+
+    # Behind the scenes
+
+    @property
+    def broker(self) -> Broker | None:
+        """The way to the broker, if there is one."""
+        return self._broker
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads the ledger."""
+        with translated(), self.runtime.database.reading() as connection:
+            yield connection
+
+    def work_here(self, queue: str) -> None:
+        """Work in this very process, as a lane of the worker in the environment.
+
+        It is what a steward starts when there is no broker.
+        """
+        inline.work_lane(self.runtime, worker.worker_id(), queue)
+
+    def _nudge_if_possible(self, run: Run) -> None:
+        if self._broker is not None and not self._broker.eager:
+            self.nudge(run)
+
+    def nudge(self, run: Run) -> None:
+        """Ask for the lanes that a run may have; losing the message only costs time."""
+        broker = self._need_broker()
+        with self.reading() as connection:
+            ledger = self.runtime.ledger
+            slots = ledger.workers.slots(connection)
+            demands = ledger.lanes.demand(connection, slots, queue=run.queue, jobs=[run.job])
+        for demand in demands:
+            if demand.run_id == run.id:
+                broker.send_lanes(run.queue, demand.wanted - demand.present)
+
+    def _begin(self, run: Run, *, created: bool) -> None:
+        if not created or run.status is not RunStatus.RUNNING:
+            return
+        if self._need_broker().eager:
+            inline.work_until_over(self.runtime, run.id, run.queue)
+        else:
+            self.nudge(run)
+
+    def _submit_within(
+        self,
+        session: Session | scoped_session[Any],
+        spec: JobSpec,
+        job: Any,
+        order: submitting.Order,
+    ) -> RunHandle:
+        # Listeners of a scoped_session would be those of every session that its factory makes.
+        own: Session = session() if isinstance(session, scoped_session) else session
+        connection = own.connection()
+        if autocommits(connection):
+            raise ConfigurationError(
+                "The session given to submit() is in AUTOCOMMIT, so the run would not be part of"
+                " its transaction: leave session= out, or use a session without it."
+            )
+        if Database(connection.engine).identity != self.runtime.database.identity:
+            raise SecondDatabase(
+                "The session given to submit() is on another database than the ledger:"
+                " leave session= out, or use a session of the ledger's database."
+            )
+        with self._rows(connection) as rows:
+            submitted = submitting.submit(
+                self.runtime, connection, rows, spec=spec, job=job, order=order
+            )
+
+        def begin(_session: Session) -> None:
+            # The run is committed. Whatever goes wrong here only costs time: the steward asks
+            # again, so nothing may reach the caller, whose commit has succeeded.
+            try:
+                self._begin(submitted.run, created=submitted.created)
+            except Exception:
+                log.exception("run %s is submitted, but no lane was asked for", submitted.run.id)
+
+        after_commit(own, begin)
+        return self._handle(submitted)
+
+    def _handle(self, submitted: submitting.Submitted) -> RunHandle:
+        return RunHandle(self.runtime, submitted.run.id, self._nudge_if_possible, submitted.created)
+
+    def _submit_by_name(
+        self, job: str, parameters: dict[str, Any], options: dict[str, Any]
+    ) -> int | None:
+        instance = self.jobs.get(job).build(parameters)
+        try:
+            return int(self.submit(instance, **{"submitted_by": "celery", **options}).id)
+        except OverlapError as error:
+            log.info("not submitted: %s", error)
+            return None
+
+    @contextmanager
+    def _rows(self, connection: Connection) -> Iterator[Connection]:
+        if not self.runtime.at_least_once:
+            yield connection
+            return
+        with self.runtime.data.connect() as rows, self.runtime.data.reading(rows):
+            yield rows
+
+    def _need_schema(self) -> None:
+        # Once in a process: tables that are there do not change under a running program.
+        if not self._schema_fits:
+            self.check_schema()
+            self._schema_fits = True
+
+    def _need_broker(self) -> Broker:
+        if self._broker is None:
+            raise ConfigurationError(
+                "Breakbulk has no Celery application to send work to:"
+                " write Breakbulk(database=…, celery=app)."
+            )
+        return self._broker

@@ -1,0 +1,60 @@
+"""What importing one room of the house pulls in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import breakbulk
+
+_ROOT = Path(__file__).parents[2]
+_HEAVY = ("celery", "kombu", "sqlalchemy", "alembic", "click", "rich", "psutil", "psycopg")
+
+
+def pulled_in(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import breakbulk",
+        "import breakbulk.domain.status, breakbulk.domain.keys, breakbulk.domain.progress",
+        "import breakbulk.settings, breakbulk.errors",
+        "from breakbulk import RunStatus, ChunkStatus, Settings, Snooze, CancelRun, Progress",
+    ],
+)
+def test_plain_python_stays_plain(statement: str) -> None:
+    assert not pulled_in(statement) & set(_HEAVY)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import breakbulk.ledger", "import breakbulk.runner.work", "import breakbulk.jobs"],
+)
+def test_the_core_knows_no_celery(statement: str) -> None:
+    assert not pulled_in(statement) & {"celery", "kombu", "click", "rich", "pyramid"}
+
+
+@pytest.mark.parametrize("name", breakbulk.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(breakbulk, name).__name__ == name
+    assert name in dir(breakbulk)
+
+
+def test_public_names_are_those_that_type_checkers_see() -> None:
+    assert set(breakbulk.__all__) == set(breakbulk._HOMES)
+    listed = Path(breakbulk.__file__).read_text().partition("if TYPE_CHECKING:")[2]
+    assert all(f" {name}" in listed.partition("_HOMES")[0] for name in breakbulk.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
+        breakbulk.nowhere  # noqa: B018
