@@ -1,0 +1,40 @@
+"""``breakbulk audit``: prove that a run covered its rows exactly once."""
+
+from __future__ import annotations
+
+import click
+
+from breakbulk.cli.application import Application
+from breakbulk.cli.options import json_option, run_argument
+from breakbulk.console import exits, output, words
+
+
+@click.command(short_help="Prove that RUN covered its rows once.")
+@run_argument
+@json_option
+@click.pass_obj
+def audit(application: Application, run_id: int, *, as_json: bool) -> None:
+    """Prove from the ledger that the chunks of RUN cover its keys exactly once.
+
+    Exits with 1 when something is wrong. Notes are no fault: the table went on living.
+    """
+    found = application.ledger.run(run_id).audit()
+    if as_json:
+        output.document(found.as_dict())
+    else:
+        for finding in found.findings:
+            output.say(f"WRONG: {finding}.")
+        for note in found.notes:
+            output.say(f"note: {note}.")
+        counted = found.counted
+        covered = (
+            f"{words.counted(counted.rows_done, 'row')} in"
+            f" {words.counted(counted.chunks_done, 'chunk')} done"
+        )
+        if found.clean:
+            output.say(f"Run {found.run_id} is clean: {covered}, no gap and no overlap.")
+        else:
+            things = words.counted(len(found.findings), "thing")
+            output.say(f"Run {found.run_id} has {things} wrong: {covered}.")
+    if not found.clean:
+        click.get_current_context().exit(exits.ERROR)

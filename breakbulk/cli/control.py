@@ -1,0 +1,58 @@
+"""``breakbulk pause``, ``resume`` and ``cancel``: steering a run."""
+
+from __future__ import annotations
+
+import click
+
+from breakbulk.cli.application import Application
+from breakbulk.cli.options import json_option, run_argument
+from breakbulk.console import output
+from breakbulk.domain.status import RunStatus
+
+#: What a status that was reached means to whoever asked for it.
+_MEANS = {
+    RunStatus.PAUSING: "the chunks in hand end first, others are not started",
+    RunStatus.PAUSED: "nothing of it is at work",
+    RunStatus.RUNNING: "its lanes are asked for",
+    RunStatus.CANCELLING: "the chunks in hand end first, others are not started",
+    RunStatus.FINISHING: "its callback is due",
+    RunStatus.CANCELLED: "what it has done stays done",
+}
+
+
+@click.command
+@run_argument
+@json_option
+@click.pass_obj
+def pause(application: Application, run_id: int, *, as_json: bool) -> None:
+    """Let the chunks in hand end and start no others."""
+    _tell(run_id, application.ledger.run(run_id).pause(), as_json=as_json)
+    if not as_json:
+        output.warn(f"Go on with: {application.hint('resume', run_id)}")
+
+
+@click.command
+@run_argument
+@json_option
+@click.pass_obj
+def resume(application: Application, run_id: int, *, as_json: bool) -> None:
+    """Go on with a run that is paused or held."""
+    _tell(run_id, application.ledger.run(run_id).resume(), as_json=as_json)
+
+
+@click.command
+@run_argument
+@click.option("--reason", help="Why; shown to operators.")
+@json_option
+@click.pass_obj
+def cancel(application: Application, run_id: int, reason: str | None, *, as_json: bool) -> None:
+    """End a run for good after the chunks in hand. What is done stays done."""
+    _tell(run_id, application.ledger.run(run_id).cancel(reason=reason), as_json=as_json)
+
+
+def _tell(run_id: int, status: RunStatus, *, as_json: bool) -> None:
+    if as_json:
+        output.document({"run": run_id, "status": str(status)})
+        return
+    means = f": {_MEANS[status]}" if status in _MEANS else ""
+    output.say(f"Run {run_id} is {status}{means}.")

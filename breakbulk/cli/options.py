@@ -1,0 +1,119 @@
+"""Options and arguments that several verbs share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import ChunkStatus, RunStatus
+
+if TYPE_CHECKING:
+    from breakbulk.app import Breakbulk
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def json_option(function: Function) -> Function:
+    """``--json``: one JSON document instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def run_argument(function: Function) -> Function:
+    """The number of a run."""
+    return click.argument("run_id", metavar="RUN", type=int)(function)
+
+
+def timeout_option(function: Function) -> Function:
+    """How long to wait."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="Wait no longer; the run goes on, the exit code is 6.",
+    )(function)
+
+
+def parameters_option(function: Function) -> Function:
+    """The parameters of a job, as a dictionary."""
+    return click.option(
+        "-p",
+        "--param",
+        "parameters",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_parameters,
+        help="A parameter of the job; NAME:=JSON for lists and other structures.",
+    )(function)
+
+
+def limit_option(default: int) -> Callable[[Function], Function]:
+    """How many lines at most."""
+    return click.option(
+        "--limit", type=click.IntRange(min=1, max=10_000), default=default, show_default=True
+    )
+
+
+def status_option(words: type[RunStatus | ChunkStatus]) -> Callable[[Function], Function]:
+    """Only those of some statuses."""
+    return click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        type=click.Choice([str(word) for word in words]),
+        callback=lambda _ctx, _param, given: [words(word) for word in given] or None,
+        help="Only these; may be given several times.",
+    )
+
+
+def shown_parameters(bulk: Breakbulk, run: Run) -> dict[str, Any]:
+    """The run's parameters without secrets: of an unknown job, any might be one."""
+    spec = bulk.jobs.all().get(run.job)
+    return dict.fromkeys(run.parameters, "***") if spec is None else spec.shown(run.parameters)
+
+
+def run_document(bulk: Breakbulk, run: Run) -> dict[str, Any]:
+    """A run as JSON values."""
+    return {
+        "id": run.id,
+        "job": run.job,
+        "parameters": shown_parameters(bulk, run),
+        "status": str(run.status),
+        "reason": run.reason,
+        "queue": run.queue,
+        "round": run.round,
+        "chunk_size": run.chunk_size,
+        "max_lanes": run.max_lanes,
+        "rows_estimate": run.rows_estimate,
+        "until": run.until,
+        "at_least_once": run.at_least_once,
+        "idempotency_key": run.idempotency_key,
+        "waits_for": run.waits_for,
+        "submitted_at": run.submitted_at.isoformat(),
+        "submitted_by": run.submitted_by,
+        "started_at": None if run.started_at is None else run.started_at.isoformat(),
+        "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
+        "summary": None if run.summary is None else run.summary.as_dict(),
+    }
+
+
+def _parameters(
+    _ctx: click.Context, _param: click.Parameter, given: Iterable[str]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        is_json = name.endswith(":")
+        name = name.removesuffix(":").strip()
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, as in rate=1.05.")
+        if name in values:
+            raise click.BadParameter(f"{name!r} is given twice.")
+        try:
+            values[name] = json.loads(value) if is_json else value
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not JSON ({error}).") from error
+    return values

@@ -1,0 +1,130 @@
+"""``breakbulk runs`` and ``breakbulk status``: looking at runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from breakbulk.cli.application import Application
+from breakbulk.cli.options import (
+    json_option,
+    limit_option,
+    run_argument,
+    run_document,
+    shown_parameters,
+    status_option,
+)
+from breakbulk.console import exits, output, words
+from breakbulk.domain.status import RunStatus
+
+if TYPE_CHECKING:
+    from breakbulk.domain.progress import Progress
+    from breakbulk.domain.run import Run
+
+_FAILURES = 5
+
+
+@click.command
+@click.option("--job", help="Only runs of this job.")
+@status_option(RunStatus)
+@limit_option(20)
+@click.option("--before", type=click.IntRange(min=1), metavar="RUN", help="Only older ones.")
+@json_option
+@click.pass_obj
+def runs(
+    application: Application,
+    job: str | None,
+    statuses: list[RunStatus] | None,
+    limit: int,
+    before: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """List runs, newest first."""
+    bulk = application.ledger
+    found = bulk.runs(job=job, statuses=statuses, before=before, limit=limit)
+    # The page may be full by chance; then the next one is empty, which harms nobody.
+    following = found[-1].id if len(found) == limit else None
+    if as_json:
+        output.document({"runs": [run_document(bulk, run) for run in found], "before": following})
+        return
+    output.table(
+        ("run", "status", "job", "submitted", "rows", "reason"),
+        [
+            (
+                run.id,
+                run.status,
+                words.call(run.job, shown_parameters(bulk, run)),
+                words.moment(run.submitted_at),
+                _rows(run),
+                run.reason,
+            )
+            for run in found
+        ],
+    )
+    if following is not None:
+        output.warn(f"Older ones: {application.hint('runs', '--before', following)}")
+
+
+@click.command
+@run_argument
+@click.option("--exit-code", is_flag=True, help="Exit with the run's code: 6 while it goes on.")
+@json_option
+@click.pass_obj
+def status(application: Application, run_id: int, *, exit_code: bool, as_json: bool) -> None:
+    """Show how RUN is doing. Looking succeeds, so this exits with 0 unless --exit-code."""
+    bulk = application.ledger
+    handle = bulk.run(run_id)
+    run, progress, failures = handle.record(), handle.progress(), handle.failures(_FAILURES)
+    if as_json:
+        output.document(
+            {
+                "run": run_document(bulk, run),
+                "progress": progress.as_dict(),
+                "failures": [failure.as_dict() for failure in failures],
+                "activity": [one.as_dict() for one in handle.activity()],
+            }
+        )
+    else:
+        output.say(f"Run {run.id}: {words.call(run.job, shown_parameters(bulk, run))}")
+        output.fields(_fields(run, progress))
+        for failure in failures:
+            where = "callback" if failure.number is None else f"chunk {failure.number}"
+            output.say(
+                f"  failed: {where}{'.' + failure.path if failure.path else ''}, attempt"
+                f" {failure.attempt}, {words.moment(failure.at)}: {failure.error}:"
+                f" {failure.message.partition(chr(10))[0]}"
+            )
+    if exit_code:
+        click.get_current_context().exit(exits.exit_code_of(run.status))
+
+
+def _rows(run: Run) -> str:
+    if run.summary is not None:
+        return words.number(run.summary.rows_done)
+    return "" if run.rows_estimate is None else f"≈ {words.number(run.rows_estimate)}"
+
+
+def _fields(run: Run, progress: Progress) -> dict[str, str]:
+    chunks = (
+        f"{words.number(progress.chunks_done)} done of {words.number(progress.chunks_carved)}"
+        " carved so far"
+    )
+    if progress.total_is_exact:
+        chunks = chunks.replace(" carved so far", "")
+    going = progress.status is RunStatus.RUNNING
+    return {
+        "status": words.status(progress),
+        "rows": f"{words.rows(progress)} ({words.percent(progress)})",
+        "rate": f"{words.number(progress.rate)} rows/s" if going else "",
+        "left": words.left(progress).removesuffix(" left"),
+        "chunks": ", ".join(filter(None, (chunks, words.troubles(progress)))),
+        "lanes": words.number(progress.lanes) if going else "",
+        "queue": run.queue,
+        "submitted": f"{words.moment(run.submitted_at)} by {run.submitted_by or 'unknown'}",
+        "started": words.moment(run.started_at),
+        "ended": words.moment(run.finished_at),
+        "took": words.duration(progress.elapsed) if run.finished_at else "",
+        "promise": "at least once: the rows are in another database" if run.at_least_once else "",
+    }

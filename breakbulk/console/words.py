@@ -1,0 +1,127 @@
+"""Figures as people read them, no more exact than they are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from breakbulk.domain.progress import Progress
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import FINISHED, RunStatus
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_NEARLY = 10
+
+
+def number(value: float) -> str:
+    """With separators: ``12,500``."""
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: ``3 min 20 s``."""
+    if seconds < _NEARLY:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def moment(value: datetime | None) -> str:
+    """To the second, in UTC: logs and databases of several machines are compared by it."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def rows(progress: Progress) -> str:
+    """Rows done and in all; ``≈`` marks a total that is only an estimate."""
+    done = number(progress.rows_done)
+    if progress.rows_total is None:
+        return f"{done} rows" if not progress.total_is_exact else f"{done} of 0 rows"
+    mark = "" if progress.total_is_exact else "≈ "
+    return f"{done} of {mark}{number(progress.rows_total)} rows"
+
+
+def percent(progress: Progress) -> str:
+    """The part that is done, rounded down: 100 % is said only of all."""
+    if progress.fraction is None:
+        return "? %"
+    return f"{int(progress.fraction * 1000) / 10:.1f} %"
+
+
+def left(progress: Progress) -> str:
+    """How long it will still take; empty where that is not known."""
+    if progress.eta is None or progress.status is not RunStatus.RUNNING:
+        return ""
+    return f"{duration(progress.eta)} left"
+
+
+def status(progress: Progress) -> str:
+    """The status, with its reason."""
+    reason = f" ({progress.reason})" if progress.reason else ""
+    return f"{progress.status}{reason}"
+
+
+def troubles(progress: Progress) -> str:
+    """Chunks that wait for a retry or were given up; empty where there are none."""
+    counts = ((progress.chunks_waiting, "waiting"), (progress.chunks_failed, "failed"))
+    return ", ".join(f"{counted(count, 'chunk')} {word}" for count, word in counts if count)
+
+
+def line(progress: Progress) -> str:
+    """One look at a run, in one line."""
+    parts = [f"{status(progress)}: {rows(progress)} ({percent(progress)})", *figures(progress)]
+    return ", ".join(parts)
+
+
+def figures(progress: Progress) -> list[str]:
+    """What is worth knowing beside the rows; pace and lanes only while there is work."""
+    going = progress.status not in FINISHED | {RunStatus.PAUSED, RunStatus.HELD}
+    parts = [
+        f"{number(progress.rate)} rows/s" if going else "",
+        left(progress),
+        counted(progress.lanes, "lane") if going else "",
+        troubles(progress),
+        duration(progress.elapsed),
+    ]
+    return [part for part in parts if part]
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 lane``, ``4 lanes``."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def call(job: str, parameters: Mapping[str, Any]) -> str:
+    """A job with its parameters, as one would write it."""
+    shown = ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for name, value in parameters.items()
+    )
+    return f"{job}({shown})"
+
+
+def ending(run: Run, progress: Progress) -> str:
+    """How a run ended, or where it came to rest, in one sentence."""
+    name = f"Run {run.id} of {run.job}"
+    reason = f" ({run.reason})" if run.reason else ""
+    if run.summary is None:
+        return f"{name} is {run.status}{reason}: {rows(progress)} ({percent(progress)})."
+    summary = run.summary
+    failed = ""
+    if summary.rows_failed or summary.chunks_failed:
+        chunks = counted(summary.chunks_failed, "chunk")
+        failed = f", {number(summary.rows_failed)} rows in {chunks} given up"
+    did = {RunStatus.PARTIAL: "ended partial", RunStatus.CANCELLED: "was cancelled"}.get(
+        run.status, str(run.status)
+    )
+    return (
+        f"{name} {did}{reason}: {counted(summary.rows_done, 'row')} in"
+        f" {counted(summary.chunks_done, 'chunk')}{failed}, {duration(summary.seconds)}."
+    )

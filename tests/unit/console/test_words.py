@@ -1,0 +1,83 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from breakbulk.console import words
+from breakbulk.domain.progress import Progress
+from breakbulk.domain.status import RunStatus
+
+_RUNNING = Progress(
+    status=RunStatus.RUNNING,
+    reason=None,
+    rows_done=12_500,
+    rows_total=1_000_000,
+    total_is_exact=False,
+    chunks_done=25,
+    chunks_carved=27,
+    chunks_failed=0,
+    chunks_waiting=0,
+    lanes=4,
+    rate=8_230.4,
+    elapsed=3.14,
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.4, "59 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3725, "1 h 2 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_line_of_a_running_run() -> None:
+    assert words.line(_RUNNING) == (
+        "running: 12,500 of ≈ 1,000,000 rows (1.2 %), 8,230 rows/s, 2 min 0 s left, 4 lanes, 3.1 s"
+    )
+
+
+def test_exact_total_has_no_mark() -> None:
+    assert words.rows(replace(_RUNNING, total_is_exact=True)) == "12,500 of 1,000,000 rows"
+
+
+def test_unknown_total() -> None:
+    progress = replace(_RUNNING, rows_total=None)
+    assert words.rows(progress) == "12,500 rows"
+    assert words.percent(progress) == "? %"
+    assert not words.left(progress)
+
+
+def test_all_of_nothing() -> None:
+    progress = replace(
+        _RUNNING, rows_done=0, rows_total=None, total_is_exact=True, chunks_done=0, chunks_carved=0
+    )
+    assert (words.rows(progress), words.percent(progress)) == ("0 of 0 rows", "100.0 %")
+
+
+def test_100_percent_is_said_only_of_all() -> None:
+    nearly = replace(_RUNNING, rows_done=999_999, total_is_exact=True)
+    assert words.percent(nearly) == "99.9 %"
+    assert words.percent(replace(nearly, rows_done=1_000_000)) == "100.0 %"
+
+
+def test_troubles_are_counted() -> None:
+    progress = replace(_RUNNING, chunks_waiting=1, chunks_failed=2)
+    assert words.troubles(progress) == "1 chunk waiting, 2 chunks failed"
+    assert "1 lane, 1 chunk waiting" in words.line(replace(progress, lanes=1))
+
+
+def test_line_of_a_run_at_rest_claims_no_pace() -> None:
+    held = replace(_RUNNING, status=RunStatus.HELD, reason="no such table")
+    assert words.line(held) == "held (no such table): 12,500 of ≈ 1,000,000 rows (1.2 %), 3.1 s"
