@@ -1,0 +1,227 @@
+"""The demo from beginning to end: servers, workers, warehouse, run, proofs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from kombu.utils.url import maybe_sanitize_url
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+
+from breakbulk import Breakbulk, RunHandle
+from breakbulk.console import words
+from breakbulk.console.watching import follow
+from breakbulk.demo import place, servers
+from breakbulk.demo.crew import Crew
+from breakbulk.demo.finale import finale
+from breakbulk.demo.hints import hints
+from breakbulk.demo.interrupts import Interrupts, Stopped
+from breakbulk.demo.minding import Watched, look_after
+from breakbulk.demo.screen import Screen
+from breakbulk.demo.warehouse import Expectation, fill, stock
+from breakbulk.domain.status import FINISHED, RunStatus
+
+_POLL_SECONDS = 0.25
+_SQLITE_PATIENCE = 600
+_GOES_ON = (RunStatus.RUNNING, RunStatus.CANCELLING, RunStatus.FINISHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        rows: products in the warehouse.
+        chunk_size: products in a chunk.
+        workers: Celery workers, each with one process that works.
+        keep: where the data stays; None for nowhere.
+        once: end when the run has ended, also on a terminal.
+        database: URL of a database to use; None for one of our own.
+        broker: URL of a broker to use; None for one of our own.
+    """
+
+    rows: int = 1_000_000
+    chunk_size: int = 500
+    workers: int = 2
+    keep: Path | None = None
+    once: bool = False
+    database: str | None = None
+    broker: str | None = None
+
+
+class Demo:
+    """One demo. Whatever is raised, closing ``stack`` leaves nothing behind.
+
+    Args:
+        stack: everything that has to be undone.
+    """
+
+    def __init__(
+        self, options: Options, screen: Screen, interrupts: Interrupts, stack: ExitStack
+    ) -> None:
+        self._began = time.monotonic()
+        self._options = options
+        self._screen = screen
+        self._interrupts = interrupts
+        self._stack = stack
+        screen.say(
+            "starting",
+            f"{words.counted(options.rows, 'product')}, {words.number(options.chunk_size)} a chunk,"
+            f" {words.counted(options.workers, 'Celery worker')}.",
+            rows=options.rows,
+            chunk_size=options.chunk_size,
+            workers=options.workers,
+        )
+        with interrupts.deferred():
+            home = stack.enter_context(servers.home(options.keep))
+            self._servers = servers.serve(stack, home, options.database, options.broker)
+        self._file = home / "demo.json"
+        self._bulk = self._open_shop()
+        self._engine = _engine(self._servers.database)
+        stack.callback(self._engine.dispose)
+        with interrupts.deferred():
+            self._crew = Crew(home, self._file, options.workers)
+            stack.callback(self._crew.stop)
+            self._crew.start()
+        self._tell()
+
+    def perform(self, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
+        """Run the job and prove what it did; what to exit with."""
+        screen = self._screen
+        run = self._unfinished_run() or self._submit()
+        if screen.lasts:
+            self._hint()
+        with Watched(screen.view(run.record()), self._look) as view:
+            while follow(run, view).status is RunStatus.PAUSED and screen.lasts:
+                self._wait()
+        before_proofs(self._engine, run)
+        assert view.first_at is not None
+        figures = {
+            "first_progress_after": round(view.first_at - self._began, 2),
+            "demo_seconds": round(time.monotonic() - self._began, 2),
+        }
+        return finale(self._engine, run, screen, figures)
+
+    def stay(self) -> None:
+        """Stay up until a signal says that somebody has seen enough."""
+        self._screen.say("staying", "\nEverything stays up until you press Ctrl-C.")
+        self._hint()
+        try:
+            while True:
+                self._wait()
+        except Stopped:
+            return
+
+    def _open_shop(self) -> Breakbulk:
+        shared = place.Place(self._servers.database, self._servers.broker, self._options.chunk_size)
+        self._stack.callback(self._file.unlink, missing_ok=True)
+        shared.save(self._file)
+        os.environ[place.VARIABLE] = str(self._file)
+        # Only now, because it reads that file, as it does in the workers.
+        from breakbulk.demo.shop import bulk
+
+        bulk.upgrade()
+        if bulk.broker is not None and self._options.broker is not None:
+            bulk.broker.ping()
+            queue = bulk.broker.queue_for(None)
+            self._stack.callback(servers.forget_queue, self._options.broker, queue)
+        return bulk
+
+    def _unfinished_run(self) -> RunHandle | None:
+        """The run of an earlier demo that did not get to its end, going on."""
+        unfinished = [status for status in RunStatus if status not in FINISHED]
+        for run in self._bulk.runs(job="ProcessWarehouse", statuses=unfinished):
+            self._screen.say(
+                "continued",
+                f"Run {run.id} of an earlier demo is {run.status}; it goes on where it was.",
+                run=run.id,
+            )
+            handle = self._bulk.run(run.id)
+            if run.status not in _GOES_ON:
+                handle.resume()
+            return handle
+        return None
+
+    def _submit(self) -> RunHandle:
+        from breakbulk.demo.shop import ProcessWarehouse
+
+        began, rows = time.monotonic(), self._options.rows
+        counter = self._screen.counter("filling", rows)
+        filled = fill(self._engine, rows, counter)
+        took = words.duration(time.monotonic() - began)
+        self._screen.say(
+            "filled",
+            f"The warehouse was filled in {took}." if filled else "The warehouse is full already.",
+            products=rows,
+            filled=filled,
+        )
+        (version,) = stock(self._engine)
+        # Written down before the run begins, so that nobody can say it was made to fit.
+        key = uuid4().hex
+        with Session(self._engine) as session, session.begin():
+            session.add(Expectation(key=key, products=rows, version=version + 1))
+        run = self._bulk.submit(ProcessWarehouse(), idempotency_key=key)
+        self._screen.say("submitted", f"Run {run.id} is submitted.", run=run.id)
+        return run
+
+    def _tell(self) -> None:
+        database, broker = map(maybe_sanitize_url, (self._servers.database, self._servers.broker))
+        pids = self._crew.pids
+        self._screen.say(
+            "started",
+            f"  database  {database}\n  broker    {broker}\n"
+            f"  workers   {', '.join(f'process {pid}' for pid in pids)}",
+            database=database,
+            broker=broker,
+            workers=pids,
+            file=str(self._file),
+        )
+
+    def _hint(self) -> None:
+        self._screen.say("hint", hints(self._file, self._servers, self._crew.pids[0]))
+
+    def _look(self) -> None:
+        look_after(self._crew, self._servers, self._screen, self._interrupts)
+
+    def _wait(self) -> None:
+        time.sleep(_POLL_SECONDS)
+        self._look()
+
+
+def show(
+    options: Options,
+    screen: Screen,
+    interrupts: Interrupts,
+    before_proofs: Callable[[Engine, RunHandle], None] = lambda _engine, _run: None,
+) -> int:
+    """Give the demo; what to exit with.
+
+    Args:
+        before_proofs: called when the run has ended, for those who want to see a proof fail.
+
+    Raises:
+        Stopped: a signal ended it early.
+        BreakbulkError: it cannot go on.
+    """
+    with ExitStack() as stack:
+        try:
+            demo = Demo(options, screen, interrupts, stack)
+            code = demo.perform(before_proofs)
+            if screen.lasts and not options.once:
+                demo.stay()
+            return code
+        finally:
+            # Whatever comes now would only disturb the clearing up.
+            interrupts.ignore()
+            screen.last_words("Stopping workers and servers ...")
+
+
+def _engine(url: str) -> Engine:
+    sqlite = url.startswith("sqlite")
+    return create_engine(url, connect_args={"timeout": _SQLITE_PATIENCE} if sqlite else {})
