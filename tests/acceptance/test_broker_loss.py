@@ -1,0 +1,95 @@
+"""The broker is disposable: flushed, gone for a while, gone for good."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from redis import Redis
+
+from breakbulk.embedded import EmbeddedValkey
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.acceptance.conftest import Stages
+
+_ROWS = 1000
+_JOB = {"chunk_size": 25, "retry_delay": 0}
+#: What Celery itself says of a broker that is away.
+_CELERY = ("consumer: Cannot connect", "Connection to broker lost")
+
+
+def test_a_broker_that_is_down_at_submit_delays_the_run(
+    postgres_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    with EmbeddedValkey(tmp_path / "valkey") as broker:
+        stage = set_stage(postgres_url, broker.url, job=_JOB)
+        stage.fill(_ROWS)
+        stage.worker()
+        broker.stop()
+        began = time.monotonic()
+        run = stage.submit()
+        took = time.monotonic() - began
+        assert run.record().started_at is None
+        broker.start()
+        stage.until_succeeded(run)
+        stage.judge(run, rows=_ROWS, complaints=_CELERY)
+        stage.finish()
+    assert took < 2, f"submit took {took:.1f} s without a broker"
+
+
+def test_a_broker_that_is_flushed(postgres_url: str, valkey_url: str, set_stage: Stages) -> None:
+    stage = set_stage(postgres_url, valkey_url, job=_JOB, knobs={"slice_seconds": 1.0})
+    stage.fill(_ROWS)
+    stage.worker()
+    run = stage.submit(seconds=0.1)
+    with Redis.from_url(valkey_url) as client:
+        for done in (5, 10, 20):
+            stage.until_done(run, done)
+            client.flushdb()
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS)
+    assert not stage.attempts(run)
+
+
+def test_a_broker_that_never_comes_back(
+    postgres_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    with EmbeddedValkey(tmp_path / "valkey") as broker:
+        stage = set_stage(
+            postgres_url,
+            broker.url,
+            job=_JOB,
+            knobs={"slice_seconds": 1.0, "broker_patience": 1.0},
+        )
+        stage.fill(_ROWS)
+        first = stage.worker()
+        run = stage.submit(seconds=0.1)
+        stage.until_done(run, 5)
+        broker.stop("immediate")
+        # Kombu 5.7 may end a worker that holds messages from Redis when the connection is lost;
+        # whoever runs workers starts them again.
+        second = stage.worker(ready=False)
+        # A run of which no worker ever heard ends, too.
+        other = stage.submit(label="unheard of")
+        stage.until_succeeded(run, other)
+        stage.judge(run, other, rows=_ROWS, complaints=(*_CELERY, "Unrecoverable error"))
+        assert "working on without it" in first.log() + second.log()
+        stage.finish()
+
+
+def test_a_worker_that_never_saw_its_broker(
+    postgres_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    with EmbeddedValkey(tmp_path / "valkey") as broker:
+        stage = set_stage(postgres_url, broker.url, job=_JOB, knobs={"broker_patience": 1.0})
+        stage.fill(_ROWS)
+        broker.stop()
+        run = stage.submit()
+        worker = stage.worker(ready=False)
+        wait_for(lambda: "Cannot connect" in worker.log(), message="the worker to try")
+        stage.until_succeeded(run)
+        stage.judge(run, rows=_ROWS, complaints=_CELERY)
+        stage.finish()

@@ -1,0 +1,357 @@
+"""``breakbulk demo`` as people use it: real servers, real workers, nothing left afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from breakbulk import Breakbulk
+from breakbulk.demo.proofs import by_ledger, by_sql
+from breakbulk.embedded import scratch_directory
+from tests.support import brokers, databases
+from tests.support.owners import descendants
+from tests.support.servers import Servers
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.usefixtures("embedded")
+
+_ROOT = Path(__file__).parents[2]
+_DEMO = [sys.executable, "-m", "breakbulk", "demo"]
+_PATIENCE = 120.0
+_DOUBLE = """
+    INSERT INTO breakbulk.chunks
+        (run_id, number, path, status, after, upto, rows, rows_upto, attempt)
+    SELECT run_id, number, 'x', status, after, upto, rows, rows_upto, attempt
+    FROM breakbulk.chunks WHERE number = 3
+"""
+
+
+class Demo:
+    """A demo in a process of its own, on a terminal or in a pipe.
+
+    Args:
+        command: program and arguments.
+        directory: where it is called.
+        terminal: whether somebody looks on.
+    """
+
+    def __init__(self, command: list[str], directory: Path, *, terminal: bool) -> None:
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+
+        def take_terminal() -> None:
+            if terminal:
+                fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), "TMPDIR": str(directory)},
+            stdin=theirs if terminal else subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=take_terminal,  # noqa: PLW1509  (a system call and no more)
+        )
+        os.close(theirs)
+        self.output = ""
+        self._end = ours
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def await_output(self, pattern: str) -> re.Match[str]:
+        """Wait until the output matches."""
+
+        def matches() -> re.Match[str] | None:
+            assert self.running or re.search(pattern, self.output), self.output
+            return re.search(pattern, self.output)
+
+        found = wait_for(matches, timeout=_PATIENCE, message=f"the output {pattern!r}")
+        assert found is not None
+        return found
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def family(self) -> set[psutil.Process]:
+        """Every process that belongs to it."""
+        return descendants(self.process.pid)
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._end, b"\x03")
+
+    def wait(self) -> int:
+        return self.process.wait(_PATIENCE)
+
+    def close(self) -> None:
+        family = self.family() if self.running else set()
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._end)
+        wait_for(lambda: not living(family), message="the demo's processes to end")
+
+    def _read(self) -> None:
+        with suppress(OSError):  # how a terminal says that nobody is there any more
+            while piece := os.read(self._end, 65_536):
+                self.output += piece.decode(errors="replace").replace("\r\n", "\n")
+
+
+def living(family: set[psutil.Process]) -> list[psutil.Process]:
+    """Those that have not ended; zombies are left to whoever started them."""
+    found = []
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@contextmanager
+def demo(directory: Path, *options: str, terminal: bool = False) -> Iterator[Demo]:
+    started = Demo([*_DEMO, *options], directory, terminal=terminal)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def documents(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the embedded servers can use, also when the tests run as root."""
+    with scratch_directory("breakbulk-tests-") as path:
+        yield path
+
+
+def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None:
+    with demo(directory, "--rows", "3000") as started:
+        started.await_output("process \\d+, process \\d+")
+        family = started.family()
+        assert started.wait() == 0
+        assert not living(family)
+    lines = started.output.splitlines()
+    assert any("rows/s" in line for line in lines)
+    assert "\x1b" not in started.output
+    assert "  → 3,000 products processed in 6 chunks" in started.output
+    assert "  → 6 chunks with 3,000 products succeeded" in lines
+    asked = lines.index("Second proof, from the warehouse alone; ask it yourself:") + 1
+    assert lines[asked].strip().startswith("SELECT version, count(*) FROM breakbulk_demo_product")
+    assert lines[asked + 1] == "  → version 1: 3,000 products"
+    assert "Each product was processed exactly once." in lines
+    assert not list(directory.iterdir())
+
+
+def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) -> None:
+    with demo(directory, "--rows", "60000", terminal=True) as started:
+        worker = int(started.await_output(r"kill -9 (\d+)")[1])
+        started.await_output(r"[1-9]\d*,\d00 of .* 2 lanes")
+        os.kill(worker, signal.SIGKILL)
+        started.await_output(f"process {worker}\\) was killed by SIGKILL; process \\d+ takes")
+        started.await_output("Everything stays up until you press Ctrl-C")
+        assert "60,000 rows in 120 chunks" in started.output
+        assert f"worker {worker} on " in started.output  # what the steward gave back
+        assert "version 1: 60,000 products" in started.output
+        assert "Each product was processed exactly once." in started.output
+        family = started.family()
+        started.press_ctrl_c()
+        assert started.wait() == 0
+        assert not living(family)
+    assert not list(directory.iterdir())
+
+
+def test_what_is_kept_goes_on_and_can_be_used_again(directory: Path) -> None:
+    # So many that the first does not come to its end before it is interrupted.
+    options = ("--keep", str(directory / "kept"), "--rows", "60000", "--json")
+    with demo(directory, *options) as first:
+        first.await_output(r'"rows_done":[1-9]')
+        family = first.family()
+        first.process.send_signal(signal.SIGINT)
+        assert first.wait() == 130
+        assert not living(family)
+    with demo(directory, *options) as second:
+        assert second.wait() == 0
+    events = documents(second.output)
+    assert {"event": "continued", "run": 1} in events
+    assert events[-1]["rows_done"] == 60_000
+    assert events[-1]["sql"]["answer"] == ["version 1: 60,000 products"]
+    with demo(directory, *options, "--chunk-size", "4000") as third:
+        assert third.wait() == 0
+    events = documents(third.output)
+    assert {"event": "filled", "products": 60_000, "filled": False} in events
+    assert (events[-1]["run"], events[-1]["chunks_done"]) == (2, 15)
+    assert events[-1]["sql"]["answer"] == ["version 2: 60,000 products"]
+
+
+@pytest.mark.parametrize("moment", ["chunk", "process \\d+, process", "2 lanes"])
+def test_killed_at_once_it_takes_everything_with_it(moment: str, directory: Path) -> None:
+    with demo(directory, "--rows", "100000") as started:
+        started.await_output(moment)
+        family = started.family()
+        started.process.kill()
+        wait_for(lambda: not living(family), message="servers and workers to end by themselves")
+
+
+def test_a_signal_amid_the_filling_leaves_nothing_either(directory: Path) -> None:
+    with demo(directory) as started:
+        started.await_output("of 1,000,000 products")
+        family = started.family()
+        started.process.send_signal(signal.SIGTERM)
+        assert started.wait() == 128 + signal.SIGTERM
+        assert not living(family)
+    assert not list(directory.iterdir())
+
+
+def test_a_reader_that_goes_away_ends_it(directory: Path) -> None:
+    command = f"{' '.join(_DEMO)} --rows 3000 | head -n 3; echo ${{PIPESTATUS[0]}}"
+    shell = Demo(["bash", "-c", command], directory, terminal=False)
+    try:
+        assert shell.wait() == 0
+    finally:
+        shell.close()
+    assert len(shell.output.splitlines()[:3]) == 3
+    assert "Traceback" not in shell.output
+    assert shell.output.splitlines()[-1] == "1"
+    assert not list(directory.iterdir())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--database", "postgresql://x@127.0.0.1:1/x"), ("--broker", "redis://127.0.0.1:1/0")],
+)
+def test_what_does_not_answer_is_one_sentence(option: tuple[str, str], directory: Path) -> None:
+    with demo(directory, *option, "--rows", "100") as started:
+        assert started.wait() == 7
+    assert "does not answer" in started.output
+    assert "Traceback" not in started.output
+    assert not list(directory.iterdir())
+
+
+class Finished(NamedTuple):
+    """A demo that came to its end, with its database still there."""
+
+    engine: Engine
+    events: list[dict[str, Any]]
+    output: str
+
+
+@pytest.fixture(scope="module")
+def finished(test_servers: Servers) -> Iterator[Finished]:
+    """A demo on servers that were there before."""
+    with (
+        scratch_directory("breakbulk-tests-") as directory,
+        databases.fresh_postgres(test_servers.postgres) as url,
+        brokers.empty_redis(test_servers.valkey) as broker,
+    ):
+        options = ("--database", url, "--broker", broker, "--rows", "3000", "--json")
+        with demo(directory, *options) as started:
+            assert started.wait() == 0, started.output
+        engine = create_engine(url)
+        yield Finished(engine, documents(started.output), started.output)
+        engine.dispose()
+
+
+def test_json_tells_everything(finished: Finished, test_servers: Servers) -> None:
+    names = [event["event"] for event in finished.events]
+    assert names[:2] == ["starting", "started"]
+    assert {"filled", "submitted", "progress"} <= set(names)
+    for url in (test_servers.postgres, test_servers.valkey):
+        password = make_url(url).password
+        assert isinstance(password, str)
+        assert password not in finished.output  # of servers that are not the demo's own
+    last = finished.events[-1]
+    assert (last["event"], last["status"], last["exit_code"]) == ("result", "succeeded", 0)
+    assert (last["rows_done"], last["chunks_done"]) == (3000, 6)
+    assert len(last["notices"]) == 1
+    assert last["audit"]["holds"]
+    assert last["sql"]["holds"]
+    assert last["rows_per_second"] > 0
+    assert 0 < last["first_progress_after"] < last["demo_seconds"]
+
+
+class TestProofs:
+    """Each proof finds what is wrong, and names it."""
+
+    @pytest.mark.parametrize(
+        ("harm", "finding"),
+        [
+            ("UPDATE breakbulk.chunks SET upto = '[1750]' WHERE number = 3", "chunk 4 "),
+            ("UPDATE breakbulk.chunks SET after = '[900]' WHERE number = 3", "chunk 3 "),
+            ("DELETE FROM breakbulk.chunks WHERE number = 3", "chunk 4 "),
+            (_DOUBLE, "chunk 3.x "),
+            ("UPDATE breakbulk_demo_product SET version = 2 WHERE id = 4", "product 4 (certifi)"),
+            ("DELETE FROM breakbulk_demo_product WHERE id = 4", "1 of 3,000 products"),
+        ],
+        ids=["widened", "overlapping", "deleted", "doubled", "product", "missing"],
+    )
+    def test_the_right_one_names_it(self, harm: str, finding: str, finished: Finished) -> None:
+        engine = finished.engine
+        table = "breakbulk_demo_product" if "product" in finding else "breakbulk.chunks"
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE TABLE aside AS TABLE {table}"))
+            assert connection.execute(text(harm)).rowcount == 1
+            (key,) = connection.execute(text("SELECT key FROM breakbulk_demo_expectation")).one()
+        ledger, warehouse = by_ledger(Breakbulk(engine).run(1)), by_sql(engine, key)
+        with engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {table}"))
+            connection.execute(text(f"INSERT INTO {table} TABLE aside"))
+            connection.execute(text("DROP TABLE aside"))
+        wrong, right = (warehouse, ledger) if "product" in finding else (ledger, warehouse)
+        assert right.holds
+        assert not wrong.holds
+        assert wrong.findings[0].startswith(finding)
+
+    def test_a_demo_that_is_not_proven_exits_1(
+        self, sqlite_url: str, valkey_url: str, directory: Path
+    ) -> None:
+        program = """
+import sys
+from sqlalchemy import text
+from breakbulk.demo.interrupts import Interrupts
+from breakbulk.demo.screen import Screen
+from breakbulk.demo.show import Options, show
+
+database, broker, *harm = sys.argv[1:]
+
+def do_harm(engine, run):
+    with engine.begin() as connection:
+        for statement in harm:
+            connection.execute(text(statement))
+
+with Interrupts() as interrupts:
+    options = Options(rows=3000, database=database, broker=broker)
+    sys.exit(show(options, Screen(), interrupts, do_harm))
+"""
+        harm = (
+            "DELETE FROM breakbulk_chunks WHERE number = 3",
+            "UPDATE breakbulk_demo_product SET version = 0 WHERE id = 4",
+        )
+        command = [sys.executable, "-c", program, sqlite_url, valkey_url, *harm]
+        harmed = Demo(command, directory, terminal=False)
+        try:
+            assert harmed.wait() == 1, harmed.output
+        finally:
+            harmed.close()
+        assert "WRONG: chunk 4 " in harmed.output
+        assert "WRONG: product 4 (certifi) was not processed" in harmed.output
+        assert "Not proven" in harmed.output
+        assert "Each product was processed exactly once." not in harmed.output

@@ -1,0 +1,176 @@
+"""A few faults that belong to the skeleton: killed, frozen and stopped workers, and operators."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from breakbulk import RunStatus
+from tests.acceptance.warehouse import Product
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Stages
+    from tests.acceptance.stage import Stage
+    from tests.acceptance.warehouse import Gate
+    from tests.support.workers import Worker
+
+_ROWS = 1000
+_LEASE = 2.0
+_JOB = {"chunk_size": 50, "retry_delay": 0}
+
+
+def _arrivals(gate: Gate, number: int) -> list[int]:
+    wait_for(lambda: len(gate.arrived()) >= number, message=f"{number} chunks to come to the gate")
+    return [pid for _name, pid in gate.arrived()]
+
+
+def _crowd(stage: Stage, workers: int) -> tuple[list[Worker], Gate]:
+    """Workers of one slot each, all at work and waiting at the gate."""
+    gate = stage.gate()
+    started = [stage.worker(concurrency=1) for _ in range(workers)]
+    return started, gate
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+def test_a_killed_child(
+    request: pytest.FixtureRequest,
+    valkey_url: str,
+    set_stage: Stages,
+    database: str,
+) -> None:
+    url = request.getfixturevalue(f"{database}_url")
+    stage = set_stage(url, valkey_url, job=_JOB)
+    stage.fill(_ROWS)
+    gate = stage.gate()
+    worker = stage.worker()
+    run = stage.submit(gate=str(gate.directory), gated=3)
+    [pid] = _arrivals(gate, 1)
+    next(child for child in worker.children() if child.pid == pid).kill()
+    killed = time.monotonic()
+    _arrivals(gate, 2)
+    took = time.monotonic() - killed
+    gate.open()
+    stage.until_succeeded(run)
+    # Celery says in its own log that a process of its pool was killed.
+    stage.judge(run, rows=_ROWS, complaints=["WorkerLostError", "Process 'ForkPoolWorker"])
+    assert stage.attempts(run) == {3: 2}, "the attempt that died counts, and no other"
+    assert run.failures()[0].error == "WorkerDied"
+    assert took < _LEASE + 2, f"the steward took {took:.1f} s to see it"
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+def test_a_killed_worker(
+    request: pytest.FixtureRequest,
+    valkey_url: str,
+    set_stage: Stages,
+    database: str,
+) -> None:
+    url = request.getfixturevalue(f"{database}_url")
+    stage = set_stage(url, valkey_url, job=_JOB, knobs={"lease_seconds": _LEASE})
+    stage.fill(_ROWS)
+    # The first leads, so the other has to take that over, too.
+    (first, second), gate = _crowd(stage, 2)
+    run = stage.submit(gate=str(gate.directory), gated=1)
+    [pid] = _arrivals(gate, 1)
+    victim = first if pid in {child.pid for child in first.children()} else second
+    victim.kill_all()
+    killed = time.monotonic()
+    _arrivals(gate, 2)
+    took = time.monotonic() - killed
+    gate.open()
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS)
+    assert not stage.attempts(run), "a lost machine costs no attempt"
+    assert stage.losses(run) == {1: 1}
+    assert took < _LEASE + 2, f"the other took over after {took:.1f} s"
+
+
+def test_a_warm_shutdown_in_the_middle_of_chunks(stage: Stage) -> None:
+    stage.fill(_ROWS)
+    gate = stage.gate()
+    leaving = stage.worker()
+    run = stage.submit(gate=str(gate.directory))
+    _arrivals(gate, 2)
+    children = {child.pid for child in leaving.children()}
+    in_hand = [name for name, _pid in gate.arrived()]
+    leaving.terminate()
+    wait_for(
+        lambda: any(worker.draining for worker in stage.bulk.workers()),
+        message="the shutdown to be known",
+    )
+    staying = stage.worker()
+    gate.open()
+    assert leaving.wait() == 0
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS)
+    assert not stage.attempts(run)
+    assert not stage.losses(run)
+    assert [name for name, pid in gate.arrived() if pid in children] == in_hand, (
+        "chunks in hand ended, no other began"
+    )
+    assert "rescued" not in staying.log()
+
+
+def test_a_frozen_worker_comes_back_as_a_zombie(
+    postgres_url: str,
+    valkey_url: str,
+    set_stage: Stages,
+) -> None:
+    stage = set_stage(postgres_url, valkey_url, job=_JOB, knobs={"lease_seconds": _LEASE})
+    stage.fill(_ROWS)
+    (first, second), gate = _crowd(stage, 2)
+    run = stage.submit(gate=str(gate.directory), gated=1)
+    [pid] = _arrivals(gate, 1)
+    victim, other = (
+        (first, second) if pid in {child.pid for child in first.children()} else (second, first)
+    )
+    frozen = victim.family()
+    for process in frozen:
+        process.send_signal(signal.SIGSTOP)
+    at = time.monotonic()
+    _arrivals(gate, 2)
+    took = time.monotonic() - at
+    gate.open()
+    stage.until_succeeded(run)
+    for process in frozen:
+        process.send_signal(signal.SIGCONT)
+    wait_for(lambda: "connection lost" in victim.log(), message="the zombie to find out")
+    assert "ending database session" in other.log()
+    # It is welcome again, as a worker like any other.
+    again = stage.submit()
+    stage.until_succeeded(again)
+    stage.judge(run, again, rows=_ROWS)
+    assert took < _LEASE + 2, f"the other took over after {took:.1f} s"
+
+
+def test_pause_resume_and_cancel_under_load(stage: Stage) -> None:
+    stage.fill(_ROWS)
+    stage.worker()
+    run = stage.submit(seconds=0.1)
+    stage.until_done(run, 2)
+    asked = time.monotonic()
+    run.pause()
+    stage.until(run, RunStatus.PAUSED)
+    paused = time.monotonic() - asked
+    assert not stage.lanes()
+    done = len(stage.chunk_statuses(run, "succeeded"))
+    other = stage.submit(label="passes by")
+    stage.until_succeeded(other)
+    assert len(stage.chunk_statuses(run, "succeeded")) == done, "a paused run stands still"
+    run.resume()
+    stage.until_done(run, done + 2)
+    run.cancel(reason="enough")
+    record = stage.until(run, RunStatus.CANCELLED)
+    assert record.reason == "enough"
+    assert run.audit().clean
+    summary = record.summary
+    assert summary is not None
+    versions = stage.versions(Product)
+    assert versions == {1: _ROWS - summary.rows_done, 2: summary.rows_done}
+    assert stage.notices() == {int(other.id): 1}
+    assert set(stage.chunk_statuses(run)) <= {"succeeded", "cancelled"}
+    assert paused < 3, f"it took {paused:.1f} s to pause"
