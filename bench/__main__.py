@@ -1,0 +1,52 @@
+"""The command line: ``python -m bench [names…]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import memory, noop, real, sparse, submit
+from bench.figures import Findings
+from bench.servers import servers
+from bench.stage import Stage, stage
+
+MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
+    "real": real.measure,
+    "noop": noop.measure,
+    "submit": submit.measure,
+    "memory": memory.measure,
+    "sparse": sparse.measure,
+}
+
+
+def main() -> None:
+    """Measure what was asked for and print it; the exit status says nothing about the targets."""
+    parser = argparse.ArgumentParser("python -m bench", description="Measure Breakbulk.")
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--pairs", type=int, help="repetitions of each measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(MEASUREMENTS)):
+        parser.error(f"there is no {' or '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
+    if options.pairs is not None and options.pairs < 1:
+        parser.error("--pairs must be at least 1")
+    findings = []
+    with servers() as found, stage(found) as made:
+        machine = (
+            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+        )
+        print(f"{machine}, PostgreSQL {found.version()}", flush=True)
+        for name in options.names or MEASUREMENTS:
+            findings.append(MEASUREMENTS[name](made, options.pairs))
+            findings[-1].show()
+    if options.json:
+        figures = {"machine": machine, "findings": [one.as_dict() for one in findings]}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
