@@ -1,0 +1,226 @@
+"""Write the parts of the documentation that the code knows better: ``python docs/generate.py``.
+
+Such a part stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A test
+(``tests/unit/test_docs.py``) fails when one of them is not what this program would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from breakbulk import app, errors, jobs, settings, sources
+from breakbulk.cli import breakbulk as command_line
+from breakbulk.domain import progress, run
+from breakbulk.domain.status import lifecycle_diagram
+from breakbulk.errors import BreakbulkError
+from breakbulk.runner import audit, chunk, submit
+
+HOME = Path(__file__).parent
+EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises[^:\n]*):$", re.MULTILINE)
+_ENTRY = re.compile(r"^((?:\w+,\s)*\w+): (.*(?:\n .*)*)", re.MULTILINE)
+#: Classes that users hold in their hands, in the order in which they meet them.
+_CLASSES: tuple[type, ...] = (
+    app.Breakbulk,
+    app.RunHandle,
+    chunk.Chunk,
+    chunk.RunInfo,
+    chunk.FinishedRun,
+    run.Summary,
+    progress.Progress,
+    submit.Plan,
+    audit.Audit,
+    jobs.JobRun,
+    jobs.Masked,
+)
+#: Public in the code because other rooms of the house use them, but not for users.
+_INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker"}
+
+
+def main() -> None:
+    """Write every generated part anew."""
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(renewed(text), encoding="utf-8")
+
+
+def pages() -> list[Path]:
+    """Every page of the documentation."""
+    return sorted(HOME.rglob("*.md"))
+
+
+def renewed(text: str) -> str:
+    """A page with its generated parts as they should be."""
+    return _PART.sub(_part, text)
+
+
+def _part(found: re.Match[str]) -> str:
+    return f"{found[1]}\n{PARTS[found[2]]().strip()}\n\n{found[3]}"
+
+
+def _settings() -> str:
+    reasons = dict(_entries(inspect.getdoc(settings.Settings) or ""))
+    lines = ["| setting | default | what it is, and why so |", "|---|---|---|"]
+    lines += [
+        f"| `{field.name}` | {field.default} | {_cell(reasons[field.name])} |"
+        for field in fields(settings.Settings)
+    ]
+    return "\n".join(lines)
+
+
+def _error_tree() -> str:
+    tree = (errors.__doc__ or "").partition("::\n\n")[2].partition("\n\nControl")[0]
+    return f"```text\n{textwrap.dedent(tree)}\n```"
+
+
+def _error_codes() -> str:
+    lines = ["| error | what it says | exit code |", "|---|---|---|"]
+    for error in public_errors():
+        code = str(error.exit_code) if issubclass(error, BreakbulkError) else ""
+        first = (error.__doc__ or "").partition("\n\n")[0]
+        lines.append(f"| `{error.__name__}` | {_cell(first)} | {code} |")
+    return "\n".join(lines)
+
+
+def public_errors() -> list[type[Exception]]:
+    """Every exception of the module, in the order of the code."""
+    return [
+        one
+        for one in vars(errors).values()
+        if isinstance(one, type)
+        and issubclass(one, Exception)
+        and one.__module__ == errors.__name__
+    ]
+
+
+def verbs() -> Iterator[tuple[str, click.Command]]:
+    """Every verb that is shown, with its full name; those of groups, too."""
+    context = click.Context(command_line, info_name="breakbulk")
+    for name in command_line.list_commands(context):
+        command = command_line.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            for part in command.list_commands(context):
+                found = command.get_command(context, part)
+                assert found is not None
+                yield f"{name} {part}", found
+        elif not command.hidden:
+            yield name, command
+
+
+def _command_line() -> str:
+    return "\n\n".join(_verb(name, command) for name, command in verbs())
+
+
+def _verb(name: str, command: click.Command) -> str:
+    arguments = [
+        one.make_metavar(click.Context(command))
+        for one in command.params
+        if isinstance(one, click.Argument)
+    ]
+    usage = " ".join(["breakbulk", name, "[OPTIONS]", *arguments])
+    text = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    parts = [f"## `{name}`", f"```text\n{usage}\n```", text]
+    options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    if options:
+        lines = ["| option | |", "|---|---|"]
+        lines += [_option(command, option) for option in options]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _option(command: click.Command, option: click.Option) -> str:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
+    default = ""
+    shown = not option.is_flag and not option.multiple and isinstance(option.default, int | str)
+    if shown:
+        default = f" Default: {option.default}."
+    name = f"{names}{value}".replace("|", "\\|")
+    return f"| `{name}` | {_cell((option.help or '') + default)} |"
+
+
+def _interface() -> str:
+    parts = [_function("breakbulk.job", jobs.job), _function("table_source", sources.table_source)]
+    return "\n\n".join([*(_class(one) for one in _CLASSES), *parts])
+
+
+def _class(cls: type) -> str:
+    parts = [f"## `{cls.__name__}`", _rendered(inspect.getdoc(cls) or "")]
+    for name, member in vars(cls).items():
+        if name.startswith("_") or name in _INTERNAL:
+            continue
+        if isinstance(member, property):
+            parts.append(f"### `.{name}`\n\n{_rendered(inspect.getdoc(member) or '')}")
+        elif inspect.isfunction(member):
+            parts.append(_function(f".{name}", member, level=3))
+    return "\n\n".join(parts)
+
+
+def _function(name: str, function: Callable[..., object], level: int = 2) -> str:
+    given = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
+    signature = inspect.Signature(
+        [one.replace(annotation=inspect.Parameter.empty) for one in given]
+    )
+    shown = re.sub(r"<[\w.]+: ('\w+')>", r"\1", str(signature)).replace(", /", "")
+    return f"{'#' * level} `{name}{shown}`\n\n{_rendered(inspect.getdoc(function) or '')}"
+
+
+def _rendered(doc: str) -> str:
+    """A docstring in Google's style as Markdown."""
+    pieces = _SECTION.split(doc)
+    parts = [_marked(pieces[0])]
+    for title, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        inside, _, after = body.strip("\n").partition("\n\n")
+        found = list(_entries(f"{title}:\n{inside}"))
+        listed = [f"* `{name}`: {_marked(' '.join(text.split()))}" for name, text in found]
+        content = "\n".join(listed) if listed else _marked(textwrap.dedent(inside))
+        parts.append(f"{title}:\n\n{content}" if title != "Raises" or listed else content)
+        if after.strip():
+            parts.append(_marked(textwrap.dedent(after)))
+    return "\n\n".join(part.strip() for part in parts if part.strip())
+
+
+def _entries(doc: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of the first section of a docstring that has such."""
+    section = _SECTION.search(doc)
+    if section is None:
+        return
+    body = textwrap.dedent(doc[section.end() :].strip("\n").partition("\n\n")[0])
+    for found in _ENTRY.finditer(body):
+        yield " ".join(found[1].split()), " ".join(found[2].split())
+
+
+def _cell(text: str) -> str:
+    return _marked(" ".join(text.split())).replace("|", "\\|")
+
+
+def _marked(text: str) -> str:
+    text = re.sub(r":\w+:`[~.]*([\w.]+)`", r"`\1`", text)
+    return text.replace("``", "`").replace("::\n", ":\n")
+
+
+def _example() -> str:
+    return f"```python\n{EXAMPLE.read_text(encoding='utf-8').strip()}\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": _settings,
+    "error-tree": _error_tree,
+    "errors": _error_codes,
+    "command-line": _command_line,
+    "interface": _interface,
+    "lifecycle": lifecycle_diagram,
+    "example": _example,
+}
+
+if __name__ == "__main__":
+    main()
