@@ -25,15 +25,20 @@ _LOOK_AGAIN = 0.02
 
 
 def rescue(
-    runtime: Runtime, connection: Connection, lane: Lane, *, why: str, died_at_work: bool
+    runtime: Runtime,
+    connection: Connection,
+    lane: Lane,
+    *,
+    why: str,
+    failure: Failure | None = None,
 ) -> bool:
     """Give back what a dead lane held; False when its sessions could not be ended yet.
 
     Args:
         why: for people.
-        died_at_work: its process was seen dead while its worker lives, so the chunk in hand may
-            have killed it and the attempt counts. Otherwise (the machine is gone) it is a loss,
-            counted apart.
+        failure: what the chunk in hand is to blame for: its process was seen dead while its
+            worker lives, or it took too long, so the attempt counts. None (the machine is gone,
+            the worker shuts down): it is a loss, counted apart.
     """
     ledger, database = runtime.ledger, runtime.database
     if not _end_sessions(runtime, connection, lane):
@@ -47,21 +52,21 @@ def rescue(
         for place, claim in enumerate(claims):
             in_hand = place == 0
             lost_too_often = claim.losses >= runtime.settings.max_losses
-            if in_hand and (died_at_work or lost_too_often):
+            blamed = failure or (Failure.of_death(why) if lost_too_often else None)
+            if in_hand and blamed is not None:
                 if run.retry.wait_after(claim.attempt) is None:
                     mine = ledger.claims.give_up(connection, claim)
                 else:
                     mine = ledger.claims.give_back(connection, claim, wait=0, attempt_spent=True)
                 if mine:
-                    failure = Failure.of_death(why)
                     ledger.claims.record_failure(
                         connection,
                         lane.run_id,
                         claim=claim,
                         attempt=claim.attempt,
-                        error=failure.error,
-                        message=failure.message,
-                        traceback=None,
+                        error=blamed.error,
+                        message=blamed.message,
+                        traceback=blamed.traceback,
                         worker=f"{lane.worker_id}/{lane.pid}",
                         seconds=None,
                     )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from breakbulk.domain.status import RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.failure import Failure
 from breakbulk.runner.finish import settle
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.rescue import rescue
@@ -109,13 +110,10 @@ class Steward:
             lanes = self._runtime.ledger.lanes.of_worker(connection, worker.id)
         for lane in lanes:
             if not self._alive(lane):
-                rescue(
-                    self._runtime,
-                    connection,
-                    lane,
-                    why=f"process {lane.pid} died",
-                    died_at_work=not worker.draining,
-                )
+                why = f"process {lane.pid} died"
+                # During a shutdown nobody can tell who killed it.
+                failure = None if worker.draining else Failure.of_death(why)
+                rescue(self._runtime, connection, lane, why=why, failure=failure)
 
     def _rescue_others(self, connection: Connection, worker: Worker) -> None:
         ledger, database = self._runtime.ledger, self._runtime.database
@@ -123,10 +121,7 @@ class Steward:
             with database.reading(connection):
                 lanes = ledger.lanes.of_worker(connection, dead.id)
             why = f"worker {dead.pid} on {dead.host} was not heard from"
-            done = [
-                rescue(self._runtime, connection, lane, why=why, died_at_work=False)
-                for lane in lanes
-            ]
+            done = [rescue(self._runtime, connection, lane, why=why) for lane in lanes]
             if all(done):
                 with database.transaction(connection):
                     ledger.workers.remove(connection, dead.id)
@@ -134,7 +129,7 @@ class Steward:
         with database.reading(connection):
             orphans = ledger.lanes.orphans(connection)
         for lane in orphans:
-            rescue(self._runtime, connection, lane, why="its worker signed off", died_at_work=False)
+            rescue(self._runtime, connection, lane, why="its worker signed off")
 
     def _move_on(self, connection: Connection) -> None:
         """Runs that stand still though nothing is in their way any more."""

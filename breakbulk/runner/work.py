@@ -178,7 +178,7 @@ def _sign_off(runtime: Runtime, lane: Lane) -> None:
         try:
             with runtime.database.connect() as connection:
                 why = "it could not sign off"
-                done = rescue(runtime, connection, lane, why=why, died_at_work=False)
+                done = rescue(runtime, connection, lane, why=why)
         except Exception as error:  # noqa: BLE001  (again, until it is done)
             log.debug("run %s: lane %d is still to sign off: %s", lane.run_id, lane.number, error)
         if not done:

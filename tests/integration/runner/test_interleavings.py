@@ -229,9 +229,8 @@ class Interleavings(RuleBasedStateMachine):
         if strand is None or strand.gone:
             return
         with self.yard.runtime.database.connect() as connection:
-            assert rescue(
-                self.yard.runtime, connection, strand.lane, why="a test", died_at_work=seen
-            )
+            failure = Failure.of_death("a test") if seen else None
+            assert rescue(self.yard.runtime, connection, strand.lane, why="a test", failure=failure)
         strand.gone = True
 
     @rule(strand=strands)

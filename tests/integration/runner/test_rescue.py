@@ -10,6 +10,7 @@ from sqlalchemy import text, update
 
 from breakbulk import RunStatus
 from breakbulk.domain.chunk import Bounds, Claim, Cut
+from breakbulk.runner.failure import Failure
 from breakbulk.runner.rescue import rescue
 from breakbulk.runner.runtime import live_lanes
 from tests.support.yard import Goods, Yard, touch
@@ -35,7 +36,8 @@ def held(yard: Yard, handle: RunHandle, lane: Lane) -> list[Claim]:
 def bury(yard: Yard, lane: Lane, *, at_work: bool) -> bool:
     live_lanes.remove(lane.token)
     with yard.runtime.database.connect() as connection:
-        return rescue(yard.runtime, connection, lane, why="process 7 died", died_at_work=at_work)
+        failure = Failure.of_death("process 7 died") if at_work else None
+        return rescue(yard.runtime, connection, lane, why="process 7 died", failure=failure)
 
 
 def states(yard: Yard) -> list[tuple[str, int, int]]:
@@ -171,7 +173,7 @@ def test_postgres_a_frozen_sessions_locks_go_before_its_chunk_is_given_out(
     with yard.reading() as connection:
         (lane,) = yard.ledger.lanes.of_worker(connection, crew.process.worker_id)
     with yard.runtime.database.connect() as connection:
-        assert rescue(yard.runtime, connection, lane, why="frozen", died_at_work=False)
+        assert rescue(yard.runtime, connection, lane, why="frozen")
     # Nobody holds the rows any more.
     with yard.engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '2s'"))
