@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, TypeVar, Unpack, dataclass_transform, get_type_hints
 
 import msgspec
 from sqlalchemy import Select
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.options import JobOptions, Options
 from breakbulk.errors import DeclarationError, ParameterError, SourceError, UnknownJob
 from breakbulk.sources import Source, table_source
 
@@ -78,18 +78,12 @@ class JobSpec:
     Attributes:
         name: what the ledger calls it.
         cls: the class.
-        chunk_size: rows in a chunk.
-        retry: how failed chunks are tried again.
-        max_lanes: lanes at once at most; None for as many as workers have slots.
-        queue: Celery queue; None for the one Celery would route our task to.
+        options: how it is to be worked on.
     """
 
     name: str
     cls: type[Any]
-    chunk_size: int
-    retry: RetryPolicy
-    max_lanes: int | None
-    queue: str | None
+    options: Options
 
     @property
     def doc(self) -> str:
@@ -272,15 +266,7 @@ def parameters_hash(job: str, parameters: Mapping[str, Any]) -> str:
 
 
 def declare(
-    cls: type[T],
-    add: Callable[[JobSpec], None],
-    *,
-    name: str | None,
-    chunk_size: int,
-    max_retries: int,
-    retry_delay: float,
-    max_lanes: int | None,
-    queue: str | None,
+    cls: type[T], add: Callable[[JobSpec], None], /, **given: Unpack[JobOptions]
 ) -> type[T]:
     """Make a class a job and register it.
 
@@ -291,19 +277,7 @@ def declare(
     for method in ("source", "process"):
         if not callable(getattr(cls, method, None)):
             raise DeclarationError(f"{label} needs a method {method}(); for example:\n\n{_EXAMPLE}")
-    for word, value, least in (
-        ("chunk_size", chunk_size, 1),
-        ("max_retries", max_retries, 0),
-        ("max_lanes", 1 if max_lanes is None else max_lanes, 1),
-    ):
-        if type(value) is not int or value < least:
-            raise DeclarationError(
-                f"{label} has {word}={value!r}: it must be a whole number from {least} up."
-            )
-    if type(retry_delay) not in (int, float) or not 0 <= retry_delay < float("inf"):
-        raise DeclarationError(
-            f"{label} has retry_delay={retry_delay!r}: it must be seconds from 0 up."
-        )
+    options = Options.checked(cls.__name__, **given)
     for word in _RESERVED:
         if word in getattr(cls, "__annotations__", {}):
             raise DeclarationError(
@@ -315,12 +289,9 @@ def declare(
     except (TypeError, ValueError) as error:
         raise DeclarationError(f"{label} cannot be a dataclass: {error}.") from error
     spec = JobSpec(
-        name=name or f"{cls.__module__}.{cls.__qualname__}",
+        name=options.name or f"{cls.__module__}.{cls.__qualname__}",
         cls=declared,
-        chunk_size=chunk_size,
-        retry=RetryPolicy(max_retries, retry_delay),
-        max_lanes=max_lanes,
-        queue=queue,
+        options=options,
     )
     declared.__breakbulk_job__ = spec  # type: ignore[attr-defined]
     if "__repr__" not in vars(cls):
@@ -330,33 +301,15 @@ def declare(
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def job(
-    cls: type[T] | None = None,
-    *,
-    name: str | None = None,
-    chunk_size: int = 500,
-    max_retries: int = 5,
-    retry_delay: float = 60,
-    max_lanes: int | None = None,
-    queue: str | None = None,
-) -> Any:
+def job(cls: type[T] | None = None, /, **options: Unpack[JobOptions]) -> Any:
     """Declare a job of no application in particular, as Celery's ``shared_task`` does.
 
-    Every ``Breakbulk`` knows it once its module is imported; the arguments are those of
+    Every ``Breakbulk`` knows it once its module is imported; the options are those of
     ``Breakbulk.job``.
     """
 
     def decorate(target: type[T]) -> type[T]:
-        return declare(
-            target,
-            lambda spec: _put(_unbound, spec),
-            name=name,
-            chunk_size=chunk_size,
-            max_retries=max_retries,
-            retry_delay=retry_delay,
-            max_lanes=max_lanes,
-            queue=queue,
-        )
+        return declare(target, lambda spec: _put(_unbound, spec), **options)
 
     return decorate if cls is None else decorate(cls)
 

@@ -44,6 +44,8 @@ class Settings:
             a worker may prefetch one while another worker's slot stands idle.
         max_losses: how often a chunk may be lost with its whole machine before that counts
             as its own fault.
+        held_after_chunks: so many chunks that fail one after the other in the same way, with no
+            success in between, are not the rows' fault: the run is held.
         max_snoozes: how often one chunk may put itself back.
         transient_seconds: how long a chunk is retried at once after deadlocks and lost
             connections before that counts as a failure.
@@ -60,6 +62,7 @@ class Settings:
     broker_patience: float = 30.0
     surplus_messages: int = 1
     max_losses: int = 10
+    held_after_chunks: int = 5
     max_snoozes: int = 1000
     transient_seconds: float = 60.0
     tally_fold_seconds: float = 120.0
@@ -78,6 +81,8 @@ class Settings:
                 )
         if self.max_carve < 1:
             raise ConfigurationError("max_carve must be at least 1: a lane takes what it works on.")
+        if self.held_after_chunks < 1:
+            raise ConfigurationError("held_after_chunks must be at least 1.")
         if self.slice_seconds < _SHORTEST_SLICE:
             raise ConfigurationError("slice_seconds must be at least 1: a lane needs time to work.")
         if self.lease_seconds < _SHORTEST_LEASE:

@@ -74,7 +74,9 @@ def install(
     def lane(self: Any, /, queue: str, good_until: str | None = None, **_later: Any) -> None:
         """Work for whatever run of the queue needs a lane."""
         seconds = slice_within(runtime.settings.slice_seconds, self)
-        process = Process.current(worker_id(), stopping, (SoftTimeLimitExceeded,))
+        process = Process.current(
+            worker_id(), stopping, (SoftTimeLimitExceeded,), name=self.request.hostname
+        )
         late = None if good_until is None else datetime.fromisoformat(good_until)
         if work(runtime, process, queue, seconds, good_until=late):
             send(queue, 1, None)

@@ -17,10 +17,10 @@ import click
 
 from breakbulk import app, errors, jobs, settings, sources
 from breakbulk.cli import breakbulk as command_line
-from breakbulk.domain import progress, run
+from breakbulk.domain import failed, options, progress, run
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
-from breakbulk.runner import audit, chunk, submit
+from breakbulk.runner import audit, chunk, retry, submit
 
 HOME = Path(__file__).parent
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
@@ -35,6 +35,10 @@ _CLASSES: tuple[type, ...] = (
     chunk.RunInfo,
     chunk.FinishedRun,
     run.Summary,
+    retry.Retried,
+    failed.QuarantinedRow,
+    failed.FailureReport,
+    failed.FailureGroup,
     progress.Progress,
     submit.Plan,
     audit.Audit,
@@ -73,6 +77,13 @@ def _settings() -> str:
         f"| `{field.name}` | {field.default} | {_cell(reasons[field.name])} |"
         for field in fields(settings.Settings)
     ]
+    return "\n".join(lines)
+
+
+def _options() -> str:
+    meanings = _entries(inspect.getdoc(options.JobOptions) or "")
+    lines = ["| option | |", "|---|---|"]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in meanings]
     return "\n".join(lines)
 
 
@@ -213,6 +224,7 @@ def _example() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "options": _options,
     "settings": _settings,
     "error-tree": _error_tree,
     "errors": _error_codes,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, Unpack, dataclass_transform
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
@@ -19,6 +19,7 @@ from breakbulk.app.handle import RunHandle, who
 from breakbulk.broker import Broker, CeleryApp, CelerySignature
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
+from breakbulk.domain.options import JobOptions
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import (
@@ -106,27 +107,12 @@ class Breakbulk:
     # Declaring
 
     @dataclass_transform(kw_only_default=True, frozen_default=True)
-    def job(
-        self,
-        cls: type[T] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        chunk_size: int = 500,
-        max_retries: int = 5,
-        retry_delay: float = 60,
-        max_lanes: int | None = None,
-        queue: str | None = None,
-    ) -> Any:
+    def job(self, cls: type[T] | None = None, /, **options: Unpack[JobOptions]) -> Any:
         """Declare a job of this application.
 
         Args:
-            name: what the ledger calls it; survives renaming the class. Default: module and class.
-            chunk_size: rows in a chunk.
-            max_retries: tries of a chunk after the first.
-            retry_delay: seconds between them.
-            max_lanes: chunks at work at once at most; default as many as workers have slots.
-            queue: Celery queue; default the one that Celery's routes lead to.
+            options: those of ``JobOptions``: how large its chunks are, how they are retried and
+                what becomes of those that fail.
 
         Raises:
             DeclarationError: the class has no ``source()`` or ``process()``, an option is wrong,
@@ -134,16 +120,7 @@ class Breakbulk:
         """
 
         def decorate(target: type[T]) -> type[T]:
-            return declare(
-                target,
-                self.jobs.add,
-                name=name,
-                chunk_size=chunk_size,
-                max_retries=max_retries,
-                retry_delay=retry_delay,
-                max_lanes=max_lanes,
-                queue=queue,
-            )
+            return declare(target, self.jobs.add, **options)
 
         return decorate if cls is None else decorate(cls)
 
@@ -189,7 +166,7 @@ class Breakbulk:
         spec = self.jobs.of(job)
         broker = self._need_broker()
         order = submitting.Order.checked(
-            broker.queue_for(queue or spec.queue),
+            broker.queue_for(queue or spec.options.queue),
             submitted_by or who(),
             idempotency_key,
             overlap,
@@ -222,7 +199,7 @@ class Breakbulk:
     def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
         """What submitting the job would do; nothing is written."""
         spec = self.jobs.of(job)
-        name = queue or spec.queue
+        name = queue or spec.options.queue
         if self._broker is not None:
             name = self._broker.queue_for(name)
         with translated(), self.runtime.data.connect() as rows, self.runtime.data.reading(rows):

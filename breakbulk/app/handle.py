@@ -12,15 +12,20 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import RunId
+from breakbulk.domain.chunk import ChunkRef, RunId, parse_chunk
+from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
+from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.progress import Progress
+from breakbulk.domain.retry import class_name
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.errors import RunUnsuccessful, WaitTimeout
 from breakbulk.ledger.faults import translated
-from breakbulk.ledger.reports import ActivityReport, ChunkReport, FailureReport
+from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.runner import audit as auditing
 from breakbulk.runner import control
+from breakbulk.runner import retry as retrying
+from breakbulk.runner.retry import Choice, Retried
 from breakbulk.runner.runtime import Runtime
 
 _POLL_SECONDS = 0.2
@@ -103,6 +108,46 @@ class RunHandle:
             self.nudge(self.record())
         return status
 
+    def retry(
+        self,
+        *,
+        error: str | type[BaseException] | None = None,
+        chunk: str | int | tuple[int, str] | None = None,
+        key: Key | str | None = None,
+        by: str | None = None,
+    ) -> Retried:
+        """Try again what failed, in the run's next round; all of it unless something is given.
+
+        Args:
+            error: only what failed with this exception: the class, or its name.
+            chunk: only this chunk and what it was split into, as in ``12`` or ``"12.01"``.
+            key: only the row with this key, as a tuple or as ``errors()`` shows it.
+
+        Raises:
+            StateError: the run has not ended, was cancelled, or nothing that failed is meant.
+            OverlapError: another run of the same job and parameters goes on.
+        """
+        choice = Choice(
+            error=class_name(error) if isinstance(error, type) else error,
+            chunk=parse_chunk(str(chunk)) if isinstance(chunk, (str, int)) else chunk,
+            key=encode_key(key) if isinstance(key, tuple) else key,
+        )
+        with self._connection() as connection:
+            retried = retrying.retry(self.runtime, connection, self.id, by or who(), choice)
+        self.nudge(self.record())
+        return retried
+
+    def finish(self, *, by: str | None = None) -> RunStatus:
+        """Call back again where the callback has failed for good; the status reached so far.
+
+        Raises:
+            StateError: it was not the callback that failed.
+        """
+        with self._connection() as connection:
+            status = retrying.finish_again(self.runtime, connection, self.id, by or who())
+        self.nudge(self.record())
+        return status
+
     def chunks(
         self,
         *,
@@ -116,10 +161,25 @@ class RunHandle:
                 connection, self.id, statuses=statuses, after=after, limit=limit
             )
 
-    def failures(self, limit: int = 20) -> list[FailureReport]:
-        """Its latest failed attempts."""
+    def failures(
+        self, limit: int = 20, *, chunk: tuple[int, str] | None = None
+    ) -> list[FailureReport]:
+        """Its latest failed attempts, newest first; those of one chunk: number and path."""
+        ref = None if chunk is None else ChunkRef(self.id, *chunk)
         with self._reading() as connection:
-            return self.runtime.ledger.reports.failures(connection, self.id, limit)
+            return self.runtime.ledger.failures.latest(connection, self.id, chunk=ref, limit=limit)
+
+    def failure_groups(self) -> list[FailureGroup]:
+        """Its failed attempts by exception and place, the most frequent first."""
+        with self._reading() as connection:
+            return self.runtime.ledger.failures.groups(connection, self.id)
+
+    def errors(self, *, after: int = 0, limit: int = 100) -> list[QuarantinedRow]:
+        """A page of its rows in quarantine, those after the one with this id."""
+        with self._reading() as connection:
+            return self.runtime.ledger.quarantine.page(
+                connection, self.id, after=after, limit=limit
+            )
 
     def activity(self, limit: int = 50) -> list[ActivityReport]:
         """Who did what to it, newest first."""

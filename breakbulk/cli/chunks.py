@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from breakbulk.cli.application import Application
-from breakbulk.cli.options import json_option, limit_option, run_argument, status_option
+from breakbulk.cli.options import (
+    chunk_option,
+    json_option,
+    limit_option,
+    run_argument,
+    status_option,
+)
 from breakbulk.console import output
+from breakbulk.domain.chunk import chunk_name
 from breakbulk.domain.status import ChunkStatus
-
-_NAME = re.compile(r"(\d+)(?:\.([01]+))?")
-
-
-def _place(
-    _ctx: click.Context, _param: click.Parameter, given: str | None
-) -> tuple[int, str] | None:
-    if given is None:
-        return None
-    matched = _NAME.fullmatch(given)
-    if matched is None:
-        raise click.BadParameter(f"{given!r} is not a chunk, as in 12, or 12.01 after a split.")
-    return int(matched[1]), matched[2] or ""
 
 
 @click.command
 @run_argument
 @status_option(ChunkStatus)
 @limit_option(100)
-@click.option("--after", metavar="CHUNK", callback=_place, help="Only those after this one.")
+@chunk_option("--after", help="Only those after this one.")
 @json_option
 @click.pass_obj
 def chunks(
@@ -43,7 +35,7 @@ def chunks(
 ) -> None:
     """List the chunks of RUN in the order of their keys."""
     found = application.ledger.run(run_id).chunks(statuses=statuses, after=after, limit=limit)
-    names = [f"{chunk.number}{'.' + chunk.path if chunk.path else ''}" for chunk in found]
+    names = [chunk_name(chunk.number, chunk.path) for chunk in found]
     following = names[-1] if len(names) == limit else None
     if as_json:
         output.document({"chunks": [chunk.as_dict() for chunk in found], "after": following})

@@ -28,8 +28,12 @@ def jobs(application: Application, *, as_json: bool) -> None:
         output.say(f"{spec.name}  {spec.doc}".rstrip())
         for parameter in spec.parameters.values():
             output.say(f"    -p {_described(parameter)}")
-        lanes = f", at most {words.counted(spec.max_lanes, 'lane')}" if spec.max_lanes else ""
-        output.say(f"    {spec.chunk_size} rows a chunk, queue {_queue(bulk, spec)}{lanes}")
+        lanes = (
+            f", at most {words.counted(spec.options.max_lanes, 'lane')}"
+            if spec.options.max_lanes
+            else ""
+        )
+        output.say(f"    {spec.options.chunk_size} rows a chunk, queue {_queue(bulk, spec)}{lanes}")
     if not list(bulk.jobs):
         output.warn("There are no jobs: declare one with @bulk.job in a module that is imported.")
 
@@ -46,7 +50,7 @@ def _default(parameter: Parameter) -> Any:
 
 
 def _queue(bulk: Breakbulk, spec: JobSpec) -> str | None:
-    return spec.queue if bulk.broker is None else bulk.broker.queue_for(spec.queue)
+    return spec.options.queue if bulk.broker is None else bulk.broker.queue_for(spec.options.queue)
 
 
 def _document(bulk: Breakbulk, spec: JobSpec) -> dict[str, Any]:
@@ -63,9 +67,8 @@ def _document(bulk: Breakbulk, spec: JobSpec) -> dict[str, Any]:
             }
             for parameter in spec.parameters.values()
         ],
-        "chunk_size": spec.chunk_size,
-        "max_retries": spec.retry.max_retries,
-        "retry_delay": spec.retry.retry_delay,
-        "max_lanes": spec.max_lanes,
+        "chunk_size": spec.options.chunk_size,
+        **spec.options.policy.as_dict(),
+        "max_lanes": spec.options.max_lanes,
         "queue": _queue(bulk, spec),
     }

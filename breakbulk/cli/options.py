@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from breakbulk.domain.chunk import parse_chunk
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus, RunStatus
+from breakbulk.errors import ParameterError
 
 if TYPE_CHECKING:
     from breakbulk.app import Breakbulk
@@ -69,6 +71,11 @@ def status_option(words: type[RunStatus | ChunkStatus]) -> Callable[[Function], 
     )
 
 
+def chunk_option(name: str, *, help: str) -> Callable[[Function], Function]:  # noqa: A002
+    """A chunk, as number and path."""
+    return click.option(name, metavar="CHUNK", callback=_chunk, help=help)
+
+
 def shown_parameters(bulk: Breakbulk, run: Run) -> dict[str, Any]:
     """The run's parameters without secrets: of an unknown job, any might be one."""
     spec = bulk.jobs.all().get(run.job)
@@ -89,6 +96,7 @@ def run_document(bulk: Breakbulk, run: Run) -> dict[str, Any]:
         "max_lanes": run.max_lanes,
         "rows_estimate": run.rows_estimate,
         "until": run.until,
+        "policy": run.policy.as_dict(),
         "at_least_once": run.at_least_once,
         "idempotency_key": run.idempotency_key,
         "waits_for": run.waits_for,
@@ -117,3 +125,12 @@ def _parameters(
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not JSON ({error}).") from error
     return values
+
+
+def _chunk(
+    _ctx: click.Context, _param: click.Parameter, given: str | None
+) -> tuple[int, str] | None:
+    try:
+        return None if given is None else parse_chunk(given)
+    except ParameterError as error:
+        raise click.BadParameter(str(error)) from None

@@ -90,9 +90,9 @@ def status(application: Application, run_id: int, *, exit_code: bool, as_json: b
         output.say(f"Run {run.id}: {words.call(run.job, shown_parameters(bulk, run))}")
         output.fields(_fields(run, progress))
         for failure in failures:
-            where = "callback" if failure.number is None else f"chunk {failure.number}"
+            where = "callback" if failure.chunk is None else f"chunk {failure.chunk}"
             output.say(
-                f"  failed: {where}{'.' + failure.path if failure.path else ''}, attempt"
+                f"  failed: {where}, attempt"
                 f" {failure.attempt}, {words.moment(failure.at)}: {failure.error}:"
                 f" {failure.message.partition(chr(10))[0]}"
             )

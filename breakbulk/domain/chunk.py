@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NewType
 from uuid import UUID
 
 from breakbulk.domain.keys import Key, decode_key, encode_key
+from breakbulk.errors import ParameterError
 
 RunId = NewType("RunId", int)
 
@@ -76,6 +78,26 @@ class Walk:
     scout: Scout | None
 
 
+_NAME = re.compile(r"(\d{1,10})(?:\.([01]+))?")
+
+
+def chunk_name(number: int, path: str | None) -> str:
+    """What a chunk is called: ``12``, or ``12.01`` after a split."""
+    return f"{number}.{path}" if path else str(number)
+
+
+def parse_chunk(name: str) -> tuple[int, str]:
+    """Number and path from a chunk's name.
+
+    Raises:
+        ParameterError: it is not a chunk's name.
+    """
+    matched = _NAME.fullmatch(name.strip())
+    if matched is None:
+        raise ParameterError(f"{name!r} is not a chunk, as in 12, or 12.01 after a split.")
+    return int(matched[1]), matched[2] or ""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkRef:
     """The name of a chunk: its run, its number from 1, and its path after splits.
@@ -89,7 +111,7 @@ class ChunkRef:
     path: str = ""
 
     def __str__(self) -> str:
-        return f"{self.number}{'.' + self.path if self.path else ''}"
+        return chunk_name(self.number, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,7 @@ class Claim:
         owner: the fence: a random token that only this claim knows.
         losses: how often a worker died with it.
         snoozes: how often it was put back at its own wish.
+        spent: it has had its tries and is not to be tried, but split, skipped or put away.
     """
 
     ref: ChunkRef
@@ -113,3 +136,4 @@ class Claim:
     owner: UUID
     losses: int = 0
     snoozes: int = 0
+    spent: bool = False

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.status import RunStatus
 
 
@@ -23,6 +23,10 @@ class Run:
         status: where it stands.
         reason: why, when it is held, failed or cancelled.
         round: 1, and one more each time that failed chunks are retried.
+        policy: retries, what becomes of what fails, and how much may fail.
+        suspect: the error that the run was held for, because nothing succeeded any more.
+        alone: no other run of the same job and parameters may go on beside it.
+        callback_failed: it is the callback that failed, not the rows.
         fingerprint: of the source's statement at submit.
         until: the source's highest key at submit, encoded; None for an empty table.
         rows_estimate: rows the planner expected at submit.
@@ -49,7 +53,10 @@ class Run:
     rows_estimate: int | None
     chunk_size: int
     max_lanes: int | None
-    retry: RetryPolicy
+    policy: FailurePolicy
+    suspect: str | None
+    alone: bool
+    callback_failed: bool
     at_least_once: bool
     waits_for: RunId | None
     finish_attempt: int
@@ -61,16 +68,18 @@ class Summary:
     """What a round did, exactly, counted from the chunks themselves.
 
     Attributes:
-        rows_done: rows in chunks that succeeded.
-        rows_failed: rows in chunks that were given up.
+        rows_done: rows in chunks that succeeded, in this round or an earlier one.
+        rows_failed: rows that were given up: in quarantine, or skipped with their chunk.
+        rows_quarantined: those of them that are in quarantine.
         chunks_done: chunks that succeeded.
         chunks_failed: chunks that were given up.
-        attempts_failed: attempts that raised, or died with their process.
+        attempts_failed: attempts of this round that raised, died or took too long.
         seconds: from submit to this count.
     """
 
     rows_done: int
     rows_failed: int
+    rows_quarantined: int
     chunks_done: int
     chunks_failed: int
     attempts_failed: int

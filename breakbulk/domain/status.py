@@ -48,7 +48,7 @@ RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
     RunStatus.RUNNING: {
         RunStatus.PAUSING: "an operator pauses, chunks in hand go on",
         RunStatus.HELD: "something only a human can put right, with its reason",
-        RunStatus.CANCELLING: "an operator or the job cancels, chunks in hand go on",
+        RunStatus.CANCELLING: "an operator, the job or its policy stops it, chunks in hand go on",
         RunStatus.FINISHING: "the last chunk is terminal and one lane won the callback",
     },
     RunStatus.PAUSING: {
@@ -86,9 +86,9 @@ RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
 CHUNK_ARROWS: dict[ChunkStatus, dict[ChunkStatus, str]] = {
     ChunkStatus.CARVED: {
         ChunkStatus.SUCCEEDED: "its transaction committed",
-        ChunkStatus.WAITING: "it failed and will be tried again, was snoozed, or lost its worker",
+        ChunkStatus.WAITING: "it failed, was snoozed, or lost its worker",
         ChunkStatus.SPLIT: "its retries are used up, two halves take its place",
-        ChunkStatus.FAILED: "its retries are used up and it cannot be split",
+        ChunkStatus.FAILED: "its retries are used up and it is a single row, or the policy stops",
         ChunkStatus.SKIPPED: "its retries are used up and the policy is to go on",
         ChunkStatus.CANCELLED: "the run was cancelled",
     },
@@ -100,7 +100,9 @@ CHUNK_ARROWS: dict[ChunkStatus, dict[ChunkStatus, str]] = {
     ChunkStatus.SPLIT: {},
     ChunkStatus.FAILED: {ChunkStatus.WAITING: "an operator retries it"},
     ChunkStatus.SKIPPED: {ChunkStatus.WAITING: "an operator retries it"},
-    ChunkStatus.CANCELLED: {},
+    ChunkStatus.CANCELLED: {
+        ChunkStatus.WAITING: "an operator retries a run that its policy had stopped"
+    },
 }
 
 #: Statuses in which a lane may carve and claim chunks.

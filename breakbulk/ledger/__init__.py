@@ -5,8 +5,11 @@ from __future__ import annotations
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.claims import Claims
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.failures import Failures
 from breakbulk.ledger.lanes import Lanes
+from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
+from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.workers import Workers
 
@@ -23,6 +26,9 @@ class Ledger:
         self.runs = Runs(database)
         self.claims = Claims(database)
         self.chunks = Chunks(database)
+        self.failures = Failures(database)
+        self.quarantine = Quarantine(database)
+        self.retries = Retries(database)
         self.lanes = Lanes(database)
         self.workers = Workers(database)
         self.reports = Reports(database)

@@ -128,6 +128,15 @@ class Chunks:
         )
         return int(result.rowcount)
 
+    def rows_given_up(self, connection: Connection, run_id: RunId) -> int:
+        """How many rows are in chunks that were given up."""
+        schema = self._database.schema
+        given_up = schema.open_chunks([ChunkStatus.FAILED, ChunkStatus.SKIPPED])
+        query = select(func.coalesce(func.sum(schema.chunks.c.rows), 0)).where(
+            schema.chunks.c.run_id == run_id, given_up
+        )
+        return int(connection.execute(query).scalar_one())
+
     def summary(self, connection: Connection, run_id: RunId) -> Summary:
         """Count the round's work from the chunks themselves."""
         schema = self._database.schema
@@ -143,7 +152,16 @@ class Chunks:
             ).where(chunks.c.run_id == run_id)
         ).one()
         failed = connection.execute(
-            select(func.count()).where(failures.c.run_id == run_id, failures.c.number.is_not(None))
+            select(func.count())
+            .select_from(failures.join(runs, runs.c.id == failures.c.run_id))
+            .where(
+                failures.c.run_id == run_id,
+                failures.c.round == runs.c.round,
+                failures.c.number.is_not(None),
+            )
+        ).scalar_one()
+        quarantined = connection.execute(
+            select(func.count()).where(schema.quarantine.c.run_id == run_id)
         ).scalar_one()
         seconds = connection.execute(
             select(seconds_between(runs.c.submitted_at, clock())).where(runs.c.id == run_id)
@@ -151,6 +169,7 @@ class Chunks:
         return Summary(
             rows_done=int(row[0]),
             rows_failed=int(row[1]),
+            rows_quarantined=int(quarantined),
             chunks_done=int(row[2]),
             chunks_failed=int(row[3]),
             attempts_failed=int(failed),

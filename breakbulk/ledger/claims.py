@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import (
     Connection,
@@ -35,6 +35,8 @@ from breakbulk.ledger.sql import clock
 _NEVER_STARTED = 1
 #: Milliseconds; far longer than our statements under the lock, shorter than a lease.
 _FROZEN = "8000"
+#: Of so many that have waited longest the lowest keys come first.
+_OLDEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,15 @@ class Claims:
         cuts: Sequence[Cut],
         *,
         lane: int,
+        owner: UUID,
         exhausts: bool,
     ) -> list[Claim]:
-        """Insert the next chunks as this lane's own: one statement, whatever their number."""
-        owner = uuid4()
+        """Insert the next chunks as this lane's own: one statement, whatever their number.
+
+        Args:
+            owner: a new token, which the lane has noted before: if the answer to COMMIT is lost,
+                it can still ask what is its own.
+        """
         claims, records = [], []
         number, total = frontier.number, frontier.rows
         for cut in cuts:
@@ -163,32 +170,41 @@ class Claims:
     def any_waiting(self, connection: Connection, run_id: RunId) -> bool:
         """Whether a waiting chunk's time has come. Asked without any lock."""
         waiting = self._database.schema.waiting
-        question = exists().where(waiting.c.run_id == run_id, waiting.c.not_before <= clock())
+        # In a subquery of its own the clock is read once, so that the index can be asked.
+        now = select(clock()).scalar_subquery()
+        question = exists().where(waiting.c.run_id == run_id, waiting.c.not_before <= now)
         return bool(connection.execute(select(question)).scalar())
 
     def claim_waiting(
-        self, connection: Connection, run_id: RunId, lane: int, limit: int
+        self, connection: Connection, run_id: RunId, *, lane: int, owner: UUID, limit: int
     ) -> list[Claim]:
         """Take over waiting chunks whose time has come; call it with the carve row locked.
 
-        The attempt is on record, committed, before its work begins.
+        The attempt is on record, committed, before its work begins. Of what has waited longest
+        the lowest keys come first, and among the parts of one chunk those that were not tried
+        yet: both halves, then down to the first row that fails.
         """
         waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
-        due = connection.execute(
-            select(waiting.c.number, waiting.c.path)
-            .where(waiting.c.run_id == run_id, waiting.c.not_before <= clock())
+        now = select(clock()).scalar_subquery()
+        oldest = (
+            select(waiting.c.number, waiting.c.path, waiting.c.tried, waiting.c.spent)
+            .where(waiting.c.run_id == run_id, waiting.c.not_before <= now)
             .order_by(waiting.c.not_before)
-            .limit(limit)
+            .limit(max(limit, _OLDEST))
+            .subquery()
+        )
+        due = connection.execute(
+            select(oldest).order_by(oldest.c.number, oldest.c.tried, oldest.c.path).limit(limit)
         ).all()
         if not due:
             return []
         names = [(row.number, row.path) for row in due]
+        spent = {(row.number, row.path) for row in due if row.spent}
         connection.execute(
             delete(waiting).where(
                 waiting.c.run_id == run_id, tuple_(waiting.c.number, waiting.c.path).in_(names)
             )
         )
-        owner = uuid4()
         rows = connection.execute(
             update(chunks)
             .where(chunks.c.run_id == run_id, tuple_(chunks.c.number, chunks.c.path).in_(names))
@@ -200,7 +216,8 @@ class Claims:
             )
             .returning(chunks)
         )
-        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+        claims = (_claim(row, spent=(row.number, row.path) in spent) for row in rows)
+        return sorted(claims, key=lambda claim: _order(claim.ref))
 
     def held_by(self, connection: Connection, run_id: RunId, owners: Sequence[UUID]) -> list[Claim]:
         """The claims that really carry these tokens, in the order of work.
@@ -253,10 +270,15 @@ class Claims:
         *,
         wait: float,
         attempt_spent: bool,
+        spent: bool = False,
         lost: bool = False,
         snoozed: bool = False,
     ) -> bool:
-        """Put a chunk back to wait; False when it is no longer this claim's to give."""
+        """Put a chunk back to wait; False when it is no longer this claim's to give.
+
+        Args:
+            spent: it has had its tries, so whoever claims it next decides what becomes of it.
+        """
         waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
         result = connection.execute(
             update(chunks)
@@ -274,51 +296,72 @@ class Claims:
         ref = claim.ref
         connection.execute(
             insert(waiting).values(
-                run_id=ref.run_id, number=ref.number, path=ref.path, not_before=clock(wait)
+                run_id=ref.run_id,
+                number=ref.number,
+                path=ref.path,
+                not_before=clock(wait),
+                tried=attempt_spent,
+                spent=spent,
             )
         )
         return True
 
-    def give_up(self, connection: Connection, claim: Claim) -> bool:
-        """Mark a chunk failed for good; False when it is no longer this claim's."""
+    def owns(self, connection: Connection, claim: Claim) -> bool:
+        """Whether the chunk is still this claim's."""
+        chunks = self._database.schema.chunks
+        query = select(chunks.c.number).where(*self._mine(claim))
+        return connection.execute(query).one_or_none() is not None
+
+    def retire(
+        self, connection: Connection, claim: Claim, status: ChunkStatus, *, rows: int
+    ) -> bool:
+        """Give a chunk its last status; False when it is no longer this claim's.
+
+        Args:
+            rows: how many rows that concerns now; some may have gone since it was carved.
+        """
         result = connection.execute(
             update(self._database.schema.chunks)
             .where(*self._mine(claim))
-            .values(status=str(ChunkStatus.FAILED), owner=None, ended_at=clock())
+            .values(status=str(status), owner=None, rows=rows, ended_at=clock())
         )
         return result.rowcount == 1
 
-    def record_failure(
-        self,
-        connection: Connection,
-        run_id: RunId,
-        *,
-        claim: Claim | None,
-        attempt: int,
-        error: str,
-        message: str,
-        traceback: str | None,
-        worker: str,
-        seconds: float | None,
-    ) -> None:
-        """Write down an attempt that raised or died; ``claim`` None for the callback's."""
-        after, upto = claim.bounds.encoded() if claim else (None, None)
-        connection.execute(
-            insert(self._database.schema.failures).values(
-                run_id=run_id,
-                at=clock(),
-                number=claim.ref.number if claim else None,
-                path=claim.ref.path if claim else None,
-                attempt=attempt,
-                error=error,
-                message=message,
-                traceback=traceback,
-                after=after,
-                upto=upto,
-                worker=worker,
-                seconds=seconds,
+    def split(self, connection: Connection, claim: Claim, halves: Sequence[Cut]) -> bool:
+        """Put two halves in a chunk's place, to be tried; False when it is no longer this claim's.
+
+        They keep its number, so the highest number is the frontier still.
+        """
+        schema, ref = self._database.schema, claim.ref
+        chunks = schema.chunks
+        parent = connection.execute(
+            update(chunks)
+            .where(*self._mine(claim))
+            .values(status=str(ChunkStatus.SPLIT), owner=None, ended_at=clock())
+            .returning(chunks.c.rows_upto)
+        ).one_or_none()
+        if parent is None:
+            return False
+        names = {"run_id": ref.run_id, "number": ref.number}
+        for digit, half in zip("01", halves, strict=True):
+            path = f"{ref.path}{digit}"
+            after, upto = half.bounds.encoded()
+            connection.execute(
+                insert(chunks).values(
+                    **names,
+                    path=path,
+                    status=str(ChunkStatus.WAITING),
+                    after=after,
+                    upto=upto,
+                    rows=half.rows,
+                    rows_upto=parent.rows_upto,
+                    attempt=0,
+                )
             )
-        )
+            connection.execute(
+                insert(schema.waiting).values(**names, path=path, not_before=clock())
+            )
+        return True
 
     def exhausted(self, connection: Connection, run_id: RunId) -> bool:
         """Whether nothing is left to carve: a fact, written once under the carve row's lock."""
@@ -368,7 +411,7 @@ def _order(ref: ChunkRef) -> tuple[int, str]:
     return (ref.number, ref.path)
 
 
-def _claim(row: Any) -> Claim:
+def _claim(row: Any, *, spent: bool = False) -> Claim:
     return Claim(
         ref=ChunkRef(RunId(row.run_id), row.number, row.path),
         bounds=Bounds.decoded(row.after, row.upto),
@@ -377,6 +420,7 @@ def _claim(row: Any) -> Claim:
         owner=row.owner,
         losses=row.losses,
         snoozes=row.snoozes,
+        spent=spent,
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
 )
 
 from breakbulk.domain.chunk import RunId
@@ -52,23 +53,6 @@ class ChunkReport:
         values = asdict(self)
         values["ended_at"] = None if self.ended_at is None else self.ended_at.isoformat()
         return values
-
-
-@dataclass(frozen=True, slots=True)
-class FailureReport:
-    """A failed attempt as operators see it. ``number`` None: the callback's."""
-
-    at: datetime
-    number: int | None
-    path: str | None
-    attempt: int
-    error: str
-    message: str
-    worker: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {"at": self.at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +149,6 @@ class Reports:
             query = query.where(or_(chunks.c.number > number, beyond))
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
-    def failures(
-        self, connection: Connection, run_id: RunId, limit: int = 20
-    ) -> list[FailureReport]:
-        """The latest failed attempts."""
-        failures = self._database.schema.failures
-        query = (
-            select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
-            .where(failures.c.run_id == run_id)
-            .order_by(failures.c.id.desc())
-            .limit(limit)
-        )
-        return [FailureReport(**row) for row in connection.execute(query).mappings()]
-
     def activity(
         self, connection: Connection, run_id: RunId, limit: int = 50
     ) -> list[ActivityReport]:
@@ -234,48 +205,37 @@ class Reports:
     def fold_tallies(self, connection: Connection, older_than: float) -> int:
         """Replace tallies older than that many seconds by one for each run and minute.
 
-        Reading the progress of a run of many hours stays cheap, and its history is kept.
+        Reading the progress of a run of many hours stays cheap, and its history is kept. What is
+        written is the sum of what was deleted, so two who fold at once count nothing twice.
         """
         tallies = self._database.schema.tallies
-        minute = (
-            func.date_trunc("minute", tallies.c.at)
+        # Whole minutes, so that each is folded once.
+        edge = clock(-older_than)
+        minute: Any = (
+            func.date_trunc("minute", edge)
             if self._database.is_postgresql
-            # As text: a bound time has other digits than the one that strftime() writes.
-            else func.strftime("%Y-%m-%d %H:%M", tallies.c.at, type_=Text())
+            else func.strftime("%Y-%m-%d %H:%M:00.000", edge, type_=Text())
         )
-        old = tallies.c.at < clock(-older_than)
-        groups = connection.execute(
-            select(
-                tallies.c.run_id,
-                minute.label("minute"),
-                func.max(tallies.c.id).label("newest"),
-                func.sum(tallies.c.chunks).label("chunks"),
-                func.sum(tallies.c.rows).label("rows"),
-                func.min(tallies.c.at).label("at"),
-            )
-            .where(old)
-            .group_by(tallies.c.run_id, minute)
-            .having(func.count() > 1)
+        gone = connection.execute(
+            delete(tallies)
+            # The condition as the index has it.
+            .where(text("lane >= 0"), tallies.c.at < select(minute).scalar_subquery())
+            .returning(tallies.c.run_id, tallies.c.at, tallies.c.chunks, tallies.c.rows)
         ).all()
-        for group in groups:
-            # Late arrivals of the same minute have a higher id and wait for the next fold.
+        folded: dict[tuple[int, datetime], list[int]] = {}
+        for one in gone:
+            sums = folded.setdefault((one.run_id, one.at.replace(second=0, microsecond=0)), [0, 0])
+            sums[0] += one.chunks
+            sums[1] += one.rows
+        if folded:
             connection.execute(
-                delete(tallies).where(
-                    tallies.c.run_id == group.run_id,
-                    minute == group.minute,
-                    tallies.c.id <= group.newest,
-                )
+                insert(tallies),
+                [
+                    {"run_id": run_id, "at": at, "lane": -1, "chunks": chunks, "rows": rows}
+                    for (run_id, at), (chunks, rows) in folded.items()
+                ],
             )
-            connection.execute(
-                insert(tallies).values(
-                    run_id=group.run_id,
-                    at=group.at,
-                    lane=-1,
-                    chunks=group.chunks,
-                    rows=group.rows,
-                )
-            )
-        return len(groups)
+        return len(gone)
 
     def _open_counts(self, connection: Connection, run_id: RunId) -> dict[str, int]:
         # Counted in the index of chunks that are not done.

@@ -8,11 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
 from breakbulk.errors import RunNotFound
@@ -37,7 +49,7 @@ class NewRun:
     rows_estimate: int | None
     chunk_size: int
     max_lanes: int | None
-    retry: RetryPolicy
+    policy: FailurePolicy
     at_least_once: bool
     waits_for: RunId | None = None
 
@@ -67,14 +79,14 @@ class Runs:
             "submitted_by": new.submitted_by,
             "idempotency_key": new.idempotency_key,
             "slot": None if waits else new.slot,
+            "alone": new.slot is not None,
             "fingerprint": new.fingerprint,
             "key_names": json.dumps(new.key_names),
             "until": new.until,
             "rows_estimate": new.rows_estimate,
             "chunk_size": new.chunk_size,
             "max_lanes": new.max_lanes,
-            "max_retries": new.retry.max_retries,
-            "retry_delay": new.retry.retry_delay,
+            "policy": json.dumps(new.policy.as_dict()),
             "at_least_once": new.at_least_once,
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
@@ -267,8 +279,14 @@ class Runs:
             come_from=[RunStatus.HELD],
             actor="steward",
             waits_for=None,
-            slot=runs.c.job + ":" + runs.c.parameters_hash,
+            slot=self.place,
         )
+
+    @property
+    def place(self) -> ColumnElement[str]:
+        """What a run occupies while it goes on, unless others of its kind may go on beside it."""
+        runs = self._database.schema.runs
+        return runs.c.job + ":" + runs.c.parameters_hash
 
     def _tables(self) -> tuple[Any, Any]:
         return self._database.schema.runs, self._database.schema.carves
@@ -295,7 +313,10 @@ def _run(row: Row[Any]) -> Run:
         rows_estimate=row.rows_estimate,
         chunk_size=row.chunk_size,
         max_lanes=row.max_lanes,
-        retry=RetryPolicy(row.max_retries, row.retry_delay),
+        policy=FailurePolicy.from_dict(json.loads(row.policy)),
+        suspect=row.suspect,
+        alone=row.alone,
+        callback_failed=row.callback_failed,
         at_least_once=row.at_least_once,
         waits_for=None if row.waits_for is None else RunId(row.waits_for),
         finish_attempt=row.finish_attempt,

@@ -33,6 +33,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     and_,
+    false,
     literal,
     text,
 )
@@ -72,6 +73,7 @@ class Schema:
         self.waiting = self._waiting()
         self.tallies = self._tallies()
         self.failures = self._failures()
+        self.quarantine = self._quarantine()
         self.lanes = self._lanes()
         self.workers = self._workers()
         self.leader = self._leader()
@@ -117,6 +119,8 @@ class Schema:
             Column("idempotency_key", Text),
             # Job and parameters while the run occupies their one place; NULL otherwise.
             Column("slot", Text),
+            # Whether it has to have that place to itself whenever it goes on (overlap).
+            Column("alone", Boolean, nullable=False),
             Column("parameters_hash", Text, nullable=False),
             Column("waits_for", BigInteger),
             Column("fingerprint", Text, nullable=False),
@@ -125,8 +129,12 @@ class Schema:
             Column("rows_estimate", BigInteger),
             Column("chunk_size", Integer, nullable=False),
             Column("max_lanes", Integer),
-            Column("max_retries", Integer, nullable=False),
-            Column("retry_delay", Double, nullable=False),
+            # Retries, what becomes of what fails, how much may fail: as JSON.
+            Column("policy", Text, nullable=False),
+            # What the run was held for already: whoever resumes it has been told.
+            Column("suspect", Text),
+            # The callback is what failed, not the rows: it can be tried again by itself.
+            Column("callback_failed", Boolean, nullable=False, server_default=false()),
             Column("at_least_once", Boolean, nullable=False),
             # Who is calling back: a token for this attempt, and the lane it runs in.
             Column("finisher", Uuid),
@@ -203,6 +211,10 @@ class Schema:
             Column("number", Integer, primary_key=True, autoincrement=False),
             Column("path", _PATH, primary_key=True),
             Column("not_before", Instant, nullable=False),
+            # It has been tried since it was carved, split or opened again.
+            Column("tried", Boolean, nullable=False, server_default=false()),
+            # It has had its tries: it is to be split, skipped or put in quarantine.
+            Column("spent", Boolean, nullable=False, server_default=false()),
             Index(None, "run_id", "not_before"),
         )
 
@@ -218,6 +230,13 @@ class Schema:
             Column("chunks", Integer, nullable=False),
             Column("rows", BigInteger, nullable=False),
             Index(None, "run_id", "at"),
+            # Those that are still to be folded: few, however long the history.
+            Index(
+                f"ix_{self.table_name('tallies')}_fresh",
+                "at",
+                postgresql_where=text("lane >= 0"),
+                sqlite_where=text("lane >= 0"),
+            ),
         )
 
     def _failures(self) -> Table:
@@ -227,6 +246,7 @@ class Schema:
             self.metadata,
             Column("id", _ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
+            Column("round", Integer, nullable=False),
             Column("at", Instant, nullable=False),
             # NULL: the callback failed, not a chunk.
             Column("number", Integer),
@@ -234,11 +254,36 @@ class Schema:
             Column("attempt", SmallInteger, nullable=False),
             Column("error", Text, nullable=False),
             Column("message", Text, nullable=False),
+            Column("place", Text),
             Column("traceback", Text),
             Column("after", Text),
             Column("upto", Text),
+            Column("rows", Integer),
             Column("worker", Text),
+            Column("host", Text),
             Column("seconds", Float),
+            Index(None, "run_id", "id"),
+            Index(None, "run_id", "number", "path"),
+        )
+
+    def _quarantine(self) -> Table:
+        """Rows that failed alone, to the end of their tries; each is a chunk of its own by then."""
+        return Table(
+            self.table_name("quarantine"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("number", Integer, nullable=False),
+            Column("path", _PATH, nullable=False),
+            Column("key", Text, nullable=False),
+            Column("error", Text, nullable=False),
+            Column("message", Text, nullable=False),
+            Column("place", Text),
+            Column("traceback", Text),
+            Column("attempts", Integer, nullable=False),
+            Column("round", Integer, nullable=False),
+            Column("at", Instant, nullable=False),
+            UniqueConstraint("run_id", "number", "path"),
             Index(None, "run_id", "id"),
         )
 

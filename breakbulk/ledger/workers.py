@@ -131,6 +131,12 @@ class Workers:
         workers = self._database.schema.workers
         return self._read(connection, workers.c.lease_until < clock())
 
+    def host(self, connection: Connection, worker_id: UUID) -> str | None:
+        """Where a registered worker runs."""
+        workers = self._database.schema.workers
+        query = select(workers.c.host).where(workers.c.id == worker_id)
+        return connection.execute(query).scalar_one_or_none()
+
     def registered(self, connection: Connection, worker_id: UUID) -> bool:
         """Whether the worker is on the list."""
         workers = self._database.schema.workers

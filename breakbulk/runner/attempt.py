@@ -22,7 +22,15 @@ from breakbulk.sources import Source, guard_key
 
 
 class DoubtfulCommit(Exception):
-    """The connection was lost during COMMIT: nobody knows yet whether the chunk is done."""
+    """The connection was lost during COMMIT: nobody knows yet whether the chunk is done.
+
+    Args:
+        tallied: whether the lane's tally was in the same transaction.
+    """
+
+    def __init__(self, *, tallied: bool) -> None:
+        super().__init__("the answer to COMMIT was lost")
+        self.tallied = tallied
 
 
 @dataclass(slots=True)
@@ -90,7 +98,7 @@ class Work:
                 work.commit()
             except DBAPIError as error:
                 if fault_of(error) is Fault.CONNECTION:
-                    raise DoubtfulCommit from error
+                    raise DoubtfulCommit(tallied=tallied) from error
                 raise
         self.tally.count(claim.rows, written=tallied)
         return status

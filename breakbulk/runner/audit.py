@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from breakbulk.domain.chunk import chunk_name
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import FINISHED, RunStatus
@@ -84,7 +85,7 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
 
 
 def _misfit(row: Any, *, complete: bool) -> list[str]:
-    name = f"chunk {row.number}{'.' + row.path if row.path else ''}"
+    name = f"chunk {chunk_name(row.number, row.path)}"
     bounds = f"({row.after or 'start'}, {row.upto}]"
     sentences = []
     if row.place == 1 and row.after is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -51,12 +52,14 @@ def carve(
     lane: Lane,
     source: Source[object],
     chunks: int,
+    owner: UUID,
 ) -> Carved:
     """Try once to carve up to ``chunks`` chunks for a lane.
 
     Args:
         connection: idle, to the ledger.
         data: idle, to the rows; the same connection where they are in one database.
+        owner: a new token, noted by the lane.
     """
     database, claims = runtime.database, runtime.ledger.claims
     if run.until is None:
@@ -76,7 +79,7 @@ def carve(
             chunk_size=run.chunk_size,
             chunks=chunks,
         )
-    return _insert(runtime, connection, frontier, walk, run=run, lane=lane)
+    return _insert(runtime, connection, frontier, walk, run=run, lane=lane, owner=owner)
 
 
 def _insert(
@@ -87,6 +90,7 @@ def _insert(
     *,
     run: Run,
     lane: Lane,
+    owner: UUID,
 ) -> Carved:
     claims = runtime.ledger.claims
     take = share_of_last(len(walk.cuts)) if walk.reached_end else len(walk.cuts)
@@ -109,6 +113,7 @@ def _insert(
             frontier,
             walk.cuts[:take],
             lane=lane.number,
+            owner=owner,
             exhausts=walk.reached_end and take == len(walk.cuts),
         )
     return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)

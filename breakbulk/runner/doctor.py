@@ -162,7 +162,7 @@ def _life(
                 f"No worker has the code of the job {spec.name}.",
                 "Restart the workers with the application as it is now.",
             )
-        elif (queue := queue_for(spec.queue)) not in queues:
+        elif (queue := queue_for(spec.options.queue)) not in queues:
             yield Finding(
                 Severity.WARNING,
                 Subject.JOBS,

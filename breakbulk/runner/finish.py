@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import RunId
+from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import LostClaim
@@ -22,7 +23,6 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.chunk import FinishedRun
-from breakbulk.runner.failure import Failure
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.runner.unit import ended, unit
 
@@ -67,7 +67,7 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
     failed = partial(
         _failed, runtime, connection, run, token=token, attempt=attempt, process=process
     )
-    if attempt > run.retry.max_retries + 1 + runtime.settings.max_losses:
+    if attempt > run.policy.retry.max_retries + 1 + runtime.settings.max_losses:
         # No failure is on record, so it took its process with it each time.
         return failed(failure=Failure.of_death("the callback's process died each time"))
     try:
@@ -143,17 +143,16 @@ def _failed(
 ) -> bool:
     """Try again by the job's own retry policy, then end the run with the reason."""
     ledger = runtime.ledger
-    wait = run.retry.wait_after(attempt)
+    wait = run.policy.retry.wait_after(attempt, failure.kinds)
     with runtime.database.transaction(connection):
-        ledger.claims.record_failure(
+        ledger.failures.record(
             connection,
             run.id,
+            failure,
             claim=None,
             attempt=attempt,
-            error=failure.error,
-            message=failure.message,
-            traceback=failure.traceback,
             worker=process.worker_name,
+            host=process.host,
             seconds=None,
         )
         if wait is not None:
@@ -170,6 +169,7 @@ def _failed(
                 outcome=str(RunStatus.FAILED),
                 reason=why,
                 finish_attempt=0,
+                callback_failed=True,
             )
             return False
         summary = ledger.chunks.summary(connection, run.id)
@@ -182,6 +182,7 @@ def _failed(
             actor="lane",
             reason=why if run.reason is None else f"{run.reason}; {why}",
             finisher=token,
+            callback_failed=True,
             summary=json.dumps(summary.as_dict()),
         )
 
@@ -199,7 +200,8 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
             return RunStatus.PAUSED if moved else None
         if status is RunStatus.CANCELLING:
             run = ledger.runs.get(connection, run_id)
-            reason = run.reason
+            # A policy may have stopped it, rather than a person.
+            reason, outcome = run.reason, run.outcome or RunStatus.CANCELLED
             ledger.chunks.cancel_rest(connection, run_id)
             ledger.runs.move(
                 connection,
@@ -208,7 +210,7 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
                 come_from=[RunStatus.CANCELLING],
                 actor="steward",
                 reason=reason,
-                outcome=str(RunStatus.CANCELLED),
+                outcome=str(outcome),
                 finish_attempt=0,
                 finish_after=None,
             )
@@ -218,12 +220,12 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
                 ledger.runs.move(
                     connection,
                     run_id,
-                    RunStatus.CANCELLED,
+                    outcome,
                     actor="steward",
                     reason=reason,
                     summary=json.dumps(summary.as_dict()),
                 )
-                return RunStatus.CANCELLED
+                return outcome
             return RunStatus.FINISHING
     return None
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.chunk import Claim
+from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.errors import (
@@ -33,7 +34,7 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.carve import Carved, Ground, carve
-from breakbulk.runner.failure import Failure
+from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.pacing import Pace
 from breakbulk.runner.runtime import Process, Runtime
 
@@ -87,6 +88,8 @@ class LaneWork:
         self._tally = Tally(written_at=time.monotonic())
         self._looked_at = float("-inf")
         self._troubled_since: dict[str, float] = {}
+        self._doubtful_tally = False
+        self._fresh_next = self._suspicious = False
         self.idle = False
 
     def stay(self, connection: Connection, data: Connection) -> None:
@@ -115,12 +118,12 @@ class LaneWork:
             ledger.claims.lock(connection, run_id)
             for claim in ledger.claims.held_by(connection, run_id, list(self._owners)):
                 ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False)
-            if self._tally.chunks:
-                ledger.chunks.tally(
-                    connection, run_id, self._lane.number, self._tally.chunks, self._tally.rows
-                )
-                self._tally.clear()
+            self._tell(connection)
             ledger.lanes.leave(connection, self._lane.token)
+
+    def committed_after_all(self, claim: Claim) -> None:
+        """The COMMIT whose answer was lost had happened: count the chunk."""
+        self._tally.count(claim.rows, written=self._doubtful_tally)
 
     def forget_claims(self, connection: Connection) -> None:
         """After a lost connection: believe only what the ledger says."""
@@ -128,6 +131,14 @@ class LaneWork:
             self._claims = self._runtime.ledger.claims.held_by(
                 connection, self._run.id, list(self._owners)
             )
+
+    def _tell(self, connection: Connection) -> None:
+        """Write down what was done since the last tally."""
+        if self._tally.chunks:
+            self._runtime.ledger.chunks.tally(
+                connection, self._run.id, self._lane.number, self._tally.chunks, self._tally.rows
+            )
+            self._tally.clear()
 
     def _begin(self) -> Work:
         """Build the job and its source, and make sure they are what was submitted.
@@ -152,10 +163,16 @@ class LaneWork:
         return Work(runtime, run, job, source, self._lane.number, self._tally)
 
     def _fill(self, connection: Connection, data: Connection, work: Work) -> bool:
-        """Get more to do: waiting chunks first, once a second, then fresh ones."""
+        """Get more to do: waiting chunks first, once a second, then fresh ones.
+
+        Never waiting ones twice in a row while there are fresh ones: these tell whether anything
+        succeeds at all, and a chunk that is being split does not keep the rest from its turn.
+        """
         budget = min(self._runtime.settings.carve_seconds, max(self._slice.left(), 0.05))
-        wanted = self._pace.chunks_in(budget)
-        if self._time_to_look() and self._claim_waiting(connection, wanted):
+        wanted = 1 if self._suspicious else self._pace.chunks_in(budget)
+        fresh, self._fresh_next = self._fresh_next, False
+        if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
+            self._fresh_next = not self._suspicious
             return True
         while not self._slice.over():
             carved = self._carve(connection, data, work, wanted)
@@ -181,6 +198,7 @@ class LaneWork:
                 lane=self._lane,
                 source=work.source,
                 chunks=wanted,
+                owner=self._new_owner(),
             )
         except DBAPIError as error:
             fault = fault_of(error)
@@ -197,21 +215,27 @@ class LaneWork:
         with database.reading(connection):
             if not ledger.claims.any_waiting(connection, run_id):
                 return False
+        owner = self._new_owner()
         with database.transaction(connection):
             ledger.claims.lock(connection, run_id)
             if not ledger.claims.may_work(connection, run_id, self._lane.token):
                 return False
-            claims = ledger.claims.claim_waiting(connection, run_id, self._lane.number, wanted)
+            claims = ledger.claims.claim_waiting(
+                connection, run_id, lane=self._lane.number, owner=owner, limit=wanted
+            )
         self._take(claims)
         return bool(claims)
 
     def _next(self, connection: Connection, data: Connection, work: Work) -> bool:
         """Work on the lowest chunk in hand; False when the lane should leave."""
         claim = self._claims[0]
+        if spent(self._run, claim):
+            return self._resolve(connection, data, work, claim)
         began = time.monotonic()
         try:
             status = work.attempt(connection, data, claim)
         except DoubtfulCommit as doubt:
+            self._doubtful_tally = doubt.tallied
             raise ConnectionGone(claim) from doubt
         except LostClaim as lost:
             log.warning("%s", lost)
@@ -232,6 +256,7 @@ class LaneWork:
             if not self._slice.process.stopping():
                 self._record(connection, claim, Failure.of(error), time.monotonic() - began)
             raise
+        self._suspicious = False
         self._pace.observe(time.monotonic() - began)
         self._troubled_since.pop(str(claim.ref), None)
         del self._claims[0]
@@ -261,33 +286,63 @@ class LaneWork:
             claim.attempt,
             exc_info=error,
         )
-        self._record(connection, claim, Failure.of(error), seconds)
-        return True
+        innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
+        self._record(connection, claim, Failure.of(error), seconds, innocent=innocent)
+        return self._still_here(connection)
 
     def _record(
-        self, connection: Connection, claim: Claim, failure: Failure, seconds: float
+        self,
+        connection: Connection,
+        claim: Claim,
+        failure: Failure,
+        seconds: float,
+        *,
+        innocent: bool = False,
     ) -> None:
-        ledger, run = self._runtime.ledger, self._run
+        process = self._slice.process
         with self._runtime.database.transaction(connection):
-            ledger.claims.lock(connection, run.id)
-            wait = run.retry.wait_after(claim.attempt)
-            if wait is None:
-                mine = ledger.claims.give_up(connection, claim)
-            else:
-                mine = ledger.claims.give_back(connection, claim, wait=wait, attempt_spent=True)
-            if mine:
-                ledger.claims.record_failure(
-                    connection,
-                    run.id,
-                    claim=claim,
-                    attempt=claim.attempt,
-                    error=failure.error,
-                    message=failure.message,
-                    traceback=failure.traceback,
-                    worker=self._slice.process.worker_name,
-                    seconds=seconds,
-                )
+            self._runtime.ledger.claims.lock(connection, self._run.id)
+            # What has succeeded is told before it is asked whether anything has.
+            self._tell(connection)
+            suspicious = note_failure(
+                self._runtime,
+                connection,
+                claim,
+                failure,
+                worker=process.worker_name,
+                host=process.host,
+                seconds=seconds,
+                innocent=innocent,
+            )
+            self._claims.remove(claim)
+            if suspicious:
+                # Others would only fail alike: first it is seen whether anything works.
+                for other in self._claims:
+                    self._runtime.ledger.claims.give_back(
+                        connection, other, wait=0, attempt_spent=False
+                    )
+                self._claims.clear()
+        self._suspicious = suspicious
+        # A chunk that is to be split now need not wait until it is time to look.
+        self._looked_at = float("-inf")
+
+    def _resolve(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
+        """Decide about a chunk that has had its tries."""
+        try:
+            goes_on = Isolation(
+                self._runtime, connection, data, self._run, work.source, actor="lane"
+            ).decide(claim)
+        except DBAPIError as error:
+            fault = fault_of(error)
+            if fault is Fault.CONNECTION:
+                raise ConnectionGone(None) from error
+            if fault is Fault.TRANSIENT:
+                time.sleep(_TRANSIENT_WAIT)
+                return True
+            raise SourceError(f"a failed chunk cannot be split: {Failure.of(error)}") from error
         self._claims.remove(claim)
+        self._looked_at = float("-inf")
+        return goes_on
 
     def _snooze(self, connection: Connection, claim: Claim, snooze: Snooze) -> bool:
         if claim.snoozes >= self._runtime.settings.max_snoozes:
@@ -319,10 +374,18 @@ class LaneWork:
         with self._runtime.database.reading(connection):
             return self._runtime.ledger.claims.may_work(connection, self._run.id, self._lane.token)
 
+    def _new_owner(self) -> UUID:
+        """A token for the next claim, noted before it: the answer to its COMMIT may be lost."""
+        if not self._claims:
+            # What the last ones were for is done with.
+            self._owners.clear()
+        owner = uuid4()
+        self._owners.add(owner)
+        return owner
+
     def _time_to_look(self) -> bool:
         return time.monotonic() - self._looked_at >= self._runtime.settings.poll_seconds
 
     def _take(self, claims: list[Claim]) -> None:
         self._claims += claims
         self._claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))
-        self._owners |= {claim.owner for claim in claims}

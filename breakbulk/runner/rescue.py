@@ -13,9 +13,10 @@ import time
 from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import Claim
+from breakbulk.domain.failure import Failure
 from breakbulk.ledger.lanes import Lane
-from breakbulk.runner.failure import Failure
 from breakbulk.runner.finish import CALLBACK
+from breakbulk.runner.isolate import note_failure
 from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk.rescue")
@@ -48,28 +49,22 @@ def rescue(
         if not ledger.lanes.leave(connection, lane.token):
             return True
         claims = ledger.claims.held_by_lane(connection, lane.run_id, lane.number)
-        run = ledger.runs.get(connection, lane.run_id)
+        host = ledger.workers.host(connection, lane.worker_id) or "unknown"
         for place, claim in enumerate(claims):
             in_hand = place == 0
             lost_too_often = claim.losses >= runtime.settings.max_losses
             blamed = failure or (Failure.of_death(why) if lost_too_often else None)
             if in_hand and blamed is not None:
-                if run.retry.wait_after(claim.attempt) is None:
-                    mine = ledger.claims.give_up(connection, claim)
-                else:
-                    mine = ledger.claims.give_back(connection, claim, wait=0, attempt_spent=True)
-                if mine:
-                    ledger.claims.record_failure(
-                        connection,
-                        lane.run_id,
-                        claim=claim,
-                        attempt=claim.attempt,
-                        error=blamed.error,
-                        message=blamed.message,
-                        traceback=blamed.traceback,
-                        worker=f"{lane.worker_id}/{lane.pid}",
-                        seconds=None,
-                    )
+                note_failure(
+                    runtime,
+                    connection,
+                    claim,
+                    blamed,
+                    worker=f"{host}/{lane.pid}",
+                    host=host,
+                    seconds=None,
+                    at_once=True,
+                )
             else:
                 ledger.claims.give_back(
                     connection, claim, wait=0, attempt_spent=False, lost=in_hand

@@ -69,12 +69,14 @@ class Process:
 
     Attributes:
         worker_id: the Celery worker it belongs to.
+        worker_name: for people: the worker as Celery calls it, and the process.
         stopping: True from the moment its worker began to shut down.
         interruptions: what is raised in the middle of anything to stop it, such as a time limit.
     """
 
     worker_id: UUID
     worker_name: str
+    host: str
     pid: int
     started: float
     stopping: Callable[[], bool]
@@ -86,12 +88,24 @@ class Process:
         worker_id: UUID | None = None,
         stopping: Callable[[], bool] = lambda: False,
         interruptions: tuple[type[Exception], ...] = (),
+        name: str | None = None,
     ) -> Process:
-        """This process; without a worker it counts as one of its own."""
-        pid = os.getpid()
-        name = f"{socket.gethostname()}/{pid}"
+        """This process; without a worker it counts as one of its own.
+
+        Args:
+            name: what Celery calls the worker.
+        """
+        pid, host = os.getpid(), socket.gethostname()
         started = process_started(pid) or 0.0
-        return cls(worker_id or uuid4(), name, pid, started, stopping, interruptions)
+        return cls(
+            worker_id or uuid4(),
+            f"{name or host}/{pid}",
+            host,
+            pid,
+            started,
+            stopping,
+            interruptions,
+        )
 
 
 def process_started(pid: int) -> float | None:

@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
-from breakbulk.runner.failure import Failure
 from breakbulk.runner.finish import settle
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.rescue import rescue

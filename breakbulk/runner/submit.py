@@ -146,9 +146,9 @@ def submit(
         key_names=source.key_names,
         until=None if until is None else encode_key(until),
         rows_estimate=estimate,
-        chunk_size=spec.chunk_size,
-        max_lanes=spec.max_lanes,
-        retry=spec.retry,
+        chunk_size=spec.options.chunk_size,
+        max_lanes=spec.options.max_lanes,
+        policy=spec.options.policy,
         at_least_once=runtime.at_least_once,
         waits_for=waits_for,
     )
@@ -184,7 +184,7 @@ def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
     first: tuple[str | None, str] | None = None
     sample: tuple[str, ...] = ()
     if until is not None:
-        cuts = _look(source, data, until, chunk_size=spec.chunk_size, chunks=1)
+        cuts = _look(source, data, until, chunk_size=spec.options.chunk_size, chunks=1)
         first = cuts[0].bounds.encoded() if cuts else None
         few = _look(source, data, until, chunk_size=1, chunks=_SAMPLE)
         sample = tuple(encode_key(cut.bounds.upto) for cut in few if cut.rows)
@@ -192,9 +192,9 @@ def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
         job=spec.name,
         parameters=spec.shown(parameters),
         key_names=source.key_names,
-        chunk_size=spec.chunk_size,
+        chunk_size=spec.options.chunk_size,
         rows_estimate=estimate,
-        chunks_estimate=None if estimate is None else -(-estimate // spec.chunk_size),
+        chunks_estimate=None if estimate is None else -(-estimate // spec.options.chunk_size),
         first=first,
         last_key=None if until is None else encode_key(until),
         sample=sample,

@@ -107,7 +107,7 @@ class _Visit:
             try:
                 with connections(self.runtime, self.lane) as (connection, data):
                     if doubtful is not None:
-                        self._settle_doubt(connection, doubtful)
+                        self._settle_doubt(stay, connection, doubtful)
                         doubtful = None
                     if lost:
                         stay.forget_claims(connection)
@@ -133,8 +133,10 @@ class _Visit:
             log.warning("run %s: connection lost, again in %s s: %s", self.run.id, wait, first)
             time.sleep(wait)
 
-    def _settle_doubt(self, connection: Connection, claim: Claim) -> None:
+    def _settle_doubt(self, stay: LaneWork, connection: Connection, claim: Claim) -> None:
         done = settled(self.runtime, connection, claim.ref, claim.owner)
+        if done:
+            stay.committed_after_all(claim)
         outcome = "had happened" if done else "had not happened"
         log.warning("run %s: the COMMIT of chunk %s %s", self.run.id, claim.ref, outcome)
 

@@ -6,6 +6,7 @@ runs are called here directly, so that a test decides who does what when.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from contextlib import contextmanager
@@ -116,6 +117,7 @@ class Yard:
             self.lay_out()
         self.add_goods(range(1, rows + 1))
         self._crews: list[Crew] = []
+        self._numbers = itertools.count()
 
     def lay_out(self) -> None:
         """Create all tables."""
@@ -188,7 +190,7 @@ class Yard:
             parts["finished"] = lambda _self, run: finished(run)
         if failed is not None:
             parts["failed"] = lambda _self, run: failed(run)
-        name = f"Job{len(list(self.bulk.jobs))}"
+        name = f"Job{next(self._numbers)}"
         made = type(name, (), parts)
         given = {"name": name, "chunk_size": 10, "retry_delay": 0, **options}
         declared: type[Any] = self.bulk.job(**given)(made)

@@ -333,7 +333,7 @@ def test_an_unbound_job_is_everybodys() -> None:
 
     one, two = Registry(), Registry()
     assert one.get("tests.everybodys") is two.of(Everybodys(value=2)) is one.of(Everybodys)
-    assert one.get("Everybodys").chunk_size == 7
+    assert one.get("Everybodys").options.chunk_size == 7
     assert one.get("Everybodys").doc == "What everybody does."
     with pytest.raises(DeclarationError, match="Two jobs are called"):
         registered(job_of(), one, name="tests.everybodys")

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from breakbulk.domain.chunk import Bounds, Claim, Cut, RunId
-from breakbulk.domain.status import RunStatus
+from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.jobs import JobRun
 from breakbulk.runner.attempt import Tally, Work, settled
@@ -43,6 +43,7 @@ def carved(yard: Yard, handle: RunHandle, lane: Lane, chunks: int = 1) -> list[C
             connection,
             run=handle.record(),
             lane=lane,
+            owner=uuid4(),
             source=source,
             chunks=chunks,
         )
@@ -107,7 +108,9 @@ def test_a_chunk_that_is_taken_over_meanwhile_is_lost(yard: Yard) -> None:
     with yard.transaction() as connection:
         yard.ledger.claims.lock(connection, handle.id)
         assert yard.ledger.claims.give_back(connection, claim, wait=0, attempt_spent=True)
-        taken += yard.ledger.claims.claim_waiting(connection, handle.id, other.number, 10)
+        taken += yard.ledger.claims.claim_waiting(
+            connection, handle.id, lane=other.number, owner=uuid4(), limit=10
+        )
     (second,) = taken
     assert (second.ref, second.attempt) == (claim.ref, 2)
     assert second.owner != claim.owner
@@ -118,7 +121,7 @@ def test_a_chunk_that_is_taken_over_meanwhile_is_lost(yard: Yard) -> None:
     # What the first one held on to is worth nothing any more.
     with yard.transaction() as connection:
         assert not yard.ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False)
-        assert not yard.ledger.claims.give_up(connection, claim)
+        assert not yard.ledger.claims.retire(connection, claim, ChunkStatus.FAILED, rows=10)
         assert yard.ledger.claims.held_by(connection, handle.id, [claim.owner]) == []
     assert yard.rows_of("chunks")[0]["status"] == "succeeded"
 
@@ -151,6 +154,7 @@ def test_lanes_that_carve_at_once_leave_no_gap_and_no_overlap(yard: Yard) -> Non
                     connection,
                     run=run,
                     lane=lane,
+                    owner=uuid4(),
                     source=source,
                     chunks=1 + count % 3,
                 )
@@ -184,11 +188,25 @@ def test_a_carve_from_an_old_frontier_is_refused(yard: Yard) -> None:
     run = handle.record()
     with yard.runtime.database.connect() as connection:
         first = carve(
-            yard.runtime, connection, connection, run=run, lane=lane, source=source, chunks=1
+            yard.runtime,
+            connection,
+            connection,
+            run=run,
+            lane=lane,
+            source=source,
+            chunks=1,
+            owner=uuid4(),
         )
         assert first.ground is Ground.MOVED
         again = carve(
-            yard.runtime, connection, connection, run=run, lane=lane, source=source, chunks=1
+            yard.runtime,
+            connection,
+            connection,
+            run=run,
+            lane=lane,
+            source=source,
+            chunks=1,
+            owner=uuid4(),
         )
     assert [claim.ref.number for claim in again.claims] == [2]
     assert again.claims[0].bounds == Bounds((10,), (20,))
@@ -221,7 +239,7 @@ def test_postgres_the_frontier_is_asked_after_the_wait(postgres_yard: Yard) -> N
         frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
         cut = Cut(Bounds(None, (10,)), 10)
         yard.ledger.claims.carve(
-            connection, handle.id, frontier, [cut], lane=lane.number, exhausts=False
+            connection, handle.id, frontier, [cut], lane=lane.number, owner=uuid4(), exhausts=False
         )
     waiter.join(timeout=20)
     assert seen == {"within": False, "after": 1}
@@ -282,7 +300,9 @@ def test_a_waiting_chunk_is_claimed_once_and_not_before_its_time(yard: Yard) -> 
     def claim(number: int) -> list[Claim]:
         with yard.transaction() as connection:
             yard.ledger.claims.lock(connection, handle.id)
-            return yard.ledger.claims.claim_waiting(connection, handle.id, number, 10)
+            return yard.ledger.claims.claim_waiting(
+                connection, handle.id, lane=number, owner=uuid4(), limit=10
+            )
 
     results = together(*(lambda number=number: claim(number) for number in range(3)))
     claims = [one for result in results for one in result]

@@ -145,7 +145,7 @@ def test_a_carve_is_one_insert_whatever_its_size(yard: Yard, long_run: RunHandle
             cuts = [Cut(Bounds((start + n,), (start + n + 1,)), 1) for n in range(size)]
             with statements(yard.engine) as seen:
                 claims = yard.ledger.claims.carve(
-                    connection, long_run.id, frontier, cuts, lane=0, exhausts=False
+                    connection, long_run.id, frontier, cuts, lane=0, owner=uuid4(), exhausts=False
                 )
         assert len(claims) == size
         counts.append(len(seen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import delete, insert, select, update
@@ -99,7 +100,9 @@ def carved(yard: Yard, handle: RunHandle, *cuts: Cut, exhausts: bool) -> None:
     claims = yard.ledger.claims
     with yard.transaction() as connection:
         frontier = claims.frontier(connection, handle.id, lane.token)
-        claims.carve(connection, handle.id, frontier, cuts, lane=0, exhausts=exhausts)
+        claims.carve(
+            connection, handle.id, frontier, cuts, lane=0, owner=uuid4(), exhausts=exhausts
+        )
         yard.ledger.lanes.leave(connection, lane.token)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
@@ -25,13 +26,15 @@ from hypothesis.stateful import (
 )
 
 from breakbulk import CancelRun, RunStatus, Snooze
+from breakbulk.domain.failure import Failure
+from breakbulk.domain.keys import decode_key
 from breakbulk.domain.status import FINISHED, WORKABLE
 from breakbulk.errors import LostClaim, StateError
 from breakbulk.jobs import JobRun
 from breakbulk.runner.attempt import Tally, Work
 from breakbulk.runner.carve import carve
-from breakbulk.runner.failure import Failure
 from breakbulk.runner.finish import call_back, close_run, settle
+from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.rescue import rescue
 from tests.support.yard import Yard, wipe
 
@@ -73,6 +76,7 @@ class Strand:
                 connection,
                 run=self.handle.record(),
                 lane=self.lane,
+                owner=uuid4(),
                 source=self.source,
                 chunks=chunks,
             )
@@ -83,7 +87,9 @@ class Strand:
         with self.yard.transaction() as connection:
             claims.lock(connection, self.handle.id)
             if claims.may_work(connection, self.handle.id, self.lane.token):
-                self.claims += claims.claim_waiting(connection, self.handle.id, self.lane.number, 2)
+                self.claims += claims.claim_waiting(
+                    connection, self.handle.id, lane=self.lane.number, owner=uuid4(), limit=2
+                )
         self.claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))
 
     def work(self, claim: Claim) -> None:
@@ -98,29 +104,35 @@ class Strand:
         with self.yard.runtime.database.connect() as connection:
             work.attempt(connection, connection, claim)
 
-    def give_back(self, claim: Claim, *, failed: bool, snoozed: bool = False) -> None:
-        claims, run = self.yard.ledger.claims, self.handle.record()
+    def decide(self, claim: Claim) -> None:
+        with self.yard.runtime.database.connect() as connection:
+            Isolation(
+                self.yard.runtime,
+                connection,
+                connection,
+                self.handle.record(),
+                self.source,
+                actor="a test",
+            ).decide(claim)
+
+    def fail(self, claim: Claim) -> None:
         with self.yard.transaction() as connection:
-            claims.lock(connection, run.id)
-            if failed and run.retry.wait_after(claim.attempt) is None:
-                mine = claims.give_up(connection, claim)
-            else:
-                mine = claims.give_back(
-                    connection, claim, wait=0, attempt_spent=failed, snoozed=snoozed
-                )
-            if mine and failed:
-                failure = Failure.of(Boom())
-                claims.record_failure(
-                    connection,
-                    run.id,
-                    claim=claim,
-                    attempt=claim.attempt,
-                    error=failure.error,
-                    message=failure.message,
-                    traceback=None,
-                    worker="test",
-                    seconds=0.0,
-                )
+            self.yard.ledger.claims.lock(connection, self.handle.id)
+            note_failure(
+                self.yard.runtime,
+                connection,
+                claim,
+                Failure.of(Boom()),
+                worker="test",
+                host="here",
+                seconds=0.0,
+            )
+
+    def snooze(self, claim: Claim) -> None:
+        claims = self.yard.ledger.claims
+        with self.yard.transaction() as connection:
+            claims.lock(connection, self.handle.id)
+            claims.give_back(connection, claim, wait=0, attempt_spent=False, snoozed=True)
 
     def sign_off(self) -> None:
         claims = self.yard.ledger.claims
@@ -145,11 +157,18 @@ class Interleavings(RuleBasedStateMachine):
     strands = Bundle("strands")
 
     @initialize(
-        rows=st.integers(0, 12), chunk_size=st.integers(1, 4), max_retries=st.integers(0, 2)
+        rows=st.integers(0, 12),
+        chunk_size=st.integers(1, 5),
+        max_retries=st.integers(0, 2),
+        bad=st.sets(st.integers(1, 12), max_size=3),
+        chunks_in_a_row=st.sampled_from([2, 1000]),
     )
-    def submit(self, rows: int, chunk_size: int, max_retries: int) -> None:
+    def submit(
+        self, rows: int, chunk_size: int, max_retries: int, bad: set[int], chunks_in_a_row: int
+    ) -> None:
         wipe(_ENGINE[0])
-        self.yard = Yard(_ENGINE[0], rows=rows, shared=True)
+        self.yard = Yard(_ENGINE[0], rows=rows, shared=True, held_after_chunks=chunks_in_a_row)
+        self.bad = bad
         self.yard.crew()
         self.outcomes: dict[tuple[int, int], str] = {}
         self.committed: Counter[int] = Counter()
@@ -164,7 +183,7 @@ class Interleavings(RuleBasedStateMachine):
         for row in chunk:
             row.version += 1
         chunk.session.flush()
-        if self.next == "fails":
+        if self.next == "fails" or self.bad & {row.id for row in chunk}:
             raise Boom
         if self.next == "snoozes":
             raise Snooze(0)
@@ -201,25 +220,30 @@ class Interleavings(RuleBasedStateMachine):
         if strand is None or not strand.claims:
             return
         claim, self.next = strand.claims.pop(0), how
+        if spent(self.handle.record(), claim):
+            strand.decide(claim)
+            return
         try:
             strand.work(claim)
         except LostClaim:
             assert strand.gone or self.handle.status() in FINISHED | {RunStatus.FINISHING}
         except Boom:
-            strand.give_back(claim, failed=True)
+            strand.fail(claim)
         except Snooze:
-            strand.give_back(claim, failed=False, snoozed=True)
+            strand.snooze(claim)
 
     @rule(strand=strands)
     def work_twice(self, strand: Strand | None) -> None:
         """A copy of the same lane: the same token."""
         if strand is None or not strand.claims:
             return
+        if spent(self.handle.record(), strand.claims[0]):
+            return
         claim, self.next = strand.claims.pop(0), "fine"
         for copy in range(2):
             try:
                 strand.work(claim)
-            except LostClaim:
+            except (LostClaim, Boom):
                 continue
             assert copy == 0, "both copies have committed"
 
@@ -298,27 +322,51 @@ class Interleavings(RuleBasedStateMachine):
         self.next = "fine"
         for strand in self.living:
             strand.sign_off()
-        if self.handle.status() in {RunStatus.PAUSED, RunStatus.PAUSING}:
+        if self.handle.status() in {RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD}:
             self.handle.resume()
-        self.yard.settle(self.handle)
-        record, audit = self.handle.record(), self.handle.audit()
+        self._settle()
+        record = self.handle.record()
         assert record.status in FINISHED
-        assert audit.clean, audit.findings
-        assert self.yard.count("waiting") == self.yard.count("lanes") == 0
         verbs = [one.verb for one in self.handle.activity(1000)]
         assert verbs.count("finishing") == 1
+        self._nothing_is_left()
         if record.status is RunStatus.CANCELLED:
             assert self.yard.notices() == []
             return
         versions = self.yard.versions()
-        failed = sum(row["rows"] for row in self.yard.rows_of("chunks", "status = 'failed'"))
-        assert sum(versions.values()) == len(versions) - failed
+        quarantined = self.handle.errors()
+        assert {row for row, version in versions.items() if not version} == {
+            decode_key(row.key)[0] for row in quarantined
+        }
+        assert record.summary is not None
+        assert record.summary.rows_failed == record.summary.rows_quarantined == len(quarantined)
         assert self.yard.notices() == [f"{record.status} {sum(versions.values())}"]
-        assert record.status is (
-            RunStatus.PARTIAL
-            if self.yard.rows_of("chunks", "status = 'failed'")
-            else RunStatus.SUCCEEDED
-        )
+        assert record.status is (RunStatus.PARTIAL if quarantined else RunStatus.SUCCEEDED)
+        if quarantined:
+            self._retry()
+
+    def _retry(self) -> None:
+        """What failed is put right and tried again: now every row is done, once."""
+        self.bad = set()
+        self.handle.retry()
+        self._settle()
+        self._nothing_is_left()
+        versions = self.yard.versions()
+        assert set(versions.values()) == {1}
+        assert self.handle.status() is RunStatus.SUCCEEDED
+        assert self.handle.errors() == []
+        assert self.yard.notices()[1:] == [f"succeeded {len(versions)}"]
+
+    def _settle(self) -> None:
+        self.yard.settle(self.handle)
+        while self.handle.status() is RunStatus.HELD:
+            self.handle.resume()
+            self.yard.settle(self.handle)
+
+    def _nothing_is_left(self) -> None:
+        audit = self.handle.audit()
+        assert audit.clean, audit.findings
+        assert self.yard.count("waiting") == self.yard.count("lanes") == 0
 
 
 def explore(

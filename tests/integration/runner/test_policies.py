@@ -75,7 +75,7 @@ def test_a_chunk_waits_its_delay(yard: Yard) -> None:
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_a_chunk_that_never_succeeds_is_given_up(yard: Yard, retries: int) -> None:
-    handle = yard.run(failing(99), max_retries=retries)
+    handle = yard.run(failing(99), max_retries=retries, on_failure="skip")
     record = handle.record()
     assert record.status is RunStatus.PARTIAL
     assert record.summary is not None
@@ -94,7 +94,7 @@ def test_a_failure_is_written_down_so_that_it_can_be_read(yard: Yard) -> None:
         secret = "hush-hush"  # noqa: F841  (a local variable)
         raise Boom("NUL \x00, lone \ud800, long " + "x" * 10_000)
 
-    handle = yard.run(process, max_retries=0)
+    handle = yard.run(process, max_retries=0, on_failure="skip")
     assert handle.status() is RunStatus.PARTIAL
     (failure, *_) = handle.failures()
     assert failure.error.endswith("test_policies.Boom")
@@ -114,7 +114,7 @@ def test_what_cannot_even_be_printed_is_a_failure_like_any(yard: Yard) -> None:
     def process(chunk: Chunk[Goods]) -> None:
         raise Mute
 
-    handle = yard.run(process, max_retries=0)
+    handle = yard.run(process, max_retries=0, on_failure="skip")
     assert handle.status() is RunStatus.PARTIAL
     assert "cannot be printed" in handle.failures()[0].message
 
@@ -125,7 +125,7 @@ def test_a_job_that_exits_its_process_cannot_loop_for_ever(yard: Yard) -> None:
         if chunk.number == 2:
             raise SystemExit(3)
 
-    handle = yard.submit(yard.job(process, max_retries=2))
+    handle = yard.submit(yard.job(process, max_retries=2, on_failure="skip"))
     crew = yard.crew()
 
     def ended() -> bool:
@@ -146,7 +146,7 @@ def test_what_is_no_exception_cannot_loop_for_ever_either(yard: Yard) -> None:
     def process(chunk: Chunk[Goods]) -> None:
         raise asyncio.CancelledError
 
-    handle = yard.submit(yard.job(process, max_retries=1))
+    handle = yard.submit(yard.job(process, max_retries=1, on_failure="skip"))
     crew = yard.crew()
 
     def ended() -> bool:
@@ -218,7 +218,7 @@ def test_snoozes_are_bounded(clean_engine: Engine) -> None:
         tries[chunk.number] += 1
         raise Snooze(0)
 
-    handle = yard.run(process, max_retries=0)
+    handle = yard.run(process, max_retries=0, on_failure="skip")
     assert handle.status() is RunStatus.PARTIAL
     assert set(tries.values()) == {3}
     assert handle.failures()[0].error == "breakbulk.errors.Snooze"
@@ -417,7 +417,7 @@ def waits_for_lock(yard: Yard) -> bool:
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
-def test_postgres_what_does_not_go_away_counts_in_the_end(
+def test_postgres_what_does_not_go_away_holds_the_run_in_the_end(
     postgres_ground: Engine, state: str
 ) -> None:
     from tests.support.yard import wipe
@@ -430,8 +430,10 @@ def test_postgres_what_does_not_go_away_counts_in_the_end(
         chunk.session.execute(text(raising))
 
     handle = yard.run(process, max_retries=1)
-    assert handle.status() is RunStatus.PARTIAL
+    assert handle.status() is RunStatus.HELD, "nobody splits a chunk for what is not its fault"
+    assert "does not get on" in str(handle.record().reason)
     assert len(handle.failures()) == 2
+    assert handle.errors() == []
     yard.close()
 
 

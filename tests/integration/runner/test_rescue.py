@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text, update
 
-from breakbulk import RunStatus
 from breakbulk.domain.chunk import Bounds, Claim, Cut
-from breakbulk.runner.failure import Failure
+from breakbulk.domain.failure import Failure
 from breakbulk.runner.rescue import rescue
 from breakbulk.runner.runtime import live_lanes
 from tests.support.yard import Goods, Yard, touch
@@ -29,7 +29,7 @@ def held(yard: Yard, handle: RunHandle, lane: Lane) -> list[Claim]:
         yard.ledger.claims.lock(connection, handle.id)
         frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
         return yard.ledger.claims.carve(
-            connection, handle.id, frontier, cuts, lane=lane.number, exhausts=False
+            connection, handle.id, frontier, cuts, lane=lane.number, owner=uuid4(), exhausts=False
         )
 
 
@@ -75,31 +75,37 @@ def test_a_lane_is_rescued_once(yard: Yard) -> None:
     assert bury(yard, lane, at_work=True)
     again = yard.lane(handle)  # the same number, taken by somebody else meanwhile
     with yard.transaction() as connection:
-        claims = yard.ledger.claims.claim_waiting(connection, handle.id, again.number, 10)
+        claims = yard.ledger.claims.claim_waiting(
+            connection, handle.id, lane=again.number, owner=uuid4(), limit=10
+        )
     assert len(claims) == 2
     assert bury(yard, lane, at_work=True)
     assert {row["status"] for row in yard.rows_of("chunks")} == {"carved"}
     assert len(handle.failures()) == 1
 
 
-def test_a_chunk_that_kills_its_process_each_time_is_given_up(yard: Yard) -> None:
+def test_a_chunk_that_kills_its_process_each_time_is_split(yard: Yard) -> None:
     handle = yard.submit(yard.job(max_retries=1, chunk_size=25))
     cut = [Cut(Bounds(None, (25,)), 25)]
     lane = yard.lane(handle)
     with yard.transaction() as connection:
         frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
-        yard.ledger.claims.carve(connection, handle.id, frontier, cut, lane=0, exhausts=True)
+        yard.ledger.claims.carve(
+            connection, handle.id, frontier, cut, lane=0, owner=uuid4(), exhausts=True
+        )
     assert bury(yard, lane, at_work=True)
     lane = yard.lane(handle)
     with yard.transaction() as connection:
-        (claim,) = yard.ledger.claims.claim_waiting(connection, handle.id, 0, 10)
+        (claim,) = yard.ledger.claims.claim_waiting(
+            connection, handle.id, lane=0, owner=uuid4(), limit=10
+        )
     assert claim.attempt == 2
     assert bury(yard, lane, at_work=True)
-    assert states(yard) == [("failed", 2, 0)]
+    assert states(yard) == [("waiting", 2, 0)]
     yard.settle(handle)
-    assert handle.status() is RunStatus.PARTIAL
+    assert states(yard) == [("split", 3, 0), ("succeeded", 1, 0), ("succeeded", 1, 0)]
     assert len(handle.failures()) == 2
-    assert set(yard.versions().values()) == {0}
+    yard.assert_proper(handle)
 
 
 def test_losses_are_bounded_apart(clean_engine: Engine) -> None:
@@ -113,8 +119,14 @@ def test_losses_are_bounded_apart(clean_engine: Engine) -> None:
         seen.append(states(yard)[0])
         lane = yard.lane(handle)
         with yard.transaction() as connection:
-            yard.ledger.claims.claim_waiting(connection, handle.id, 0, 10)
-    assert seen == [("waiting", 0, 1), ("waiting", 0, 2), ("failed", 1, 2)]
+            yard.ledger.claims.claim_waiting(
+                connection,
+                handle.id,
+                lane=0,
+                owner=uuid4(),
+                limit=10,
+            )
+    assert seen == [("waiting", 0, 1), ("waiting", 0, 2), ("waiting", 1, 2)]
     assert len(handle.failures()) == 1
     yard.close()
 

@@ -199,7 +199,7 @@ SWALLOWED = [duplicate, duplicate_at_flush, session_rollback, connection_rollbac
 def test_a_swallowed_error_fails_the_chunk_wholly(
     yard: Yard, part: Callable[[Chunk[Any]], None]
 ) -> None:
-    handle = yard.run(and_on(part), max_retries=1)
+    handle = yard.run(and_on(part), max_retries=1, on_failure="skip")
     assert handle.status() is RunStatus.PARTIAL
     failures = handle.failures()
     assert len(failures) == 6
@@ -429,7 +429,7 @@ def test_sqlite_what_ends_a_transaction_by_itself_fails_the_chunk(sqlite_url: st
             chunk.session.execute(text("INSERT OR ROLLBACK INTO goods (id, version) VALUES (1, 1)"))
         chunk.session.execute(update(Goods).where(Goods.id == 2).values(version=5))
 
-    handle = yard.run(process, max_retries=0)
+    handle = yard.run(process, max_retries=0, on_failure="skip")
     assert handle.status() is RunStatus.PARTIAL
     assert set(yard.versions().values()) == {0}
     assert {failure.error for failure in handle.failures()} == {

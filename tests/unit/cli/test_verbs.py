@@ -50,6 +50,13 @@ def test_jobs_as_json(shop: Shop) -> None:
         "chunk_size": 2,
         "max_retries": 0,
         "retry_delay": 0,
+        "retry_backoff": 0.0,
+        "retry_backoff_max": 600.0,
+        "retry_jitter": True,
+        "retry_for": [],
+        "give_up_for": [],
+        "on_failure": "isolate",
+        "tolerate": 1000,
         "max_lanes": None,
         "queue": "celery",
     }

@@ -39,7 +39,7 @@ CHUNK = {
     "split": set(),
     "failed": {"waiting"},
     "skipped": {"waiting"},
-    "cancelled": set(),
+    "cancelled": {"waiting"},
 }
 
 

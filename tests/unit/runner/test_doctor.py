@@ -41,9 +41,9 @@ def run(bulk: Breakbulk) -> int:
     _sql(
         bulk,
         "INSERT INTO breakbulk_runs (id, job, parameters, queue, status, round, submitted_at,"
-        " parameters_hash, fingerprint, key_names, chunk_size, max_retries, retry_delay,"
+        " parameters_hash, fingerprint, key_names, chunk_size, policy, alone,"
         " at_least_once) VALUES (7, 'count', '{}', 'celery', 'running', 1,"
-        " '2026-01-01 00:00:00.000', '', '', '[\"id\"]', 500, 5, 60, 0)",
+        " '2026-01-01 00:00:00.000', '', '', '[\"id\"]', 500, '{}', 1, 0)",
     )
     return 7
 

@@ -78,16 +78,20 @@ def upgrade() -> None:
         name("failures"),
         sa.Column("id", ID, nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.Column("number", sa.Integer()),
         sa.Column("path", PATH),
         sa.Column("attempt", sa.SmallInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text()),
         sa.Column("traceback", sa.Text()),
         sa.Column("after", sa.Text()),
         sa.Column("upto", sa.Text()),
+        sa.Column("rows", sa.Integer()),
         sa.Column("worker", sa.Text()),
+        sa.Column("host", sa.Text()),
         sa.Column("seconds", sa.Float()),
         sa.PrimaryKeyConstraint("id", name=f"pk_{name('failures')}"),
         schema=schema.namespace,
@@ -95,6 +99,38 @@ def upgrade() -> None:
     op.create_index(
         f"ix_{name('failures')}_run_id_id",
         name("failures"),
+        ["run_id", "id"],
+        schema=schema.namespace,
+    )
+    op.create_index(
+        f"ix_{name('failures')}_run_id_number_path",
+        name("failures"),
+        ["run_id", "number", "path"],
+        schema=schema.namespace,
+    )
+    op.create_table(
+        name("quarantine"),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("path", PATH, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text()),
+        sa.Column("traceback", sa.Text()),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=f"pk_{name('quarantine')}"),
+        sa.UniqueConstraint(
+            "run_id", "number", "path", name=f"uq_{name('quarantine')}_run_id_number_path"
+        ),
+        schema=schema.namespace,
+    )
+    op.create_index(
+        f"ix_{name('quarantine')}_run_id_id",
+        name("quarantine"),
         ["run_id", "id"],
         schema=schema.namespace,
     )
@@ -141,6 +177,7 @@ def upgrade() -> None:
         sa.Column("finished_at", Instant()),
         sa.Column("idempotency_key", sa.Text()),
         sa.Column("slot", sa.Text()),
+        sa.Column("alone", sa.Boolean(), nullable=False),
         sa.Column("parameters_hash", sa.Text(), nullable=False),
         sa.Column("waits_for", sa.BigInteger()),
         sa.Column("fingerprint", sa.Text(), nullable=False),
@@ -149,8 +186,9 @@ def upgrade() -> None:
         sa.Column("rows_estimate", sa.BigInteger()),
         sa.Column("chunk_size", sa.Integer(), nullable=False),
         sa.Column("max_lanes", sa.Integer()),
-        sa.Column("max_retries", sa.Integer(), nullable=False),
-        sa.Column("retry_delay", sa.Double(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("suspect", sa.Text()),
+        sa.Column("callback_failed", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("at_least_once", sa.Boolean(), nullable=False),
         sa.Column("finisher", sa.Uuid()),
         sa.Column("finisher_lane", sa.Uuid()),
@@ -189,12 +227,22 @@ def upgrade() -> None:
         ["run_id", "at"],
         schema=schema.namespace,
     )
+    op.create_index(
+        f"ix_{name('tallies')}_fresh",
+        name("tallies"),
+        ["at"],
+        schema=schema.namespace,
+        postgresql_where=sa.text("lane >= 0"),
+        sqlite_where=sa.text("lane >= 0"),
+    )
     op.create_table(
         name("waiting"),
         sa.Column("run_id", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.Column("number", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("path", PATH, nullable=False),
         sa.Column("not_before", Instant(), nullable=False),
+        sa.Column("tried", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("spent", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.PrimaryKeyConstraint("run_id", "number", "path", name=f"pk_{name('waiting')}"),
         schema=schema.namespace,
     )

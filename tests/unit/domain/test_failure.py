@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from breakbulk.domain.failure import Failure
 from breakbulk.errors import KeyChanged
-from breakbulk.runner.failure import Failure
 
 
 def throw(error: BaseException) -> None:

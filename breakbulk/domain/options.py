@@ -1,0 +1,144 @@
+"""What a job's declaration says beside its methods: ``@bulk.job(chunk_size=500, …)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypedDict, Unpack
+
+from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
+from breakbulk.domain.retry import RetryPolicy, class_name
+from breakbulk.errors import DeclarationError
+
+Exceptions = type[BaseException] | Iterable[type[BaseException]]
+
+_WHOLE = {"chunk_size": 1, "max_retries": 0, "max_lanes": 1}
+_SECONDS = ("retry_delay", "retry_backoff_max")
+
+
+class JobOptions(TypedDict, total=False):
+    """The options of a job. All durations are seconds.
+
+    Attributes:
+        name: what the ledger calls it; survives renaming the class. Default: module and class.
+        chunk_size: rows in a chunk; 500 unless given.
+        max_lanes: chunks at work at once at most; default as many as workers have slots.
+        queue: Celery queue; default the one that Celery's routes lead to.
+        max_retries: tries of a chunk after the first; 5 unless given.
+        retry_delay: between a failure and the next try; 60 unless given.
+        retry_backoff: True, or the first delay: doubled after each further failure, instead of
+            ``retry_delay``.
+        retry_backoff_max: no such delay is longer; 600 unless given.
+        retry_jitter: draw such delays between 0 and themselves; True unless given.
+        retry_for: only these exceptions are tried again; default all.
+        give_up_for: these exceptions are not.
+        on_failure: what becomes of a chunk whose retries are used up: ``"isolate"`` (the default)
+            finds the rows that fail and puts them in quarantine, ``"skip"`` leaves the whole
+            chunk out, ``"stop"`` ends the run.
+        tolerate: rows that may fail before the run does, or per cent of them as in ``"2%"``;
+            1000 unless given.
+    """
+
+    name: str | None
+    chunk_size: int
+    max_lanes: int | None
+    queue: str | None
+    max_retries: int
+    retry_delay: float
+    retry_backoff: float | bool
+    retry_backoff_max: float
+    retry_jitter: bool
+    retry_for: Exceptions
+    give_up_for: Exceptions
+    on_failure: Literal["isolate", "skip", "stop"]
+    tolerate: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The same, checked and with defaults."""
+
+    name: str | None = None
+    chunk_size: int = 500
+    max_lanes: int | None = None
+    queue: str | None = None
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+
+    @classmethod
+    def checked(cls, job: str, **given: Unpack[JobOptions]) -> Self:
+        """Check what a declaration says.
+
+        Args:
+            job: the class's name, for the message.
+
+        Raises:
+            DeclarationError: an option is unknown, or its value cannot be meant.
+        """
+        unknown = sorted(set(given) - set(JobOptions.__annotations__))
+        if unknown:
+            known = ", ".join(JobOptions.__annotations__)
+            raise DeclarationError(
+                f"The job {job} has an unknown option {unknown[0]!r}; known are {known}."
+            )
+        for word, least in _WHOLE.items():
+            value = given.get(word, least)
+            unlimited = word == "max_lanes" and value is None
+            if not unlimited and (type(value) is not int or value < least):
+                raise _wrong(job, word, value, f"a whole number from {least} up")
+        return cls(
+            name=given.get("name"),
+            chunk_size=given.get("chunk_size", 500),
+            max_lanes=given.get("max_lanes"),
+            queue=given.get("queue"),
+            policy=_policy(job, given),
+        )
+
+
+def _policy(job: str, given: JobOptions) -> FailurePolicy:
+    for word in _SECONDS:
+        if not _duration(given.get(word, 0)):
+            raise _wrong(job, word, given.get(word), "seconds from 0 up")
+    backoff = given.get("retry_backoff", False)
+    if not isinstance(backoff, bool) and not _duration(backoff):
+        raise _wrong(job, "retry_backoff", backoff, "True, False or seconds from 0 up")
+    jitter = given.get("retry_jitter", True)
+    if not isinstance(jitter, bool):
+        raise _wrong(job, "retry_jitter", jitter, "True or False")
+    plain = RetryPolicy()
+    retry = RetryPolicy(
+        max_retries=given.get("max_retries", plain.max_retries),
+        retry_delay=given.get("retry_delay", plain.retry_delay),
+        retry_backoff=float(backoff),
+        retry_backoff_max=given.get("retry_backoff_max", plain.retry_backoff_max),
+        retry_jitter=jitter,
+        retry_for=_names(job, "retry_for", given.get("retry_for", ())),
+        give_up_for=_names(job, "give_up_for", given.get("give_up_for", ())),
+    )
+    what = given.get("on_failure", "isolate")
+    if what not in list(OnFailure):
+        words = ", ".join(repr(str(one)) for one in OnFailure)
+        raise _wrong(job, "on_failure", what, f"one of {words}")
+    tolerate = given.get("tolerate", FailurePolicy().tolerate.rows)
+    try:
+        tolerance = Tolerance.parsed(tolerate)
+    except ValueError:
+        raise _wrong(
+            job, "tolerate", tolerate, 'a number of rows, or per cent of them as in "2%"'
+        ) from None
+    return FailurePolicy(retry, OnFailure(what), tolerance)
+
+
+def _duration(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < float("inf")  # type: ignore[operator]
+
+
+def _names(job: str, word: str, given: object) -> tuple[str, ...]:
+    kinds = (given,) if isinstance(given, type) else given
+    listed: tuple[Any, ...] = tuple(kinds) if isinstance(kinds, Iterable) else (None,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in listed):
+        raise _wrong(job, word, given, "an exception class or several, as in (TimeoutError,)")
+    return tuple(class_name(kind) for kind in listed)
+
+
+def _wrong(job: str, word: str, value: object, right: str) -> DeclarationError:
+    return DeclarationError(f"The job {job} has {word}={value!r}: it must be {right}.")

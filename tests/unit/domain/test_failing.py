@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
+from breakbulk.domain.retry import RetryPolicy
+
+
+@pytest.mark.parametrize(
+    ("given", "failed", "total", "exceeded"),
+    [
+        (0, 0, 100, False),
+        (0, 1, 100, True),
+        (10, 10, None, False),
+        (10, 11, None, True),
+        ("5%", 5, 100, False),
+        ("5%", 6, 100, True),
+        (" 2.5 %", 25, 1000, False),
+        ("2.5%", 26, 1000, True),
+        ("5%", 1000, None, False),
+        ("0%", 1, 10, True),
+        ("100%", 10, 10, False),
+    ],
+)
+def test_how_much_is_too_much(
+    given: int | str, failed: int, total: int | None, *, exceeded: bool
+) -> None:
+    assert Tolerance.parsed(given).exceeded(failed, total) is exceeded
+
+
+@pytest.mark.parametrize("given", [-1, True, 1.5, "5", "101%", "-1%", "many", "", None])
+def test_what_is_no_tolerance(given: object) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        Tolerance.parsed(given)
+
+
+def test_a_policy_survives_the_ledger() -> None:
+    policy = FailurePolicy(
+        RetryPolicy(3, 1.5, 2.0, 30.0, retry_jitter=False, retry_for=("OSError",)),
+        OnFailure.SKIP,
+        Tolerance(per_cent=2.5),
+    )
+    assert FailurePolicy.from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
+    plain = FailurePolicy()
+    assert FailurePolicy.from_dict(json.loads(json.dumps(plain.as_dict()))) == plain
+
+
+def test_halves_are_tried_once_and_single_rows_twice() -> None:
+    policy = FailurePolicy(RetryPolicy(max_retries=5, retry_delay=60))
+    assert [policy.tries("", 500), policy.tries("01", 125), policy.tries("0101", 1)] == [6, 1, 2]
+    assert policy.wait_after(5, "", 500) == 60
+    assert policy.wait_after(6, "", 500) is None
+    assert policy.wait_after(1, "01", 125) is None
+    assert policy.wait_after(1, "0101", 1) == 60
+    assert policy.wait_after(2, "0101", 1) is None
+
+
+def test_a_single_row_gets_no_second_try_for_what_is_given_up() -> None:
+    policy = FailurePolicy(RetryPolicy(give_up_for=("ValueError",)))
+    assert policy.wait_after(1, "01", 1, ("ValueError", "Exception")) is None
