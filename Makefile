@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Passed on by the targets that say so: make demo ARGS='--rows 5000 --once'
 ARGS ?=
+# Tests mostly wait for each other's processes, so there may be more of them than cores.
+JOBS ?= 4
+PARALLEL = --numprocesses=$(JOBS) --dist=loadgroup
 
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform, sys; \
 	print(platform.python_version() if sys.version_info >= (3, 11) else "old")')
@@ -32,8 +35,8 @@ demo: $(FOR_DEMO) ## process a warehouse of a million products, live (ARGS: its 
 	@$(BIN)/breakbulk demo $(ARGS)
 
 .PHONY: test
-test: $(FOR_DEVELOPMENT) ## run the whole test suite (ARGS: pytest's options)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(FOR_DEVELOPMENT) ## run the whole test suite (JOBS at a time, ARGS: pytest's options)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: check
 check: lint types architecture unit ## run everything that is quick: lint, types, architecture, unit tests

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-_SEED = os.environ.get("BREAKBULK_SEED") or secrets.token_hex(4)
+# In the environment, so that tests that run beside each other have the same.
+_SEED = os.environ.setdefault("BREAKBULK_SEED", secrets.token_hex(4))
 _DATABASES = ["postgres", "sqlite"]
 _BROKERS = ["valkey"]
 if servers.expected("postgres"):
@@ -44,6 +45,14 @@ def pytest_report_header() -> list[str]:
         f"seed: BREAKBULK_SEED={_SEED}",
         f"databases: {', '.join(_DATABASES)}; brokers: {', '.join(_BROKERS)}",
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep apart what cannot run beside each other: the one Redis database is emptied."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "redis" in callspec.params.values():
+            item.add_marker(pytest.mark.xdist_group("redis"))
 
 
 @pytest.hookimpl(wrapper=True)

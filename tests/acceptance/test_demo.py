@@ -162,15 +162,16 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
 
 
 def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) -> None:
-    with demo(directory, "--rows", "60000", terminal=True) as started:
+    # So many that the run cannot end before the worker is killed.
+    with demo(directory, "--rows", "400000", terminal=True) as started:
         worker = int(started.await_output(r"kill -9 (\d+)")[1])
         started.await_output(r"[1-9]\d*,\d00 of .* 2 lanes")
         os.kill(worker, signal.SIGKILL)
         started.await_output(f"process {worker}\\) was killed by SIGKILL; process \\d+ takes")
         started.await_output("Everything stays up until you press Ctrl-C")
-        assert "60,000 rows in 120 chunks" in started.output
+        assert "400,000 rows in 800 chunks" in started.output
         assert f"worker {worker} on " in started.output  # what the steward gave back
-        assert "version 1: 60,000 products" in started.output
+        assert "version 1: 400,000 products" in started.output
         assert "Each product was processed exactly once." in started.output
         family = started.family()
         started.press_ctrl_c()
@@ -181,7 +182,7 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
 
 def test_what_is_kept_goes_on_and_can_be_used_again(directory: Path) -> None:
     # So many that the first does not come to its end before it is interrupted.
-    options = ("--keep", str(directory / "kept"), "--rows", "60000", "--json")
+    options = ("--keep", str(directory / "kept"), "--rows", "200000", "--json")
     with demo(directory, *options) as first:
         first.await_output(r'"rows_done":[1-9]')
         family = first.family()
@@ -192,19 +193,19 @@ def test_what_is_kept_goes_on_and_can_be_used_again(directory: Path) -> None:
         assert second.wait() == 0
     events = documents(second.output)
     assert {"event": "continued", "run": 1} in events
-    assert events[-1]["rows_done"] == 60_000
-    assert events[-1]["sql"]["answer"] == ["version 1: 60,000 products"]
-    with demo(directory, *options, "--chunk-size", "4000") as third:
+    assert events[-1]["rows_done"] == 200_000
+    assert events[-1]["sql"]["answer"] == ["version 1: 200,000 products"]
+    with demo(directory, *options, "--chunk-size", "20000") as third:
         assert third.wait() == 0
     events = documents(third.output)
-    assert {"event": "filled", "products": 60_000, "filled": False} in events
-    assert (events[-1]["run"], events[-1]["chunks_done"]) == (2, 15)
-    assert events[-1]["sql"]["answer"] == ["version 2: 60,000 products"]
+    assert {"event": "filled", "products": 200_000, "filled": False} in events
+    assert (events[-1]["run"], events[-1]["chunks_done"]) == (2, 10)
+    assert events[-1]["sql"]["answer"] == ["version 2: 200,000 products"]
 
 
 @pytest.mark.parametrize("moment", ["chunk", "process \\d+, process", "2 lanes"])
 def test_killed_at_once_it_takes_everything_with_it(moment: str, directory: Path) -> None:
-    with demo(directory, "--rows", "100000") as started:
+    with demo(directory, "--rows", "400000") as started:
         started.await_output(moment)
         family = started.family()
         started.process.kill()
