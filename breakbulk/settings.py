@@ -38,8 +38,8 @@ class Settings:
             others. Longer than any pause of a healthy machine, short enough to wait for.
         steward_seconds: how often the steward looks around: for killed children, stuck
             runs and missing lanes.
-        broker_patience: how long sending may fail before the steward works without a broker,
-            in a process of its own.
+        broker_patience: how long a run may have no lane at all, though a worker has a free slot,
+            before its steward works without the broker, in a process of its own.
         surplus_messages: "come and work" messages beyond the lanes that are missing, because
             a worker may prefetch one while another worker's slot stands idle.
         max_losses: how often a chunk may be lost with its whole machine before that counts

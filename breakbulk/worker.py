@@ -22,6 +22,7 @@ from uuid import UUID, uuid4
 
 from celery import Celery, bootsteps, signals
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
 import breakbulk
@@ -194,7 +195,12 @@ class StewardStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ARG002
         """Begin, with the worker on the list before its first message comes."""
         steward = Steward(
-            self.runtime, self._describe, self._alive, self.send, self._without_broker
+            self.runtime,
+            self._describe,
+            alive=self._alive,
+            send=self.send,
+            free=self._free,
+            work_without_broker=self._without_broker,
         )
         self._thread = StewardThread(self.runtime, steward)
         self._thread.start()
@@ -233,6 +239,9 @@ class StewardStep(bootsteps.StartStopStep):
             return lane.token in live_lanes
         started = process_started(lane.pid)
         return started is not None and abs(started - lane.process_started) < 1.0
+
+    def _free(self) -> bool:
+        return bool(len(state.active_requests) < self._parent.concurrency)
 
     def _without_broker(self, queue: str) -> None:
         name = import_name(self.target)

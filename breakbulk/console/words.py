@@ -63,9 +63,9 @@ def left(progress: Progress) -> str:
 
 
 def status(progress: Progress) -> str:
-    """The status, with its reason."""
-    reason = f" ({progress.reason})" if progress.reason else ""
-    return f"{progress.status}{reason}"
+    """The status, with its reason, or with what the run waits for."""
+    why = progress.reason or (f"waiting: {progress.waits}" if progress.waits else "")
+    return f"{progress.status} ({why})" if why else str(progress.status)
 
 
 def troubles(progress: Progress) -> str:

@@ -25,6 +25,8 @@ class Progress:
         lanes: lanes at work right now.
         rate: rows a second over the last seconds; 0 when nothing moves.
         elapsed: seconds since submit.
+        waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
+            knows its job. It goes on by itself when there is one.
     """
 
     status: RunStatus
@@ -39,6 +41,7 @@ class Progress:
     lanes: int
     rate: float
     elapsed: float
+    waits: str | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -64,6 +67,7 @@ class Progress:
         return {
             "status": str(self.status),
             "reason": self.reason,
+            "waits": self.waits,
             "rows_done": self.rows_done,
             "rows_total": self.rows_total,
             "total_is_exact": self.total_is_exact,

@@ -31,6 +31,7 @@ class Run:
         until: the source's highest key at submit, encoded; None for an empty table.
         rows_estimate: rows the planner expected at submit.
         at_least_once: the data is in another database than the ledger.
+        has_failed: the job has a ``failed()`` to be told when the run fails or is cancelled.
         waits_for: the run that this one stands behind (``overlap="wait"``).
     """
 
@@ -58,6 +59,7 @@ class Run:
     alone: bool
     callback_failed: bool
     at_least_once: bool
+    has_failed: bool
     waits_for: RunId | None
     finish_attempt: int
     summary: Summary | None

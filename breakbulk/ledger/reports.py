@@ -24,12 +24,14 @@ from sqlalchemy import (
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus
+from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
+from breakbulk.ledger.workers import Workers
 
 #: The rate is that of the last seconds: long enough to be steady, short enough to be true.
 RATE_WINDOW = 10.0
+_NEEDS_LANES = frozenset({RunStatus.LOADING, RunStatus.RUNNING, RunStatus.FINISHING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Reports:
         if total is not None:
             rows_done = min(rows_done, total)
         counts = self._open_counts(connection, run.id)
+        lanes = self._lanes(connection, run.id)
         return Progress(
             status=run.status,
             reason=run.reason,
@@ -119,7 +122,8 @@ class Reports:
             chunks_carved=last.number if last else 0,
             chunks_failed=counts.get(str(ChunkStatus.FAILED), 0),
             chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
-            lanes=self._lanes(connection, run.id),
+            lanes=lanes,
+            waits=None if lanes else self._waits(connection, run),
             rate=0.0 if run.status in FINISHED else self._rate(connection, run.id),
             elapsed=self._elapsed(connection, run.id),
         )
@@ -252,6 +256,19 @@ class Reports:
         lanes = self._database.schema.lanes
         query = select(func.count()).where(lanes.c.run_id == run_id)
         return int(connection.execute(query).scalar_one())
+
+    def _waits(self, connection: Connection, run: Run) -> str | None:
+        if run.status not in _NEEDS_LANES:
+            return None
+        workers = [one for one in Workers(self._database).live(connection) if not one.draining]
+        if not workers:
+            return "no worker is running"
+        consumers = [one for one in workers if run.queue in one.queues]
+        if not consumers:
+            return f"no worker consumes the queue {run.queue!r}"
+        if not any(run.job in one.jobs for one in consumers):
+            return f"no worker on the queue {run.queue!r} has the code of {run.job}"
+        return None
 
     def _rate(self, connection: Connection, run_id: RunId) -> float:
         tallies = self._database.schema.tallies

@@ -51,6 +51,7 @@ class NewRun:
     max_lanes: int | None
     policy: FailurePolicy
     at_least_once: bool
+    has_failed: bool
     waits_for: RunId | None = None
 
 
@@ -88,6 +89,7 @@ class Runs:
             "max_lanes": new.max_lanes,
             "policy": json.dumps(new.policy.as_dict()),
             "at_least_once": new.at_least_once,
+            "has_failed": new.has_failed,
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
@@ -318,6 +320,7 @@ def _run(row: Row[Any]) -> Run:
         alone=row.alone,
         callback_failed=row.callback_failed,
         at_least_once=row.at_least_once,
+        has_failed=row.has_failed,
         waits_for=None if row.waits_for is None else RunId(row.waits_for),
         finish_attempt=row.finish_attempt,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),

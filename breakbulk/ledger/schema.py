@@ -136,6 +136,8 @@ class Schema:
             # The callback is what failed, not the rows: it can be tried again by itself.
             Column("callback_failed", Boolean, nullable=False, server_default=false()),
             Column("at_least_once", Boolean, nullable=False),
+            # Whether the job has a failed(): who has not its code must know whom to wait for.
+            Column("has_failed", Boolean, nullable=False),
             # Who is calling back: a token for this attempt, and the lane it runs in.
             Column("finisher", Uuid),
             Column("finisher_lane", Uuid),

@@ -159,7 +159,7 @@ def _failed(
             ledger.runs.free_finisher(connection, run.id, token, wait=wait)
             return False
         why = f"the callback failed {attempt} times: {failure}"
-        if run.outcome is None and _has_failed_callback(runtime, run.job):
+        if run.outcome is None and run.has_failed:
             # Its twin is told, by whoever comes next, with tries of its own.
             ledger.runs.free_finisher(
                 connection,
@@ -214,7 +214,7 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
                 finish_attempt=0,
                 finish_after=None,
             )
-            if not _has_failed_callback(runtime, run.job):
+            if not run.has_failed:
                 # Nobody has to be called, so nobody has to be waited for.
                 summary = ledger.chunks.summary(connection, run_id)
                 ledger.runs.move(
@@ -228,9 +228,3 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
                 return outcome
             return RunStatus.FINISHING
     return None
-
-
-def _has_failed_callback(runtime: Runtime, job: str) -> bool:
-    known = runtime.jobs.all().get(job)
-    # A job we have no code for may have one: leave it to a lane that knows.
-    return known is None or hasattr(known.cls, "failed")

@@ -49,7 +49,14 @@ def work_until_over(runtime: Runtime, run_id: RunId, queue: str) -> None:
     def alive(lane: Lane) -> bool:
         return lane.token in live_lanes
 
-    steward = Steward(runtime, lambda: worker, alive, lambda _q, _n, _until: True, lambda _q: None)
+    steward = Steward(
+        runtime,
+        lambda: worker,
+        alive=alive,
+        send=lambda _queue, _count, _good_until: True,
+        free=lambda: False,
+        work_without_broker=lambda _queue: None,
+    )
     over = threading.Event()
     with runtime.database.connect() as connection:
         steward.tick(connection)

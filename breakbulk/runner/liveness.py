@@ -31,6 +31,9 @@ class Liveness(Protocol):
     def lead(self, connection: Connection, worker: Worker) -> bool:
         """Become or stay the leader."""
 
+    def resign(self, connection: Connection, worker: Worker) -> None:
+        """Let somebody else lead at once: this worker shuts down, and may take its time."""
+
     def dead(self, connection: Connection, worker: Worker) -> list[Worker]:
         """Workers that are dead for certain."""
 
@@ -54,6 +57,11 @@ class Leases:
         """Take or extend the leader's lease."""
         with self._runtime.database.transaction(connection):
             return self._runtime.ledger.workers.lead(connection, worker.id, self._seconds)
+
+    def resign(self, connection: Connection, worker: Worker) -> None:
+        """Give the leader's lease up."""
+        with self._runtime.database.transaction(connection):
+            self._runtime.ledger.workers.resign(connection, worker.id)
 
     def dead(self, connection: Connection, worker: Worker) -> list[Worker]:
         """Workers whose lease has run out, if this one has been heard from all the while."""
@@ -97,7 +105,11 @@ class FileLocks:
 
     def lead(self, connection: Connection, worker: Worker) -> bool:  # noqa: ARG002
         """Whoever gets the leader's lock leads until it dies."""
-        return self._hold(self._home / "leader")
+        return self._hold(self._leader)
+
+    def resign(self, connection: Connection, worker: Worker) -> None:  # noqa: ARG002
+        """Let go of the leader's lock."""
+        self._let_go(self._leader)
 
     def dead(self, connection: Connection, worker: Worker) -> list[Worker]:
         """Registered workers whose lock is free."""
@@ -109,11 +121,21 @@ class FileLocks:
         """Take the row away, then the locks."""
         with self._runtime.database.transaction(connection):
             self._runtime.ledger.workers.remove(connection, worker.id)
-        for path, descriptor in self._held.items():
-            path.unlink(missing_ok=True)
+        for path in list(self._held):
+            if path != self._leader:
+                # The leader's stays: who holds a file that is no more leads beside another.
+                path.unlink(missing_ok=True)
+            self._let_go(path)
+
+    @property
+    def _leader(self) -> Path:
+        return self._home / "leader"
+
+    def _let_go(self, path: Path) -> None:
+        descriptor = self._held.pop(path, None)
+        if descriptor is not None:
             _held_here.discard(path)
             os.close(descriptor)
-        self._held.clear()
 
     def _file(self, worker: Worker) -> Path:
         return self._home / str(worker.id)

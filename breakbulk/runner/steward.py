@@ -31,6 +31,7 @@ _ASK_TO_LEAD = 1.0
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 15.0
 _TIDY_EVERY = 10.0
+_LOOK_ALONE = 5.0
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class Steward:
         alive: whether a lane of this worker still works.
         send: sends "come and work" to a queue that many times, good until then; False when it
             could not.
+        free: whether the worker has a slot in which nothing is at work.
         work_without_broker: start a lane for a queue in a process of its own.
     """
 
@@ -57,21 +59,25 @@ class Steward:
         self,
         runtime: Runtime,
         describe: Callable[[], Worker],
+        *,
         alive: Callable[[Lane], bool],
         send: Callable[[str, int, datetime], bool],
+        free: Callable[[], bool],
         work_without_broker: Callable[[str], None],
     ) -> None:
         self._runtime = runtime
         self._describe = describe
         self._alive = alive
         self._send = send
+        self._free = free
         self._work_without_broker = work_without_broker
         self._liveness = liveness(runtime)
         self._renewed_at = self._asked_at = float("-inf")
         self._tidied_at = time.monotonic()
         self._leads = False
         self._nudged: dict[int, _Nudged] = {}
-        self._unsent_since: float | None = None
+        self._alone_since: dict[int, float] = {}
+        self._looked_at = float("-inf")
         self._told: Worker | None = None
 
     def tick(self, connection: Connection) -> None:
@@ -83,7 +89,8 @@ class Steward:
             self._rescue_others(connection, worker)
             self._move_on(connection)
             self._tidy(connection)
-            self._wake(connection, worker)
+            self._wake(connection)
+        self._work_alone(connection, worker)
 
     def leave(self, connection: Connection) -> None:
         """Sign the worker off. Lanes it may have left behind are rescued by the others."""
@@ -100,6 +107,8 @@ class Steward:
         if due or changed:
             self._liveness.renew(connection, worker)
             self._renewed_at, self._told = now, worker
+        if worker.draining and self._leads:
+            self._liveness.resign(connection, worker)
         leads = self._liveness.lead(connection, worker) if not worker.draining else False
         if leads and not self._leads:
             log.info("this worker's steward leads now")
@@ -173,7 +182,7 @@ class Steward:
                         connection, claim, wait=0, attempt_spent=False, lost=True
                     )
 
-    def _wake(self, connection: Connection, worker: Worker) -> None:
+    def _wake(self, connection: Connection) -> None:
         """Send until running equals wanted, with back-off."""
         ledger = self._runtime.ledger
         with self._runtime.database.reading(connection):
@@ -191,18 +200,39 @@ class Steward:
             wait = _FIRST_WAIT
             if last is not None and demand.present <= last.present:
                 wait = min(last.wait * 2, _LONGEST_WAIT)
-            sent = self._send(demand.queue, missing, clock + timedelta(seconds=wait))
+            self._send(demand.queue, missing, clock + timedelta(seconds=wait))
             self._nudged[demand.run_id] = _Nudged(now, wait, demand.present)
-            self._without_broker(worker, demand.queue, sent=sent, present=demand.present)
 
-    def _without_broker(self, worker: Worker, queue: str, *, sent: bool, present: int) -> None:
-        if sent:
-            self._unsent_since = None
-            return
+    def _work_alone(self, connection: Connection, worker: Worker) -> None:
+        """Work for runs to which no message has brought a lane for long.
+
+        Every worker looks after what it consumes itself, whether the broker is away or only keeps
+        the messages: a lane that is asked for and does not come is all that can be seen of either.
+        """
+        settings = self._runtime.settings
         now = time.monotonic()
-        self._unsent_since = self._unsent_since or now
-        patient = now - self._unsent_since < self._runtime.settings.broker_patience
-        if patient or present or queue not in worker.queues:
+        pause = min(_LOOK_ALONE, settings.broker_patience / 3)
+        if worker.draining or now - self._looked_at < pause:
             return
-        log.warning("no broker for %.0f s: working on without it", now - self._unsent_since)
-        self._work_without_broker(queue)
+        self._looked_at = now
+        ledger = self._runtime.ledger
+        with self._runtime.database.reading(connection):
+            demands = ledger.lanes.demand(connection, ledger.workers.slots(connection))
+        mine = [
+            demand
+            for demand in demands
+            if not demand.present and demand.queue in worker.queues and demand.job in worker.jobs
+        ]
+        self._alone_since = {
+            demand.run_id: self._alone_since.get(demand.run_id, now) for demand in mine
+        }
+        for demand in mine:
+            waited = now - self._alone_since[demand.run_id]
+            # A worker that is busy with other tasks is not without a broker.
+            if waited >= settings.broker_patience and self._free():
+                log.warning(
+                    "run %s: no lane has come for %.0f s: working without the broker",
+                    demand.run_id,
+                    waited,
+                )
+                self._work_without_broker(demand.queue)

@@ -28,9 +28,10 @@ def _steward(stage: Stage, number: int) -> Steward:
     return Steward(
         stage.bulk.runtime,
         lambda: worker,
-        lambda _lane: True,
-        lambda _queue, _count, _good_until: True,
-        lambda _queue: None,
+        alive=lambda _lane: True,
+        send=lambda _queue, _count, _good_until: True,
+        free=lambda: True,
+        work_without_broker=lambda _queue: None,
     )
 
 

@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -85,7 +85,11 @@ class Crew:
     runtime: Runtime
     process: Process
     steward: Steward
-    sent: list[tuple[str, int]]
+    sent: list[tuple[str, int]] = field(default_factory=list)
+    #: Queues for which a lane was started without a broker.
+    alone: list[str] = field(default_factory=list)
+    draining: bool = False
+    free: bool = True
 
     def work(self, seconds: float = 20.0) -> bool:
         """Be a lane until no run needs one."""
@@ -243,17 +247,23 @@ class Yard:
             jobs=tuple(self.runtime.jobs.all()),
             version="",
         )
-        sent: list[tuple[str, int]] = []
 
         def send(queue: str, count: int, _good_until: datetime) -> bool:
-            sent.append((queue, count))
+            crew.sent.append((queue, count))
             return True
 
         def alive(lane: Lane) -> bool:
             return lane.token in live_lanes
 
-        steward = Steward(self.runtime, lambda: worker, alive, send, lambda _queue: None)
-        crew = Crew(self.runtime, process, steward, sent)
+        steward = Steward(
+            self.runtime,
+            lambda: replace(worker, draining=crew.draining),
+            alive=alive,
+            send=send,
+            free=lambda: crew.free,
+            work_without_broker=lambda queue: crew.alone.append(queue),  # noqa: PLW0108  (not yet there)
+        )
+        crew = Crew(self.runtime, process, steward)
         crew.tick()
         self._crews.append(crew)
         return crew

@@ -39,7 +39,7 @@ def test_out_of_time(shop: Shop) -> None:
     assert result.exit_code == 6
     assert not result.stdout
     assert result.stderr.splitlines() == [
-        "run 1 running: 0 of ≈ 5 rows (0.0 %), 0 rows/s, 0 lanes, "
+        "run 1 running (waiting: no worker is running): 0 of ≈ 5 rows (0.0 %), 0 rows/s, 0 lanes, "
         + result.stderr.splitlines()[0].rpartition(", ")[2],
         (
             "Run 1 is still running after 0 s; it goes on."

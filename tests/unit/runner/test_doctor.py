@@ -42,8 +42,8 @@ def run(bulk: Breakbulk) -> int:
         bulk,
         "INSERT INTO breakbulk_runs (id, job, parameters, queue, status, round, submitted_at,"
         " parameters_hash, fingerprint, key_names, chunk_size, policy, alone,"
-        " at_least_once) VALUES (7, 'count', '{}', 'celery', 'running', 1,"
-        " '2026-01-01 00:00:00.000', '', '', '[\"id\"]', 500, '{}', 1, 0)",
+        " at_least_once, has_failed) VALUES (7, 'count', '{}', 'celery', 'running', 1,"
+        " '2026-01-01 00:00:00.000', '', '', '[\"id\"]', 500, '{}', 1, 0, 0)",
     )
     return 7
 

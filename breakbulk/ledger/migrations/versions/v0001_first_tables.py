@@ -190,6 +190,7 @@ def upgrade() -> None:
         sa.Column("suspect", sa.Text()),
         sa.Column("callback_failed", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("at_least_once", sa.Boolean(), nullable=False),
+        sa.Column("has_failed", sa.Boolean(), nullable=False),
         sa.Column("finisher", sa.Uuid()),
         sa.Column("finisher_lane", sa.Uuid()),
         sa.Column("finish_attempt", sa.Integer(), nullable=False, server_default=sa.text("0")),
