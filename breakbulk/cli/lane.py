@@ -21,6 +21,8 @@ def lane(application: Application, queue: str) -> None:
             "A lane belongs to a worker, which starts it itself when there is no broker:"
             " start a worker with celery -A … worker."
         )
+    # Its own affairs are nobody's business here.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # What it has to say goes into the worker's log.
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s] %(message)s")
     application.bulk.work_here(queue)

@@ -68,6 +68,26 @@ class Retries:
             )
         return len(found), sum(row.rows for row in found)
 
+    def give_tries_back(self, connection: Connection, run_id: RunId) -> None:
+        """Let every chunk that waits be tried at once, as if it had not been tried.
+
+        Call it with the carve row locked.
+        """
+        chunks, waiting = self._database.schema.chunks, self._database.schema.waiting
+        connection.execute(
+            update(chunks)
+            .where(
+                chunks.c.run_id == run_id,
+                self._database.schema.open_chunks([ChunkStatus.WAITING]),
+            )
+            .values(attempt=0)
+        )
+        connection.execute(
+            update(waiting)
+            .where(waiting.c.run_id == run_id)
+            .values(tried=False, spent=False, not_before=clock())
+        )
+
     def _chosen(
         self, error: str | None, chunk: tuple[int, str] | None, key: str | None
     ) -> list[Any]:

@@ -40,6 +40,9 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
     """
     ledger = runtime.ledger
     with runtime.database.transaction(connection):
+        ledger.runs.get(connection, run_id)
+        # The carve row before the run's, as everywhere.
+        ledger.claims.lock(connection, run_id)
         run = ledger.runs.get(connection, run_id)
         if run.status is RunStatus.RUNNING:
             return run.status
@@ -55,6 +58,9 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
             come_from=[RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD],
             actor=actor,
         )
+        if moved and run.suspect is not None:
+            # What failed for the reason that is put right now has its tries before it still.
+            ledger.retries.give_tries_back(connection, run_id)
         if not moved:
             raise StateError(f"Run {run_id} is {run.status}: only a stopped run can be resumed.")
     return RunStatus.RUNNING

@@ -72,6 +72,7 @@ def retry(
     """
     ledger = runtime.ledger
     with runtime.database.transaction(connection):
+        ledger.runs.get(connection, run_id)
         ledger.claims.lock(connection, run_id)
         run = ledger.runs.get(connection, run_id)
         _refuse(run)
@@ -102,6 +103,7 @@ def finish_again(runtime: Runtime, connection: Connection, run_id: RunId, actor:
     """
     ledger = runtime.ledger
     with runtime.database.transaction(connection):
+        ledger.runs.get(connection, run_id)
         ledger.claims.lock(connection, run_id)
         run = ledger.runs.get(connection, run_id)
         if run.status is RunStatus.FINISHING:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from breakbulk.domain.failure import Failure
-from breakbulk.domain.status import RunStatus
+from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.finish import settle
@@ -117,12 +117,27 @@ class Steward:
     def _rescue_own(self, connection: Connection, worker: Worker) -> None:
         with self._runtime.database.reading(connection):
             lanes = self._runtime.ledger.lanes.of_worker(connection, worker.id)
+        rescued = []
         for lane in lanes:
             if not self._alive(lane):
                 why = f"process {lane.pid} died"
                 # During a shutdown nobody can tell who killed it.
                 failure = None if worker.draining else Failure.of_death(why)
-                rescue(self._runtime, connection, lane, why=why, failure=failure)
+                if rescue(self._runtime, connection, lane, why=why, failure=failure):
+                    rescued.append(lane)
+        if rescued and not worker.draining:
+            self._replace(connection, rescued)
+
+    def _replace(self, connection: Connection, rescued: list[Lane]) -> None:
+        """Ask for others in the place of lanes that died: the leader may look later only."""
+        ledger = self._runtime.ledger
+        with self._runtime.database.reading(connection):
+            runs = [ledger.runs.get(connection, lane.run_id) for lane in rescued]
+            late = ledger.lanes.now(connection) + timedelta(seconds=_LONGEST_WAIT)
+        for run in runs:
+            self._alone_since.pop(run.id, None)
+            if run.status in WORKABLE or run.status is RunStatus.FINISHING:
+                self._send(run.queue, 1, late)
 
     def _rescue_others(self, connection: Connection, worker: Worker) -> None:
         ledger, database = self._runtime.ledger, self._runtime.database

@@ -98,6 +98,26 @@ class Stage:
         self._processes.append(process)
         return process
 
+    @property
+    def products(self) -> Any:
+        """The products' table."""
+        return Product.__table__
+
+    def breakbulk(self, *arguments: str) -> str:
+        """Run the command line, as an operator does; what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "breakbulk", "-A", f"{_MODULE}:bulk", *arguments],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **self.config.environment()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def until(self, run: RunHandle, *statuses: RunStatus, timeout: float = 60) -> Run:
         """Wait until a run is in one of these statuses."""
         record = wait_for(

@@ -6,8 +6,11 @@ application from the same values in its own process, with nothing global in betw
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
+import signal
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -128,6 +131,7 @@ class Application:
     count: Any
     count_parcels: Any
     count_packages: Any
+    mail: Any
 
 
 def build(config: Config) -> Application:
@@ -136,7 +140,7 @@ def build(config: Config) -> Application:
     app.conf.task_default_queue = config.queue
     app.conf.update(config.celery)
     bulk = Breakbulk(_target(config), celery=app, **config.knobs)
-    count, count_parcels, count_packages = _declare(bulk, config)
+    count, count_parcels, count_packages, mail = _declare(bulk, config)
     if config.schedule:
         app.add_periodic_task(config.schedule, bulk.signature(count(seconds=0.2)))
 
@@ -148,7 +152,7 @@ def build(config: Config) -> Application:
         with Path(path).open("a") as file:
             file.write(f"{waited}\n")
 
-    return Application(app, bulk, count, count_parcels, count_packages)
+    return Application(app, bulk, count, count_parcels, count_packages, mail)
 
 
 def _work(job: Any, chunk: Chunk[Any], model: type[Base]) -> None:
@@ -165,7 +169,23 @@ def _note(run: FinishedRun) -> None:
     run.session.execute(insert(Notice).values(run=run.id, rows=run.summary.rows_done))
 
 
-def _declare(bulk: Breakbulk, config: Config) -> list[Any]:
+def _befall(deed: str | None, product: Product) -> None:
+    match deed:
+        case "raise":
+            raise ValueError(f"{product.name} has no owner")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            # Nobody needs a dump of it.
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(3)
+        case _:
+            return
+
+
+def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four small jobs)
     class Count:
         """Count each product's version up."""
 
@@ -215,9 +235,35 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:
         def finished(self, run: FinishedRun) -> None:
             _note(run)
 
+    class Mail:
+        """Write to the owner of each product; some letters are poison.
+
+        Attributes:
+            outbox: file that stands for a mail server: one line a letter, its idempotency key.
+            poison: file that says what befalls the process at which product, as JSON.
+        """
+
+        outbox: str
+        poison: str
+
+        def source(self) -> Select[Any]:
+            return select(Product)
+
+        def process(self, chunk: Chunk[Product]) -> None:
+            deeds = json.loads(Path(self.poison).read_text())
+            for product in chunk:
+                product.version += 1
+                chunk.session.flush()
+                with Path(self.outbox).open("a") as outbox:
+                    outbox.write(f"{product.id} {chunk.key_for(product)}\n")
+                _befall(deeds.get(str(product.id)), product)
+
+        def finished(self, run: FinishedRun) -> None:
+            _note(run)
+
     return [
         cls if cls.__name__ in config.forgets else bulk.job(name=cls.__name__, **config.job)(cls)
-        for cls in (Count, CountParcels, CountPackages)
+        for cls in (Count, CountParcels, CountPackages, Mail)
     ]
 
 
