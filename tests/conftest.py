@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import settings
@@ -34,6 +35,11 @@ if servers.expected("postgres"):
     _DATABASES.append("postgres-external")
 _BROKERS.extend(name for name in ("redis", "amqp") if servers.expected(name))
 
+# Whoever starts us in the background, or under nohup, has signals ignored, and our children would
+# inherit that: a Ctrl-C that tests send would never arrive.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 # A shared machine can stall any single example for seconds.
 settings.register_profile("breakbulk", deadline=None, print_blob=True)
 settings.load_profile("breakbulk")
@@ -51,8 +57,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep apart what cannot run beside each other: the one Redis database is emptied."""
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if callspec is not None and "redis" in callspec.params.values():
+        values = callspec.params.values() if callspec is not None else ()
+        # Asked for its type first: what columns are compared with is an expression, and true.
+        if any(isinstance(value, str) and value == "redis" for value in values):
             item.add_marker(pytest.mark.xdist_group("redis"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any], dict[str, Any]]:
+    """Let no report be lost, and the run with it, because it holds half a surrogate pair."""
+    return cast("dict[str, Any]", _sendable((yield)))
+
+
+def _sendable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_sendable(item) for item in value)
+    return value
 
 
 @pytest.hookimpl(wrapper=True)

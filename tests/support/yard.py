@@ -73,6 +73,22 @@ def touch(chunk: Chunk[Goods]) -> None:
         row.version += 1
 
 
+class Boom(Exception):
+    """What a job raises that fails."""
+
+
+def failing(times: int, number: int = 2) -> Callable[[Chunk[Goods]], None]:
+    """A process that fails that often in one chunk, after it has changed rows."""
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        chunk.session.flush()
+        if chunk.number == number and chunk.attempt <= times:
+            raise Boom(f"attempt {chunk.attempt}")
+
+    return process
+
+
 def tell(run: FinishedRun) -> None:
     """Call back: leave a notice."""
     run.session.add(Notice(run=run.id, words=f"{run.status} {run.summary.rows_done}"))

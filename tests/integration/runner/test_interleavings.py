@@ -36,7 +36,7 @@ from breakbulk.runner.carve import carve
 from breakbulk.runner.finish import call_back, close_run, settle
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.rescue import rescue
-from tests.support.yard import Yard, wipe
+from tests.support.yard import Boom, Yard, wipe
 
 if TYPE_CHECKING:
     import random
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from tests.support.yard import Goods
 
 _ENGINE: list[Engine] = []
-
-
-class Boom(Exception):
-    pass
 
 
 class Strand:

@@ -1,4 +1,4 @@
-"""Fixtures of yards: one database of each kind for all tests of a directory, wiped in between."""
+"""Fixtures of yards: one database of each kind for all integration tests, wiped in between."""
 
 from __future__ import annotations
 
