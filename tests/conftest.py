@@ -85,10 +85,6 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the workers' logs to the report of a failed test."""
     report = yield
-    # Hostile messages are part of the tests; between processes only proper text may travel.
-    report.sections = [
-        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
-    ]
     factory = getattr(item, "funcargs", {}).get("start_worker")
     if report.failed and isinstance(factory, WorkerFactory):
         for worker in factory.workers:
