@@ -11,6 +11,7 @@ import atexit
 import logging
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.worker import state
@@ -29,6 +31,7 @@ import breakbulk
 from breakbulk.errors import BreakbulkError, UnsupportedPool
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.runtime import Process, Runtime, live_lanes, process_started
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.work import work
@@ -41,8 +44,17 @@ _WORKER_VARIABLE = "BREAKBULK_WORKER_ID"
 _PART_OF_TIME_LIMIT = 0.5
 _GREEN_POOLS = ("gevent", "eventlet")
 
+
+def _pool_index() -> int | None:
+    """This process's number in its pool, which no other living process of it has."""
+    index = getattr(current_process(), "index", None)
+    return index if isinstance(index, int) else None
+
+
 # Time limits of this worker's pool, which its command line may have set; known before the fork.
 _pool_limits: list[float] = []
+# Until when each lane may be at its chunk, shared likewise.
+_deadlines = Deadlines(place=_pool_index)
 # One byte shared by the worker's main process and its children: 1 when it shuts down.
 _shared = mmap.mmap(-1, 1)
 
@@ -76,7 +88,7 @@ def install(
         """Work for whatever run of the queue needs a lane."""
         seconds = slice_within(runtime.settings.slice_seconds, self)
         process = Process.current(
-            worker_id(), stopping, (SoftTimeLimitExceeded,), name=self.request.hostname
+            worker_id(), stopping, (SoftTimeLimitExceeded,), self.request.hostname, _deadlines
         )
         late = None if good_until is None else datetime.fromisoformat(good_until)
         if work(runtime, process, queue, seconds, good_until=late):
@@ -183,6 +195,7 @@ class StewardStep(bootsteps.StartStopStep):
             raise SystemExit(str(unsupported(pool)))
         os.environ[_WORKER_VARIABLE] = str(uuid4())
         _shared[0] = 0
+        _deadlines.reset()
         _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
         self._parent = parent
         self._pool = pool
@@ -198,6 +211,8 @@ class StewardStep(bootsteps.StartStopStep):
             self.runtime,
             self._describe,
             alive=self._alive,
+            overdue=_deadlines.overdue,
+            end=self._end,
             send=self.send,
             free=self._free,
             work_without_broker=self._without_broker,
@@ -239,6 +254,11 @@ class StewardStep(bootsteps.StartStopStep):
             return lane.token in live_lanes
         started = process_started(lane.pid)
         return started is not None and abs(started - lane.process_started) < 1.0
+
+    def _end(self, lane: Lane) -> None:
+        # A thread cannot be killed: the end of its session, and the fence, have to do.
+        if lane.pid != os.getpid() and self._alive(lane):
+            os.kill(lane.pid, signal.SIGKILL)
 
     def _free(self) -> bool:
         return bool(len(state.active_requests) < self._parent.concurrency)

@@ -100,10 +100,18 @@ class RunHandle:
         self.nudge(self.record())
         return status
 
-    def cancel(self, *, by: str | None = None, reason: str | None = None) -> RunStatus:
-        """End it for good after the chunks in hand; the status reached so far."""
+    def cancel(
+        self, *, force: bool = False, by: str | None = None, reason: str | None = None
+    ) -> RunStatus:
+        """End it for good after the chunks in hand; the status reached so far.
+
+        Args:
+            force: end the chunks in hand, too. What they have done is rolled back.
+        """
         with self._connection() as connection:
-            status = control.cancel(self.runtime, connection, self.id, by or who(), reason)
+            status = control.cancel(
+                self.runtime, connection, self.id, by or who(), reason, force=force
+            )
         if status is RunStatus.FINISHING:
             self.nudge(self.record())
         return status

@@ -43,11 +43,15 @@ def resume(application: Application, run_id: int, *, as_json: bool) -> None:
 @click.command
 @run_argument
 @click.option("--reason", help="Why; shown to operators.")
+@click.option("--force", is_flag=True, help="End the chunks in hand, too; their work is undone.")
 @json_option
 @click.pass_obj
-def cancel(application: Application, run_id: int, reason: str | None, *, as_json: bool) -> None:
+def cancel(
+    application: Application, run_id: int, reason: str | None, *, force: bool, as_json: bool
+) -> None:
     """End a run for good after the chunks in hand. What is done stays done."""
-    _tell(run_id, application.ledger.run(run_id).cancel(reason=reason), as_json=as_json)
+    status = application.ledger.run(run_id).cancel(reason=reason, force=force)
+    _tell(run_id, status, as_json=as_json)
 
 
 def _tell(run_id: int, status: RunStatus, *, as_json: bool) -> None:

@@ -71,6 +71,8 @@ class FailurePolicy:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_failure: OnFailure = OnFailure.ISOLATE
     tolerate: Tolerance = field(default_factory=lambda: Tolerance(rows=1000))
+    #: Seconds; a chunk that hangs in a healthy worker must not last for ever.
+    chunk_timeout: float | None = 3600.0
 
     def tries(self, path: str, rows: int) -> int:
         """How often a chunk is tried.
@@ -97,6 +99,7 @@ class FailurePolicy:
         return {
             **asdict(self.retry),
             "on_failure": str(self.on_failure),
+            "chunk_timeout": self.chunk_timeout,
             "tolerate": str(self.tolerate)
             if self.tolerate.per_cent is not None
             else self.tolerate.rows,
@@ -116,4 +119,5 @@ class FailurePolicy:
             RetryPolicy(**retry),
             OnFailure(values.get("on_failure", plain.on_failure)),
             Tolerance.parsed(values["tolerate"]) if "tolerate" in values else plain.tolerate,
+            values.get("chunk_timeout", plain.chunk_timeout),
         )

@@ -65,6 +65,12 @@ class Failure:
         """The attempt that died with its process."""
         return cls("WorkerDied", why, None)
 
+    @classmethod
+    def of_timeout(cls, seconds: float | None) -> Failure:
+        """The attempt that took too long."""
+        limit = "" if seconds is None else f" chunk_timeout={seconds:g} s"
+        return cls("ChunkTimeout", f"took longer than{limit}", None)
+
     def __str__(self) -> str:
         first = self.message.partition("\n")[0]
         return f"{self.error}: {first[:200]}" if first else self.error

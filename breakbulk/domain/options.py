@@ -35,6 +35,8 @@ class JobOptions(TypedDict, total=False):
         on_failure: what becomes of a chunk whose retries are used up: ``"isolate"`` (the default)
             finds the rows that fail and puts them in quarantine, ``"skip"`` leaves the whole
             chunk out, ``"stop"`` ends the run.
+        chunk_timeout: a chunk that takes longer is ended and counts as failed; 3600 unless given,
+            None for as long as it takes.
         tolerate: rows that may fail before the run does, or per cent of them as in ``"2%"``;
             1000 unless given.
     """
@@ -52,6 +54,7 @@ class JobOptions(TypedDict, total=False):
     give_up_for: Exceptions
     on_failure: Literal["isolate", "skip", "stop"]
     tolerate: int | str
+    chunk_timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,10 @@ def _policy(job: str, given: JobOptions) -> FailurePolicy:
         raise _wrong(
             job, "tolerate", tolerate, 'a number of rows, or per cent of them as in "2%"'
         ) from None
-    return FailurePolicy(retry, OnFailure(what), tolerance)
+    timeout = given.get("chunk_timeout", FailurePolicy().chunk_timeout)
+    if timeout is not None and (not _duration(timeout) or timeout == 0):
+        raise _wrong(job, "chunk_timeout", timeout, "seconds above 0, or None")
+    return FailurePolicy(retry, OnFailure(what), tolerance, timeout)
 
 
 def _duration(value: object) -> bool:

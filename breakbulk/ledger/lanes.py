@@ -190,6 +190,20 @@ class Lanes:
             for r in rows
         ]
 
+    def forced(self, connection: Connection, worker_id: UUID) -> set[UUID]:
+        """Lanes of a worker whose run is cancelled with the chunks in hand."""
+        lanes, runs = self._database.schema.lanes, self._database.schema.runs
+        query = (
+            select(lanes.c.token)
+            .join(runs, runs.c.id == lanes.c.run_id)
+            .where(
+                lanes.c.worker_id == worker_id,
+                runs.c.forced,
+                runs.c.status == str(RunStatus.CANCELLING),
+            )
+        )
+        return set(connection.execute(query).scalars())
+
     def any_in(self, connection: Connection, run_id: RunId) -> bool:
         """Whether a lane works for the run."""
         lanes = self._database.schema.lanes

@@ -15,10 +15,12 @@ from sqlalchemy import (
     Select,
     and_,
     exists,
+    false,
     func,
     insert,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -194,6 +196,17 @@ class Runs:
                 run_id=run_id, at=clock(), actor=actor, verb=verb, detail=detail
             )
         )
+
+    def force(self, connection: Connection, run_id: RunId, *, actor: str) -> None:
+        """Mark a run, before it is cancelled or after: chunks in hand are not waited for."""
+        runs = self._database.schema.runs
+        marked = connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.finished_at.is_(None), runs.c.forced.is_(false()))
+            .values(forced=true())
+        )
+        if marked.rowcount:
+            self.note(connection, run_id, actor=actor, verb="forced", detail=None)
 
     def started(self, connection: Connection, run_id: RunId) -> None:
         """Note when the first lane began."""

@@ -111,6 +111,8 @@ class Schema:
             Column("reason", Text),
             # What the run will be once its callback has committed, when that is decided already.
             Column("outcome", Text),
+            # It is cancelled with the chunks in hand.
+            Column("forced", Boolean, nullable=False, server_default=false()),
             Column("round", Integer, nullable=False, server_default=text("1")),
             Column("submitted_at", Instant, nullable=False),
             Column("submitted_by", Text),

@@ -13,9 +13,10 @@ from datetime import datetime
 from itertools import product
 from uuid import UUID
 
-from sqlalchemy import Connection, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
 
@@ -136,6 +137,17 @@ class Workers:
         workers = self._database.schema.workers
         query = select(workers.c.host).where(workers.c.id == worker_id)
         return connection.execute(query).scalar_one_or_none()
+
+    def losses_in_hand(self, connection: Connection, worker_id: UUID) -> int:
+        """How often a chunk that a worker's lanes hold was lost before; the highest such number."""
+        schema = self._database.schema
+        lanes, chunks = schema.lanes, schema.chunks
+        query = (
+            select(func.max(chunks.c.losses))
+            .join(lanes, and_(lanes.c.run_id == chunks.c.run_id, lanes.c.number == chunks.c.lane))
+            .where(lanes.c.worker_id == worker_id, schema.open_chunks([ChunkStatus.CARVED]))
+        )
+        return int(connection.execute(query).scalar() or 0)
 
     def registered(self, connection: Connection, worker_id: UUID) -> bool:
         """Whether the worker is on the list."""

@@ -21,14 +21,26 @@ def pause(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -
 
 
 def cancel(
-    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, reason: str | None = None
+    runtime: Runtime,
+    connection: Connection,
+    run_id: RunId,
+    actor: str,
+    reason: str | None = None,
+    *,
+    force: bool = False,
 ) -> RunStatus:
     """End the run for good after the chunks in hand; the status reached so far.
+
+    Args:
+        force: do not wait for the chunks in hand: their workers' stewards end them.
 
     Raises:
         StateError: the run has ended already.
     """
     said = reason or f"cancelled by {actor}"
+    if force:
+        with runtime.database.transaction(connection):
+            runtime.ledger.runs.force(connection, run_id, actor=actor)
     return _stop(runtime, connection, run_id, to=RunStatus.CANCELLING, actor=actor, reason=said)
 
 

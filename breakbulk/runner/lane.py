@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -90,10 +92,20 @@ class LaneWork:
         self._troubled_since: dict[str, float] = {}
         self._doubtful_tally = False
         self._fresh_next = self._suspicious = False
+        self._slot: int | None = None
         self.idle = False
 
     def stay(self, connection: Connection, data: Connection) -> None:
         """Work until the slice ends, the run wants no more, or there is nothing to do."""
+        deadlines = self._slice.process.deadlines
+        self._slot = None if deadlines is None else deadlines.take()
+        try:
+            self._stay(connection, data)
+        finally:
+            if deadlines is not None:
+                deadlines.give_back(self._slot)
+
+    def _stay(self, connection: Connection, data: Connection) -> None:
         try:
             work = self._begin()
             while not self._slice.over():
@@ -233,7 +245,8 @@ class LaneWork:
             return self._resolve(connection, data, work, claim)
         began = time.monotonic()
         try:
-            status = work.attempt(connection, data, claim)
+            with self._within_time():
+                status = work.attempt(connection, data, claim)
         except DoubtfulCommit as doubt:
             self._doubtful_tally = doubt.tallied
             raise ConnectionGone(claim) from doubt
@@ -261,6 +274,19 @@ class LaneWork:
         self._troubled_since.pop(str(claim.ref), None)
         del self._claims[0]
         return status in WORKABLE
+
+    @contextmanager
+    def _within_time(self) -> Iterator[None]:
+        """Let the steward see until when the chunk may take."""
+        deadlines = self._slice.process.deadlines
+        if deadlines is None:
+            yield
+            return
+        deadlines.begin(self._slot, self._lane.token, self._run.policy.chunk_timeout)
+        try:
+            yield
+        finally:
+            deadlines.end(self._slot)
 
     def _failed(
         self, connection: Connection, claim: Claim, error: Exception, seconds: float

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from sqlalchemy import Connection
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.runtime import Runtime
 
+_MOST_DOUBLINGS = 6
 _FOR_EVER = 10 * 365 * 86_400.0
 
 
@@ -69,7 +71,24 @@ class Leases:
         with self._runtime.database.reading(connection):
             if not workers.may_judge(connection, worker.id, self._seconds):
                 return []
-            return [one for one in workers.expired(connection) if one.id != worker.id]
+            return [
+                one
+                for one in workers.expired(connection)
+                if one.id != worker.id and not self._given_time(connection, one)
+            ]
+
+    def _given_time(self, connection: Connection, silent: Worker) -> bool:
+        """Whether a worker may be silent for longer, because of the chunk that it is at.
+
+        A chunk in C code that holds the interpreter's lock silences its worker for as long as it
+        takes. Each loss of the same chunk doubles the lease of whoever has it now.
+        """
+        ledger = self._runtime.ledger
+        losses = ledger.workers.losses_in_hand(connection, silent.id)
+        if not losses or silent.lease_until is None:
+            return False
+        more = self._seconds * (2 ** min(losses, _MOST_DOUBLINGS) - 1)
+        return ledger.lanes.now(connection) < silent.lease_until + timedelta(seconds=more)
 
     def leave(self, connection: Connection, worker: Worker) -> None:
         """Take the row away, and let somebody else lead at once."""

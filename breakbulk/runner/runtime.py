@@ -14,6 +14,7 @@ import psutil
 from breakbulk.errors import SecondDatabase
 from breakbulk.jobs import Registry
 from breakbulk.ledger import Database, Ledger
+from breakbulk.runner.deadlines import Deadlines
 from breakbulk.settings import Settings
 
 
@@ -72,6 +73,7 @@ class Process:
         worker_name: for people: the worker as Celery calls it, and the process.
         stopping: True from the moment its worker began to shut down.
         interruptions: what is raised in the middle of anything to stop it, such as a time limit.
+        deadlines: where its lanes note until when they may be at a chunk.
     """
 
     worker_id: UUID
@@ -81,6 +83,7 @@ class Process:
     started: float
     stopping: Callable[[], bool]
     interruptions: tuple[type[Exception], ...] = ()
+    deadlines: Deadlines | None = None
 
     @classmethod
     def current(
@@ -89,6 +92,7 @@ class Process:
         stopping: Callable[[], bool] = lambda: False,
         interruptions: tuple[type[Exception], ...] = (),
         name: str | None = None,
+        deadlines: Deadlines | None = None,
     ) -> Process:
         """This process; without a worker it counts as one of its own.
 
@@ -105,6 +109,7 @@ class Process:
             started,
             stopping,
             interruptions,
+            deadlines,
         )
 
 

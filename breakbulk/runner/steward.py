@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -49,6 +50,8 @@ class Steward:
     Args:
         describe: the worker as it is now.
         alive: whether a lane of this worker still works.
+        overdue: lanes of this worker that have been at their chunk for too long.
+        end: ends the process of such a lane, where it is one of its own.
         send: sends "come and work" to a queue that many times, good until then; False when it
             could not.
         free: whether the worker has a slot in which nothing is at work.
@@ -61,6 +64,8 @@ class Steward:
         describe: Callable[[], Worker],
         *,
         alive: Callable[[Lane], bool],
+        overdue: Callable[[], set[UUID]] = set,
+        end: Callable[[Lane], None] = lambda _lane: None,
         send: Callable[[str, int, datetime], bool],
         free: Callable[[], bool],
         work_without_broker: Callable[[str], None],
@@ -68,6 +73,8 @@ class Steward:
         self._runtime = runtime
         self._describe = describe
         self._alive = alive
+        self._overdue = overdue
+        self._end = end
         self._send = send
         self._free = free
         self._work_without_broker = work_without_broker
@@ -117,16 +124,33 @@ class Steward:
     def _rescue_own(self, connection: Connection, worker: Worker) -> None:
         with self._runtime.database.reading(connection):
             lanes = self._runtime.ledger.lanes.of_worker(connection, worker.id)
+            forced = self._runtime.ledger.lanes.forced(connection, worker.id) if lanes else set()
+        overdue = self._overdue() if lanes else set()
         rescued = []
         for lane in lanes:
+            failure: Failure | None = None
             if not self._alive(lane):
                 why = f"process {lane.pid} died"
                 # During a shutdown nobody can tell who killed it.
                 failure = None if worker.draining else Failure.of_death(why)
-                if rescue(self._runtime, connection, lane, why=why, failure=failure):
-                    rescued.append(lane)
+            elif lane.token in forced:
+                why = "the run is cancelled by force"
+                self._end(lane)
+            elif lane.token in overdue and lane.token in self._overdue():
+                failure = self._timeout(connection, lane)
+                why = f"its chunk {failure.message}"
+                self._end(lane)
+            else:
+                continue
+            if rescue(self._runtime, connection, lane, why=why, failure=failure):
+                rescued.append(lane)
         if rescued and not worker.draining:
             self._replace(connection, rescued)
+
+    def _timeout(self, connection: Connection, lane: Lane) -> Failure:
+        with self._runtime.database.reading(connection):
+            run = self._runtime.ledger.runs.get(connection, lane.run_id)
+        return Failure.of_timeout(run.policy.chunk_timeout)
 
     def _replace(self, connection: Connection, rescued: list[Lane]) -> None:
         """Ask for others in the place of lanes that died: the leader may look later only."""

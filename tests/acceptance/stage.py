@@ -98,10 +98,9 @@ class Stage:
         self._processes.append(process)
         return process
 
-    @property
-    def products(self) -> Any:
-        """The products' table."""
-        return Product.__table__
+    def put(self, rows: int) -> None:
+        """Put products with the numbers from 1 on the shelves."""
+        self.insert(Product, ({"id": n, "name": f"product {n}"} for n in range(1, rows + 1)))
 
     def breakbulk(self, *arguments: str) -> str:
         """Run the command line, as an operator does; what it prints."""

@@ -12,6 +12,7 @@ import pytest
 
 from breakbulk import RunStatus
 from breakbulk.domain.keys import decode_key
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,16 +31,14 @@ _DEATHS = ["WorkerLostError", "Process 'ForkPoolWorker", "has no owner", "is giv
 def shop(postgres_url: str, valkey_url: str, set_stage: Stages) -> Stage:
     job = {"chunk_size": 100, "max_retries": 0, "retry_delay": 0}
     stage = set_stage(postgres_url, valkey_url, job=job)
-    with stage.engine.begin() as connection:
-        rows = [{"id": n, "name": f"product {n}", "version": 0} for n in range(1, _ROWS + 1)]
-        connection.execute(stage.products.insert(), rows)
+    stage.put(_ROWS)
     return stage
 
 
 def _letters(outbox: Path) -> dict[int, set[str]]:
     """The keys under which a mail server was asked to write to each product's owner."""
     letters: dict[int, set[str]] = defaultdict(set)
-    for line in outbox.read_text().splitlines():
+    for line in outbox.read_text().splitlines() if outbox.exists() else ():
         number, key = line.split(" ", 1)
         letters[int(number)].add(key)
     return letters
@@ -112,3 +111,48 @@ def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
     assert json.loads(told) == {"run": run.id, "round": 2, "chunks": 1, "rows": 1}
     shop.until(run, RunStatus.PARTIAL)
     assert _quarantined(run) == {61: "ValueError"}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_rows_that_hang(
+    postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
+) -> None:
+    """A child is killed; a thread cannot be, but it loses its session and its chunk."""
+    stage = set_stage(
+        postgres_url,
+        valkey_url,
+        job={"chunk_size": 4, "max_retries": 0, "retry_delay": 0, "chunk_timeout": 1.0},
+    )
+    stage.put(12)
+    poison, outbox = tmp_path / "poison", tmp_path / "outbox"
+    poison.write_text(json.dumps({"6": "hang"}))
+    # A thread that hangs keeps its slot, once for each time it is tried.
+    stage.worker(pool=pool, concurrency=2 if pool == "prefork" else 6)
+    run = stage.bulk.submit(stage.application.mail(outbox=str(outbox), poison=str(poison)))
+    stage.until(run, RunStatus.PARTIAL, RunStatus.HELD, timeout=60)
+    assert run.status() is RunStatus.PARTIAL, run.record().reason
+    assert _quarantined(run) == {6: "ChunkTimeout"}
+    assert "took longer than chunk_timeout=1 s" in run.errors()[0].message
+    assert stage.versions() == {0: 1, 1: 11}
+    assert stage.notices() == {run.id: 1}
+    assert run.audit().clean
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_cancelled_by_force(
+    postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
+) -> None:
+    stage = set_stage(postgres_url, valkey_url, job={"chunk_size": 4})
+    stage.put(12)
+    poison, outbox = tmp_path / "poison", tmp_path / "outbox"
+    poison.write_text(json.dumps({"6": "hang", "9": "hang"}))
+    stage.worker(pool=pool)
+    run = stage.bulk.submit(stage.application.mail(outbox=str(outbox), poison=str(poison)))
+    wait_for(lambda: {6, 9} <= set(_letters(outbox)), message="both to hang")
+    assert run.cancel() is RunStatus.CANCELLING
+    stage.breakbulk("cancel", str(run.id), "--force")
+    stage.until(run, RunStatus.CANCELLED, timeout=10)
+    assert stage.versions() == {0: 8, 1: 4}, "what was in hand is undone"
+    assert [one.verb for one in run.activity()].count("forced") == 1
+    assert run.audit().clean
+    assert not stage.lanes()

@@ -179,6 +179,9 @@ def _befall(deed: str | None, product: Product) -> None:
             # Nobody needs a dump of it.
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             ctypes.string_at(0)
+        case "hang":
+            while True:
+                time.sleep(60)
         case "exit":
             os._exit(3)
         case _:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from celery import Celery
 from sqlalchemy import Engine, ForeignKey, Select, delete, event, func, insert, select, text
@@ -106,6 +106,9 @@ class Crew:
     alone: list[str] = field(default_factory=list)
     draining: bool = False
     free: bool = True
+    #: Lanes that count as too long at their chunk, and lanes whose process was to be ended.
+    overdue: set[UUID] = field(default_factory=set)
+    ended: list[UUID] = field(default_factory=list)
 
     def work(self, seconds: float = 20.0) -> bool:
         """Be a lane until no run needs one."""
@@ -275,6 +278,8 @@ class Yard:
             self.runtime,
             lambda: replace(worker, draining=crew.draining),
             alive=alive,
+            overdue=lambda: crew.overdue,
+            end=lambda lane: crew.ended.append(lane.token),
             send=send,
             free=lambda: crew.free,
             work_without_broker=lambda queue: crew.alone.append(queue),  # noqa: PLW0108  (not yet there)
@@ -296,9 +301,9 @@ class Yard:
         with self.runtime.database.reading() as connection:
             yield connection
 
-    def lane(self, handle: RunHandle, number: int = 0) -> Lane:
+    def lane(self, handle: RunHandle, number: int = 0, *, crew: Crew | None = None) -> Lane:
         """Take a place in a run, without working."""
-        process = self.first_crew.process
+        process = (crew or self.first_crew).process
         lane = Lane(handle.id, number, uuid4(), process.worker_id, process.pid, process.started)
         live_lanes.add(lane.token)
         with self.transaction() as connection:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from breakbulk import RunStatus
+from breakbulk.domain.chunk import Bounds, Cut
+from breakbulk.errors import StateError
+from breakbulk.ledger.sql import clock
+from breakbulk.runner.liveness import Leases
+from breakbulk.runner.runtime import live_lanes
 from tests.support.waiting import wait_for
 from tests.support.yard import Yard
 
@@ -15,7 +22,25 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from breakbulk import FinishedRun
+    from breakbulk import FinishedRun, RunHandle
+    from breakbulk.ledger.lanes import Lane
+
+
+def claims(yard: Yard, handle: RunHandle, lane: Lane) -> None:
+    """Put the first chunk into a lane's hands."""
+    with yard.transaction() as connection:
+        yard.ledger.claims.lock(connection, handle.id)
+        frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
+        cut = Cut(Bounds(None, (10,)), 10)
+        yard.ledger.claims.carve(
+            connection,
+            handle.id,
+            frontier,
+            [cut],
+            lane=lane.number,
+            owner=uuid4(),
+            exhausts=False,
+        )
 
 
 @pytest.fixture
@@ -117,3 +142,84 @@ def test_a_leader_that_shuts_down_lets_another_lead(yard: Yard) -> None:
     first.draining = False
     first.tick()
     assert not first.steward._leads
+
+
+def test_a_chunk_that_takes_too_long_is_taken_away(yard: Yard) -> None:
+    handle = yard.submit(yard.job(max_retries=1, chunk_timeout=7))
+    crew = yard.crew()
+    lane = yard.lane(handle)
+    claims(yard, handle, lane)
+    crew.overdue = {lane.token}
+    crew.tick()
+    assert crew.ended == [lane.token]
+    (failure,) = handle.failures()
+    assert (failure.error, failure.attempt) == ("ChunkTimeout", 1)
+    assert failure.message == "took longer than chunk_timeout=7 s"
+    crew.overdue = set()
+    live_lanes.remove(lane.token)
+    yard.settle(handle)
+    yard.assert_proper(handle)
+
+
+def test_force_takes_the_chunk_in_hand(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    crew = yard.crew()
+    lane = yard.lane(handle)
+    claims(yard, handle, lane)
+    assert handle.cancel() is RunStatus.CANCELLING
+    crew.tick()
+    assert handle.status() is RunStatus.CANCELLING, "the chunk in hand is waited for"
+    assert handle.cancel(force=True) is RunStatus.CANCELLING
+    crew.tick()
+    assert crew.ended == [lane.token]
+    assert handle.status() is RunStatus.CANCELLED
+    assert handle.failures() == []
+    assert handle.audit().clean
+    live_lanes.remove(lane.token)
+
+
+def test_force_comes_too_late_for_a_run_that_has_ended(yard: Yard) -> None:
+    handle = yard.run()
+    with pytest.raises(StateError, match="has ended"):
+        handle.cancel(force=True)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert "forced" not in {one.verb for one in handle.activity()}
+
+
+@pytest.mark.parametrize(("losses", "patience"), [(0, 1), (1, 2), (3, 8), (60, 64)])
+def test_postgres_a_chunk_that_was_lost_before_gives_its_worker_more_time(
+    postgres_yard: Yard, losses: int, patience: int
+) -> None:
+    """C code that holds the interpreter's lock silences a worker: not time and again."""
+    yard = postgres_yard
+    lease = yard.runtime.settings.lease_seconds
+    judge = yard.crew()
+    handle = yard.submit(yard.job())
+    silent = yard.crew()
+    lane = yard.lane(handle, crew=silent)
+    claims(yard, handle, lane)
+    schema = yard.ledger.database.schema
+    with yard.transaction() as connection:
+        connection.execute(update(schema.chunks).values(losses=losses))
+        long_ago = clock(-100 * lease)
+        connection.execute(
+            update(schema.workers)
+            .where(schema.workers.c.id == judge.process.worker_id)
+            .values(healthy_since=long_ago)
+        )
+    leases = Leases(yard.runtime)
+    worker = judge.steward._describe()
+
+    def dead(after: float) -> bool:
+        with yard.runtime.database.connect() as connection:
+            with yard.runtime.database.transaction(connection):
+                connection.execute(
+                    update(schema.workers)
+                    .where(schema.workers.c.id == silent.process.worker_id)
+                    .values(lease_until=clock(lease - after))
+                )
+            return bool(leases.dead(connection, worker))
+
+    assert not dead(lease * patience - 1)
+    assert dead(lease * patience + 1)
+    live_lanes.remove(lane.token)

@@ -170,6 +170,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text()),
         sa.Column("outcome", sa.Text()),
+        sa.Column("forced", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("round", sa.Integer(), nullable=False, server_default=sa.text("1")),
         sa.Column("submitted_at", Instant(), nullable=False),
         sa.Column("submitted_by", sa.Text()),

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+from uuid import uuid4
+
+from breakbulk.runner.deadlines import Deadlines
+from tests.support.waiting import wait_for
+
+
+def test_who_takes_too_long_is_seen_and_nobody_else() -> None:
+    deadlines = Deadlines(8)
+    slow, quick, patient, unlimited = (uuid4() for _ in range(4))
+    slots = [deadlines.take() for _ in range(4)]
+    assert len(set(slots)) == 4
+    for slot, lane, seconds in zip(
+        slots, (slow, quick, patient, unlimited), (0.01, 0.01, 60, None), strict=True
+    ):
+        deadlines.begin(slot, lane, seconds)
+    deadlines.end(slots[1])
+    wait_for(lambda: deadlines.overdue() == {slow}, timeout=5, message="the slow one to be late")
+    deadlines.begin(slots[0], slow, 60)
+    assert deadlines.overdue() == set(), "its next chunk has a time of its own"
+
+
+def test_a_slot_is_used_again() -> None:
+    deadlines = Deadlines(1)
+    slot = deadlines.take()
+    assert deadlines.take() is None, "there is one only; whoever gets none is not watched"
+    deadlines.begin(None, uuid4(), 1)
+    deadlines.end(None)
+    deadlines.begin(slot, uuid4(), 0.0001)
+    wait_for(deadlines.overdue, timeout=5, message="it to be late")
+    deadlines.give_back(slot)
+    assert deadlines.overdue() == set()
+    assert deadlines.take() == slot
+
+
+def test_a_child_is_seen_by_its_parent() -> None:
+    deadlines = Deadlines(8, place=lambda: 5)
+    lane = uuid4()
+    child = os.fork()
+    if child == 0:
+        deadlines.begin(deadlines.take(), lane, 0.0001)
+        os._exit(0)
+    os.waitpid(child, 0)
+    wait_for(lambda: deadlines.overdue() == {lane}, timeout=5, message="the child to be late")
+    deadlines.reset()
+    assert deadlines.overdue() == set()
+    assert Deadlines(5, place=lambda: 5).take() is None
