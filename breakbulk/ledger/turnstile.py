@@ -27,6 +27,8 @@ from breakbulk.errors import ConfigurationError
 #: Longer than it takes to wake up, shorter than any commit.
 _STEP_ASIDE = 0.001
 _open_files: set[int] = set()
+#: Held by whoever opens or closes a file and writes that down, and while the process forks.
+_book = threading.Lock()
 
 
 def _close_in_child() -> None:
@@ -34,22 +36,28 @@ def _close_in_child() -> None:
     for descriptor in list(_open_files):
         os.close(descriptor)
     _open_files.clear()
+    _book.release()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+# Other threads open and close meanwhile: a worker replaces a child while its steward writes.
+os.register_at_fork(
+    before=_book.acquire, after_in_parent=_book.release, after_in_child=_close_in_child
+)
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    _open_files.add(descriptor)
+    with _book:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        _open_files.add(descriptor)
     try:
         yield descriptor
     finally:
-        # In a child that was forked meanwhile it is closed already.
-        if descriptor in _open_files:
-            _open_files.discard(descriptor)
-            os.close(descriptor)
+        with _book:
+            # In a child that was forked meanwhile it is closed already.
+            if descriptor in _open_files:
+                _open_files.discard(descriptor)
+                os.close(descriptor)
 
 
 @contextmanager

@@ -160,6 +160,39 @@ def test_a_forked_child_does_not_keep_its_parents_turn(tmp_path: Path) -> None:
         os.waitpid(child, 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12, rightly
+def test_a_fork_at_any_moment_keeps_no_turn(tmp_path: Path) -> None:
+    """A worker replaces a dead child while its steward writes, and everybody waited for ever."""
+    turnstile, stop = Turnstile(str(tmp_path / "db")), threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with turnstile.turn():
+                pass
+
+    thread = threading.Thread(target=come_and_go, daemon=True)
+    thread.start()
+    reader, writer = os.pipe()
+    children: list[int] = []
+    try:
+        for _ in range(150):
+            child = os.fork()
+            if child == 0:
+                os.close(writer)
+                os.read(reader, 1)  # lives on until the parent closes the other end
+                os._exit(0)
+            children.append(child)
+        stop.set()
+        assert try_in_thread(turnstile).wait(20)
+    finally:
+        stop.set()
+        os.close(writer)
+        os.close(reader)
+        for child in children:
+            os.waitpid(child, 0)
+        thread.join()
+
+
 def test_a_database_in_memory_needs_no_queue() -> None:
     with Turnstile(None).turn(), Turnstile(None).turn():
         pass
