@@ -57,6 +57,7 @@ def test_jobs_as_json(shop: Shop) -> None:
         "give_up_for": [],
         "on_failure": "isolate",
         "tolerate": 1000,
+        "chunk_timeout": 3600.0,
         "max_lanes": None,
         "queue": "celery",
     }
