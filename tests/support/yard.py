@@ -242,7 +242,7 @@ class Yard:
 
         moving: list[RunStatus] = []
         try:
-            wait_for(still, timeout=15, message="the runs to stand still")
+            wait_for(still, timeout=60, message="the runs to stand still")
         except AssertionError as error:
             raise AssertionError(f"{error}: {moving}, {self.rows_of('chunks')}") from None
 

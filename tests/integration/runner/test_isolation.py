@@ -308,8 +308,8 @@ def test_a_small_run_is_held_as_well(open_yard: Opener) -> None:
 
 
 def test_many_bad_rows_among_good_ones_hold_nothing(wide: Yard) -> None:
-    bad = set(range(1, 301, 3))
-    handle = wide.run(failing_on(bad), chunk_size=50, max_retries=0)
+    bad = set(range(1, 301, 9))
+    handle = wide.run(failing_on(bad), chunk_size=30, max_retries=0)
     assert handle.status() is RunStatus.PARTIAL
     assert quarantined(handle) == bad
 
