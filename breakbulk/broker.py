@@ -25,7 +25,19 @@ CeleryApp = Celery
 CelerySignature = Signature
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 5
-_REDIS = ("redis", "rediss", "sentinel", "valkey", "valkeys")
+_OF_REDIS = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _CONNECT_SECONDS}
+_OF_AMQP = {"read_timeout": _ANSWER_SECONDS, "write_timeout": _ANSWER_SECONDS}
+#: Clients wait for ever for the answer of a server that only accepts, unless they are told.
+_PATIENCE = {
+    "redis": _OF_REDIS,
+    "rediss": _OF_REDIS,
+    "sentinel": _OF_REDIS,
+    "valkey": _OF_REDIS,
+    "valkeys": _OF_REDIS,
+    "amqp": _OF_AMQP,
+    "amqps": _OF_AMQP,
+    "pyamqp": _OF_AMQP,
+}
 
 
 class Broker:
@@ -123,14 +135,8 @@ class Broker:
         connection = self.app.connection_for_write(connect_timeout=_CONNECT_SECONDS)
         # Without a bound Kombu would try to connect for as long as it takes, and it would wait two
         # seconds before it tries again.
-        # And Redis's client waits for ever for the answer of a server that only accepts.
-        patience = (
-            {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _CONNECT_SECONDS}
-            if str(connection.transport_cls) in _REDIS
-            else {}
-        )
         connection.transport_options = {
-            **patience,
+            **_PATIENCE.get(str(connection.transport_cls), {}),
             **(connection.transport_options or {}),
             "max_retries": 1,
             "interval_start": 0,
