@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from breakbulk import RunHandle
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
 
 _ROWS = 300
 # In chunks of a hundred: two bad rows in one, one in the next, none in the last.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
+    from tests.support.stages import Stages
 
 _ROWS = 500
 

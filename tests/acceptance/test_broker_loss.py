@@ -13,7 +13,7 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.acceptance.conftest import Stages
+    from tests.support.stages import Stages
 
 _ROWS = 1000
 _JOB = {"chunk_size": 25, "retry_delay": 0}

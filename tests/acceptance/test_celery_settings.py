@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
     from tests.support.workers import Worker
 
 _ROWS = 1000

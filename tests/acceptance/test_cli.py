@@ -20,11 +20,11 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
 
 _ROOT = Path(__file__).parents[2]
-_APP = "tests.acceptance.warehouse"
+_APP = "tests.support.warehouse"
 _ROWS = 1000
 
 

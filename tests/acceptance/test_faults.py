@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from breakbulk import RunStatus
-from tests.acceptance.warehouse import Product
 from tests.support.waiting import wait_for
+from tests.support.warehouse import Product
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
-    from tests.acceptance.warehouse import Gate
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
+    from tests.support.warehouse import Gate
     from tests.support.workers import Worker
 
 _ROWS = 1000

@@ -11,7 +11,7 @@ from breakbulk.runner.steward import Steward
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
 
 
 def _steward(stage: Stage, number: int) -> Steward:

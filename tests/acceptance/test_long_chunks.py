@@ -10,7 +10,7 @@ from breakbulk import RunStatus
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
+    from tests.support.stages import Stages
 
 _LEASE = 2.0
 _CHUNKS = 4

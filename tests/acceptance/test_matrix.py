@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
+    from tests.support.stages import Stages
 
 _ROWS = 1000
 

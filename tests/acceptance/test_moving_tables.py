@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from breakbulk.domain.keys import decode_key
-from tests.acceptance.warehouse import Parcel, Product
+from tests.support.warehouse import Parcel, Product
 
 if TYPE_CHECKING:
     import random
 
     from breakbulk import RunHandle
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
 
 _ROWS = 1000
 _CHUNK = 20

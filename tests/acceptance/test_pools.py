@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
 
 #: As much of each package as Celery touches before it starts the worker.
 _PACKAGES = {

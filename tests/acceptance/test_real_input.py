@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.conftest import BROKERS
-from tests.acceptance.warehouse import Package
+from tests.support.stages import BROKERS
+from tests.support.warehouse import Package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
-    from tests.acceptance.conftest import Stages
+    from tests.support.stages import Stages
 
 _ROOT = Path(__file__).parents[2]
 _PLACES = (

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from breakbulk.errors import IdempotencyConflict, OverlapError
-from tests.acceptance.warehouse import Product
+from tests.support.warehouse import Product
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
-    from tests.acceptance.stage import Stage
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
 
 _ROWS = 1000
 

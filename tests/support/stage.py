@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, create_engine, func, insert, select
 
 from breakbulk import RunHandle, RunStatus
-from tests.acceptance.warehouse import Application, Base, Config, Gate, Notice, Product, build
 from tests.support.waiting import wait_for
+from tests.support.warehouse import Application, Base, Config, Gate, Notice, Product, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from breakbulk.domain.run import Run
     from tests.support.workers import Worker, WorkerFactory
 
-_MODULE = "tests.acceptance.warehouse"
+_MODULE = "tests.support.warehouse"
 _ROOT = Path(__file__).parents[2]
 _RECORD = re.compile(r"^(?=\[\d{4}-)", re.MULTILINE)
 _COMPLAINTS = ("Traceback (most recent call last)", " ERROR/", " CRITICAL/")

@@ -1,4 +1,4 @@
-"""A team's application, as the workers of these tests run it: ``-A tests.acceptance.warehouse``.
+"""A team's application, as the workers of these tests run it: ``-A tests.support.warehouse``.
 
 What differs from test to test comes in one environment variable; a test builds the same
 application from the same values in its own process, with nothing global in between.
