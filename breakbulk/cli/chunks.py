@@ -13,7 +13,6 @@ from breakbulk.cli.options import (
     status_option,
 )
 from breakbulk.console import output
-from breakbulk.domain.chunk import chunk_name
 from breakbulk.domain.status import ChunkStatus
 
 
@@ -35,7 +34,7 @@ def chunks(
 ) -> None:
     """List the chunks of RUN in the order of their keys."""
     found = application.ledger.run(run_id).chunks(statuses=statuses, after=after, limit=limit)
-    names = [chunk_name(chunk.number, chunk.path) for chunk in found]
+    names = [chunk.name for chunk in found]
     following = names[-1] if len(names) == limit else None
     if as_json:
         output.document({"chunks": [chunk.as_dict() for chunk in found], "after": following})

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from breakbulk.domain.chunk import RunId
+from breakbulk.domain.chunk import RunId, chunk_name
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus, RunStatus
@@ -49,6 +49,11 @@ class ChunkReport:
     lane: int | None
     seconds: float | None
     ended_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        """What the chunk is called."""
+        return chunk_name(self.number, self.path)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    and_,
     delete,
     exists,
     false,
@@ -50,16 +51,17 @@ class Retries:
             error: only those that failed with this exception: full name, or its last part.
             chunk: only this one, number and path, and what it was split into.
             key: only the row in quarantine with this key, encoded.
-            cancelled: those, too, that were not tried because the run was stopped.
+            cancelled: those, too, that were not tried because the run was stopped, whatever else
+                is meant: the run goes on with them.
         """
-        chunks = self._database.schema.chunks
-        statuses = [ChunkStatus.FAILED, ChunkStatus.SKIPPED]
+        schema = self._database.schema
+        chunks = schema.chunks
+        failed = schema.open_chunks([ChunkStatus.FAILED, ChunkStatus.SKIPPED])
+        meant = and_(failed, *self._chosen(error, chunk, key))
         if cancelled:
-            statuses.append(ChunkStatus.CANCELLED)
+            meant = or_(meant, schema.open_chunks([ChunkStatus.CANCELLED]))
         query = select(chunks.c.number, chunks.c.path, chunks.c.rows).where(
-            chunks.c.run_id == run_id,
-            self._database.schema.open_chunks(statuses),
-            *self._chosen(error, chunk, key),
+            chunks.c.run_id == run_id, meant
         )
         found = connection.execute(query).all()
         for start in range(0, len(found), _BATCH):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from breakbulk.domain.chunk import chunk_name
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run, Summary
-from breakbulk.domain.status import FINISHED, RunStatus
+from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.errors import BreakbulkError
 from breakbulk.jobs import JobRun
 from breakbulk.runner.runtime import Runtime
@@ -63,6 +63,9 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
         counted = ledger.chunks.summary(connection, run.id)
         unfinished = ledger.chunks.any_unfinished(connection, run.id)
         exhausted = ledger.claims.exhausted(connection, run.id)
+        dropped = ledger.reports.chunks(
+            connection, run.id, statuses=[ChunkStatus.CANCELLED], limit=1
+        )
         chunked = bool(ledger.reports.chunks(connection, run.id, limit=1))
     ended = run.status in FINISHED
     complete = exhausted and run.status is not RunStatus.CANCELLED
@@ -73,6 +76,8 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
         findings.append(f"the run is {run.status}, but a chunk is not finished")
     if run.status is RunStatus.SUCCEEDED and counted.chunks_failed:
         findings.append(f"the run succeeded, but {counted.chunks_failed} chunks failed")
+    if run.status in (RunStatus.SUCCEEDED, RunStatus.PARTIAL) and dropped:
+        findings.append(f"the run is {run.status}, but a chunk was cancelled: {dropped[0].name}")
     if ended and run.summary is not None and run.summary.rows_done != counted.rows_done:
         findings.append(
             f"the run ended with {run.summary.rows_done} rows done,"

@@ -77,7 +77,7 @@ def retry(
         run = ledger.runs.get(connection, run_id)
         _refuse(run)
         # What a policy has stopped was not even tried: it belongs to all that is left to do.
-        stopped = run.status is RunStatus.FAILED and choice == Choice()
+        stopped = run.status is RunStatus.FAILED
         chunks, rows = ledger.retries.reopen(
             connection,
             run_id,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import delete, select, text
 
 from breakbulk import RunStatus
+from breakbulk.domain.chunk import Bounds, Cut
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.errors import OverlapError, StateError
 from breakbulk.runner.lane import LaneWork
+from breakbulk.runner.runtime import live_lanes
 from tests.support.yard import Goods, Yard, tell, together, touch
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from breakbulk import Chunk, FinishedRun, RunHandle
-    from breakbulk.domain.chunk import Claim, Cut
+    from breakbulk.domain.chunk import Claim
 
     Opener = Callable[..., Yard]
 
@@ -232,6 +235,37 @@ def test_a_policy_that_stops_ends_the_run(open_yard: Opener) -> None:
     assert retried.round == 2
     yard.settle(handle)
     assert handle.status() is RunStatus.FAILED, "it is the same code"
+
+
+@pytest.mark.parametrize("choice", [{}, {"chunk": 2}, {"key": "[12]"}])
+def test_what_a_policy_has_stopped_goes_on_when_it_is_put_right(
+    open_yard: Opener, choice: dict[str, Any]
+) -> None:
+    """Whatever is meant by the retry: chunks that were not tried are not left out of sight."""
+    yard = open_yard(rows=100, max_carve=4)
+    bad = {12}
+    handle = yard.submit(yard.job(failing_on(bad), max_retries=0, tolerate=0))
+    crew = yard.crew(slots=2)
+    # Another lane has a chunk in hand when this one stops the run.
+    other = yard.lane(handle, 1)
+    with yard.transaction() as connection:
+        yard.ledger.claims.lock(connection, handle.id)
+        frontier = yard.ledger.claims.frontier(connection, handle.id, other.token)
+        cuts = [Cut(Bounds(None, (10,)), 10)]
+        (held,) = yard.ledger.claims.carve(
+            connection, handle.id, frontier, cuts, lane=1, owner=uuid4(), exhausts=False
+        )
+    crew.work()
+    assert handle.status() is RunStatus.CANCELLING
+    live_lanes.remove(other.token)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.FAILED
+    (left,) = [one for one in handle.chunks() if one.number == held.ref.number]
+    assert left.status == "cancelled"
+    bad.clear()
+    handle.retry(**choice)
+    yard.settle(handle)
+    yard.assert_proper(handle)
 
 
 @pytest.mark.parametrize(
