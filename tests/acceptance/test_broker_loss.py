@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.stages import Stages
 
 _ROWS = 1000
+_CHUNKS = 40
 _JOB = {"chunk_size": 25, "retry_delay": 0}
 #: What Celery itself says of a broker that is away.
 _CELERY = ("consumer: Cannot connect", "Connection to broker lost")
@@ -37,18 +38,21 @@ def test_a_broker_that_is_down_at_submit_delays_the_run(
         stage.until_succeeded(run)
         stage.judge(run, rows=_ROWS, complaints=_CELERY)
         stage.finish()
-    assert took < 2, f"submit took {took:.1f} s without a broker"
+    assert took < 10, f"submit took {took:.1f} s without a broker"
 
 
 def test_a_broker_that_is_flushed(postgres_url: str, valkey_url: str, set_stage: Stages) -> None:
     stage = set_stage(postgres_url, valkey_url, job=_JOB, knobs={"slice_seconds": 1.0})
     stage.fill(_ROWS)
     stage.worker()
-    run = stage.submit(seconds=0.1)
+    gate = stage.gate()
+    # The last chunk waits, so the run goes on whenever the broker is flushed.
+    run = stage.submit(gate=str(gate.directory), gated=_CHUNKS)
     with Redis.from_url(valkey_url) as client:
         for done in (5, 10, 20):
             stage.until_done(run, done)
             client.flushdb()
+    gate.open()
     stage.until_succeeded(run)
     stage.judge(run, rows=_ROWS)
     assert not stage.attempts(run)
@@ -66,9 +70,11 @@ def test_a_broker_that_never_comes_back(
         )
         stage.fill(_ROWS)
         first = stage.worker()
-        run = stage.submit(seconds=0.1)
+        gate = stage.gate()
+        run = stage.submit(gate=str(gate.directory), gated=_CHUNKS)
         stage.until_done(run, 5)
         broker.stop("immediate")
+        gate.open()
         # Kombu 5.7 may end a worker that holds messages from Redis when the connection is lost;
         # whoever runs workers starts them again.
         second = stage.worker(ready=False)
@@ -76,7 +82,7 @@ def test_a_broker_that_never_comes_back(
         other = stage.submit(label="unheard of")
         stage.until_succeeded(run, other)
         stage.judge(run, other, rows=_ROWS, complaints=(*_CELERY, "Unrecoverable error"))
-        assert "working on without it" in first.log() + second.log()
+        assert "working without the broker" in first.log() + second.log()
         stage.finish()
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 _APP = "tests.support.warehouse"
 _ROWS = 1000
+_PATIENCE = 120
 
 
 class Cli:
@@ -53,7 +54,7 @@ class Cli:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=_PATIENCE,
             check=False,
         )
 
@@ -117,7 +118,7 @@ def test_ctrl_c_lets_go_and_the_run_goes_on(stage: Stage, cli: Cli) -> None:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("run 1 running: 0 of ")
         process.send_signal(signal.SIGINT)
-        _out, err = process.communicate(timeout=30)
+        _out, err = process.communicate(timeout=_PATIENCE)
     assert process.returncode == 6
     assert "Let go of run 1; it goes on." in err
     assert err.splitlines()[-1] == "Come back with: breakbulk watch 1"
@@ -236,7 +237,7 @@ def test_through_celerys_own_command_line(stage: Stage, cli: Cli, tmp_path: Path
         env={**cli.environment(), "PYTHONPATH": os.pathsep.join([str(_ROOT), str(site)])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=_PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -251,7 +252,7 @@ def test_output_into_a_closed_pipe_is_quiet(stage: Stage, cli: Cli) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert not process.stderr.read()
-        process.wait(30)
+        process.wait(_PATIENCE)
         process.stdout = None
 
 
@@ -265,5 +266,5 @@ def test_steward_starts_lanes_of_its_own_without_a_broker(
         worker = stage.worker()
         valkey.stop()
         assert Cli(stage)("run", "Count", "--wait").returncode == 0
-        assert "working on without it" in worker.log()
+        assert "working without the broker" in worker.log()
         assert stage.versions() == {1: _ROWS}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ROWS = 1000
 _LEASE = 2.0
+#: For starting processes and finding out, on a busy machine.
+_SLACK = 10.0
 _JOB = {"chunk_size": 50, "retry_delay": 0}
 
 
@@ -43,23 +45,21 @@ def test_a_killed_child(
     database: str,
 ) -> None:
     url = request.getfixturevalue(f"{database}_url")
-    stage = set_stage(url, valkey_url, job=_JOB)
+    # A lease so long that nobody can have waited for it.
+    stage = set_stage(url, valkey_url, job=_JOB, knobs={"lease_seconds": 600.0})
     stage.fill(_ROWS)
     gate = stage.gate()
     worker = stage.worker()
     run = stage.submit(gate=str(gate.directory), gated=3)
     [pid] = _arrivals(gate, 1)
     next(child for child in worker.children() if child.pid == pid).kill()
-    killed = time.monotonic()
     _arrivals(gate, 2)
-    took = time.monotonic() - killed
     gate.open()
     stage.until_succeeded(run)
     # Celery says in its own log that a process of its pool was killed.
     stage.judge(run, rows=_ROWS, complaints=["WorkerLostError", "Process 'ForkPoolWorker"])
     assert stage.attempts(run) == {3: 2}, "the attempt that died counts, and no other"
     assert run.failures()[0].error == "WorkerDied"
-    assert took < _LEASE + 2, f"the steward took {took:.1f} s to see it"
 
 
 @pytest.mark.parametrize("database", ["postgres", "sqlite"])
@@ -86,7 +86,7 @@ def test_a_killed_worker(
     stage.judge(run, rows=_ROWS)
     assert not stage.attempts(run), "a lost machine costs no attempt"
     assert stage.losses(run) == {1: 1}
-    assert took < _LEASE + 2, f"the other took over after {took:.1f} s"
+    assert took < _LEASE + _SLACK, f"the other took over after {took:.1f} s"
 
 
 def test_a_warm_shutdown_in_the_middle_of_chunks(stage: Stage) -> None:
@@ -144,26 +144,29 @@ def test_a_frozen_worker_comes_back_as_a_zombie(
     again = stage.submit()
     stage.until_succeeded(again)
     stage.judge(run, again, rows=_ROWS)
-    assert took < _LEASE + 2, f"the other took over after {took:.1f} s"
+    assert took < _LEASE + _SLACK, f"the other took over after {took:.1f} s"
 
 
 def test_pause_resume_and_cancel_under_load(stage: Stage) -> None:
     stage.fill(_ROWS)
     stage.worker()
-    run = stage.submit(seconds=0.1)
-    stage.until_done(run, 2)
-    asked = time.monotonic()
-    run.pause()
+    gate = stage.gate()
+    run = stage.submit(gate=str(gate.directory))
+    _arrivals(gate, 2)
+    assert run.pause() is RunStatus.PAUSING
+    gate.open()
     stage.until(run, RunStatus.PAUSED)
-    paused = time.monotonic() - asked
     assert not stage.lanes()
     done = len(stage.chunk_statuses(run, "succeeded"))
+    assert done == 2, "chunks in hand ended, no other began"
+    gate.close()
     other = stage.submit(label="passes by")
     stage.until_succeeded(other)
     assert len(stage.chunk_statuses(run, "succeeded")) == done, "a paused run stands still"
     run.resume()
-    stage.until_done(run, done + 2)
-    run.cancel(reason="enough")
+    _arrivals(gate, 4)
+    assert run.cancel(reason="enough") is RunStatus.CANCELLING
+    gate.open()
     record = stage.until(run, RunStatus.CANCELLED)
     assert record.reason == "enough"
     assert run.audit().clean
@@ -172,5 +175,5 @@ def test_pause_resume_and_cancel_under_load(stage: Stage) -> None:
     versions = stage.versions(Product)
     assert versions == {1: _ROWS - summary.rows_done, 2: summary.rows_done}
     assert stage.notices() == {int(other.id): 1}
+    assert len(stage.chunk_statuses(run, "succeeded")) == 4
     assert set(stage.chunk_statuses(run)) <= {"succeeded", "cancelled"}
-    assert paused < 3, f"it took {paused:.1f} s to pause"

@@ -11,6 +11,7 @@ from breakbulk.runner.steward import Steward
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
+    from tests.acceptance.conftest import Stages
     from tests.support.stage import Stage
 
 
@@ -35,7 +36,11 @@ def _steward(stage: Stage, number: int) -> Steward:
     )
 
 
-def test_the_next_leader_does_not_wait_for_its_own_lease(stage: Stage) -> None:
+def test_the_next_leader_does_not_wait_for_its_own_lease(
+    postgres_url: str, valkey_url: str, set_stage: Stages
+) -> None:
+    # A third of it is far more than even a busy machine takes.
+    stage = set_stage(postgres_url, valkey_url, knobs={"lease_seconds": 120.0})
     database = stage.bulk.runtime.database
     leader, other = _steward(stage, 1), _steward(stage, 2)
     table = database.schema.leader
@@ -54,4 +59,4 @@ def test_the_next_leader_does_not_wait_for_its_own_lease(stage: Stage) -> None:
         )
     began = time.monotonic()
     wait_for(lambda: leads(other), message="the other to lead")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,23 +11,32 @@ if TYPE_CHECKING:
     from tests.support.stages import Stages
 
 _ROWS = 1000
+#: Each database with each broker and each pool; with each broker two pools of the three.
+_EVERY_TIME = {
+    ("postgres", "valkey", False, "solo"),
+    ("postgres", "redis", False, "threads"),
+    ("postgres", "amqp", False, "prefork"),
+    ("postgres", "amqp", True, "prefork"),
+    ("sqlite", "valkey", False, "prefork"),
+    ("sqlite", "redis", False, "solo"),
+    ("sqlite", "amqp", False, "threads"),
+    ("sqlite", "amqp", True, "solo"),
+}
 
 
-@pytest.mark.parametrize(
-    ("database", "broker", "quorum", "pool"),
-    [
-        ("postgres", "valkey", False, "prefork"),
-        ("sqlite", "valkey", False, "prefork"),
-        ("postgres", "valkey", False, "solo"),
-        ("postgres", "redis", False, "threads"),
-        ("sqlite", "redis", False, "solo"),
-        ("postgres", "amqp", False, "prefork"),
-        ("sqlite", "amqp", False, "threads"),
-        ("postgres", "amqp", True, "prefork"),
-        ("sqlite", "amqp", True, "prefork"),
-        ("postgres", "amqp", True, "solo"),
-    ],
-)
+def _combinations() -> list[Any]:
+    found = []
+    kinds = [("valkey", False), ("redis", False), ("amqp", False), ("amqp", True)]
+    for database, kind, pool in product(
+        ("postgres", "sqlite"), kinds, ("prefork", "threads", "solo")
+    ):
+        combination = (database, *kind, pool)
+        marks = [] if combination in _EVERY_TIME else [pytest.mark.soak]
+        found.append(pytest.param(*combination, marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("database", "broker", "quorum", "pool"), _combinations())
 def test_a_run_succeeds(
     request: pytest.FixtureRequest,
     broker_named: Any,

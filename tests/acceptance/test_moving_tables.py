@@ -148,7 +148,7 @@ def test_a_table_that_lives(
     stage.insert(model, ({"id": key, "name": "old"} for key in keys))
     stage.worker()
     job = stage.application.count if kind == "int" else stage.application.count_parcels
-    run = stage.bulk.submit(job(seconds=0.05 if database == "postgres" else 0.02))
+    run = stage.bulk.submit(job(seconds=0.1 if database == "postgres" else 0.05))
     traffic = _Traffic(stage, run, model, new_key)
     seed.shuffle(keys)
     while len(keys) > 3 and run.record().finished_at is None:
@@ -159,4 +159,4 @@ def test_a_table_that_lives(
     stage.until_succeeded(run)
     traffic.check()
     stage.judge_ledger(run)
-    assert len(traffic.expected) > 9, "something went on meanwhile"
+    assert len(traffic.expected) > 3, "something went on meanwhile"

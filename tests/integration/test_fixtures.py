@@ -78,24 +78,19 @@ def test_randomness_is_repeatable(seed: random.Random, request: pytest.FixtureRe
     assert 0 <= seed.random() < 1
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_worker_works_and_goes(
-    broker_url: str,
-    queue_name: str,
-    start_worker: WorkerFactory,
-    tmp_path: Path,
-    pool: str,
+def assert_works_and_goes(
+    broker: str, queue: str, start: WorkerFactory, directory: Path, pool: str
 ) -> None:
-    (tmp_path / "letters.py").write_text(_APP)
-    environment = {"BROKER": broker_url, "QUEUE": queue_name}
-    worker = start_worker("letters", pool=pool, env=environment)
+    (directory / "letters.py").write_text(_APP)
+    environment = {"BROKER": broker, "QUEUE": queue}
+    worker = start("letters", pool=pool, env=environment)
     assert worker.running
     assert len(worker.children()) >= (2 if pool == "prefork" else 0)
-    letter = tmp_path / "letter"
+    letter = directory / "letter"
     send = [sys.executable, "-m", "celery", "-A", "letters", "call", "write"]
     subprocess.run(
         [*send, "--args", f'["{letter}"]'],
-        cwd=tmp_path,
+        cwd=directory,
         env={**os.environ, **environment},
         check=True,
         capture_output=True,
@@ -106,18 +101,32 @@ def test_a_worker_works_and_goes(
     assert not worker.family()
 
 
-def test_a_killed_workers_children_are_found(
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_works_and_goes(
+    valkey_url: str, queue_name: str, start_worker: WorkerFactory, tmp_path: Path, pool: str
+) -> None:
+    assert_works_and_goes(valkey_url, queue_name, start_worker, tmp_path, pool)
+
+
+def test_a_broker_carries_letters(
+    broker_url: str, queue_name: str, start_worker: WorkerFactory, tmp_path: Path
+) -> None:
+    assert_works_and_goes(broker_url, queue_name, start_worker, tmp_path, "solo")
+
+
+def test_a_killed_worker_leaves_nobody(
     valkey_url: str, queue_name: str, start_worker: WorkerFactory, tmp_path: Path
 ) -> None:
     (tmp_path / "letters.py").write_text(_APP)
     worker = start_worker("letters", env={"BROKER": valkey_url, "QUEUE": queue_name})
     children = worker.children()
+    assert len(children) >= 2
+    family = {process.pid for process in worker.family()}
+    assert family == {worker.pid, *(child.pid for child in children)}
     for child in children:
         child.send_signal(signal.SIGSTOP)  # so that they cannot end by themselves
-    worker.kill()
-    assert not worker.running
-    assert {child.pid for child in children} == {process.pid for process in worker.family()}
     worker.kill_all()
+    assert not worker.running
     assert not worker.family()
 
 

@@ -35,6 +35,14 @@ def descendants(pid: int | None = None) -> set[psutil.Process]:
     return set(psutil.Process(pid).children(recursive=True))
 
 
+def family_of(server: int | None) -> set[psutil.Process]:
+    """Return the processes of an embedded server: its watchdog, and all below that."""
+    assert server is not None
+    watchdog = psutil.Process(server).parent()
+    assert watchdog is not None
+    return {watchdog, *descendants(watchdog.pid)}
+
+
 class Owner:
     """A process of its own that starts one embedded server and then idles.
 

@@ -45,7 +45,9 @@ class Stage:
         self.application: Application = build(config)
         self.bulk = self.application.bulk
         self.bulk.upgrade()
-        self.engine: Engine = create_engine(config.database)
+        # Whoever polls for SQLite's one writer, as we do here, may have to be patient.
+        patience = {"timeout": 120} if config.database.startswith("sqlite") else {}
+        self.engine: Engine = create_engine(config.database, connect_args=patience)
         Base.metadata.create_all(self.engine)
 
     def fill(self, rows: int = 1000) -> None:
@@ -111,13 +113,13 @@ class Stage:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def until(self, run: RunHandle, *statuses: RunStatus, timeout: float = 60) -> Run:
+    def until(self, run: RunHandle, *statuses: RunStatus, timeout: float = 120) -> Run:
         """Wait until a run is in one of these statuses."""
         record = wait_for(
             lambda: found if (found := run.record()).status in statuses else None,
@@ -127,7 +129,7 @@ class Stage:
         assert record is not None
         return record
 
-    def until_succeeded(self, *runs: RunHandle, timeout: float = 60) -> None:
+    def until_succeeded(self, *runs: RunHandle, timeout: float = 120) -> None:
         """Wait until runs have ended well."""
         for run in runs:
             run.wait(timeout).raise_for_status()

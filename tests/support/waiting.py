@@ -15,14 +15,14 @@ _POLL_SECONDS = 0.02
 
 
 def wait_for(
-    condition: Callable[[], T], *, timeout: float = 30.0, message: str = "the condition"
+    condition: Callable[[], T], *, timeout: float = 60.0, message: str = "the condition"
 ) -> T:
     """Call ``condition`` until it returns something true, and return that.
 
     Args:
         condition: cheap, and may be called any number of times.
         timeout: seconds to wait at most; generous, because a shared machine can stall.
-        message: what was waited for, as it reads in "waited 30 s in vain for …".
+        message: what was waited for, as it reads in "waited 60 s in vain for …".
 
     Raises:
         AssertionError: the time is over.

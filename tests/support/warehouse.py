@@ -110,11 +110,15 @@ class Gate:
         """Called by the chunk."""
         (self.directory / f"{name} {os.getpid()}").touch()
         while not (self.directory / "open").exists():
-            time.sleep(0.01)
+            time.sleep(0.01)  # the job's own work, as far as anybody can see
 
     def open(self) -> None:
         """Called by the test: from now on nobody waits."""
         (self.directory / "open").touch()
+
+    def close(self) -> None:
+        """Called by the test: from now on everybody waits again."""
+        (self.directory / "open").unlink()
 
     def arrived(self) -> list[tuple[str, int]]:
         """Names of those that came, and their processes."""
@@ -148,7 +152,7 @@ def build(config: Config) -> Application:
     def note(path: str, published: float) -> None:
         """A task of the team: writes down how long it waited, then works for 100 ms."""
         waited = time.time() - published
-        time.sleep(0.1)
+        time.sleep(0.1)  # what a task of the team does all that time
         with Path(path).open("a") as file:
             file.write(f"{waited}\n")
 
@@ -160,7 +164,7 @@ def _work(job: Any, chunk: Chunk[Any], model: type[Base]) -> None:
     # Writes first, and never twice the same.
     chunk.session.execute(update(table).where(chunk.where).values(version=table.c.version + 1))
     if job.seconds:
-        time.sleep(job.seconds)
+        time.sleep(job.seconds)  # for work that takes its time; no test waits with it
     if job.gate and job.gated in (0, chunk.number):
         Gate(job.gate).pass_through(str(chunk.number))
 

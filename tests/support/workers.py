@@ -68,13 +68,13 @@ class Worker:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        wait_for(lambda: not self.family(), timeout=10, message=f"the end of {self.name}")
+        wait_for(lambda: not self.family(), message=f"the end of {self.name}")
 
     def terminate(self) -> None:
         """Ask for a warm shutdown (SIGTERM); does not wait, see `wait`."""
         self.send(signal.SIGTERM)
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait until the main process has ended; return its exit status.
 
         Raises:

@@ -242,9 +242,10 @@ class Yard:
 
         moving: list[RunStatus] = []
         try:
-            wait_for(still, timeout=60, message="the runs to stand still")
+            wait_for(still, message="the runs to stand still")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {moving}, {self.rows_of('chunks')}") from None
+            chunks = self.rows_of("chunks", "status <> 'succeeded'")[:20]
+            raise AssertionError(f"{error}: {moving}, {chunks}") from None
 
     # Workers and lanes
 

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from breakbulk.embedded import EmbeddedValkey, StopMode
 from breakbulk.errors import EmbeddedError
-from tests.support.owners import Owner, descendants
+from tests.support.owners import Owner, descendants, family_of
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ def ping(url: str) -> bool:
 
 def test_starts_answers_and_leaves_nothing(tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "valkey")
-    before = descendants()
     with server:
         assert ping(server.url)
-        family = descendants() - before
+        family = family_of(server.pid)
         assert {server.pid} <= {process.pid for process in family}
     assert server.pid is None
     assert not any(process.is_running() for process in family)
@@ -43,7 +42,7 @@ def test_celerys_transport_understands_the_url(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "valkey") as server, Connection(server.url) as connection:
         queue = connection.SimpleQueue("letters")
         queue.put({"hello": "world"})
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         message.ack()
         queue.close()
     assert message.payload == {"hello": "world"}
@@ -101,7 +100,7 @@ def test_a_bad_setting_is_told_in_one_sentence(tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "valkey", settings={"maxmemory": "much"})
     with pytest.raises(EmbeddedError, match=r"did not start: .*valkey\.log\)\.$"):
         server.start()
-    assert not descendants() - before
+    wait_for(lambda: not descendants() - before, message="its processes to be gone")
 
 
 def test_the_missing_extra_is_told_in_one_sentence(
@@ -121,6 +120,5 @@ def test_goes_when_its_owner_is_killed(tmp_path: Path, thread: bool) -> None:
         owner.kill()
         wait_for(
             lambda: not any(process.is_running() for process in family),
-            timeout=10,
             message="the server of a killed owner to go",
         )
