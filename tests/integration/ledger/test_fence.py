@@ -9,14 +9,17 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.chunk import Bounds, Claim, Cut, RunId
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.jobs import JobRun
+from breakbulk.ledger import claims
 from breakbulk.runner.attempt import Tally, Work, settled
 from breakbulk.runner.carve import Ground, carve
 from breakbulk.runner.finish import call_back, close_run
+from breakbulk.settings import Settings
 from tests.support.waiting import wait_for
 from tests.support.yard import Goods, together, touch
 
@@ -416,3 +419,38 @@ def test_postgres_who_holds_a_chunk_can_be_found_and_ended(postgres_yard: Yard) 
 def holders(yard: Yard, handle: RunHandle, names: list[str]) -> list[int]:
     with yard.reading() as connection:
         return yard.ledger.chunks.holders(connection, handle.id, names, "nobody")
+
+
+def test_postgres_who_freezes_with_the_carve_row_locked_is_ended(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lanes and stewards would wait for him."""
+    yard = postgres_yard
+    limit = int(claims._FROZEN)
+    assert 0 < limit < Settings().lease_seconds * 1000
+    monkeypatch.setattr(claims, "_FROZEN", "200")
+    handle = yard.submit(yard.job())
+    with yard.runtime.database.connect() as frozen:
+        frozen.begin()
+        yard.ledger.claims.lock(frozen, handle.id)
+        with yard.transaction() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+            yard.ledger.claims.lock(connection, handle.id)
+        with pytest.raises(DBAPIError, match="idle-in-transaction timeout"):
+            frozen.execute(text("SELECT 1"))
+        frozen.invalidate()
+    yard.settle(handle)
+    yard.assert_proper(handle)
+
+
+def test_postgres_the_time_to_freeze_ends_with_the_transaction(postgres_yard: Yard) -> None:
+    yard = postgres_yard
+    handle = yard.submit(yard.job())
+    ask = text("SHOW idle_in_transaction_session_timeout")
+    with yard.runtime.database.connect() as connection:
+        with yard.runtime.database.transaction(connection):
+            before = connection.execute(ask).scalar_one()
+            yard.ledger.claims.lock(connection, handle.id)
+            assert connection.execute(ask).scalar_one() != before
+        assert connection.execute(ask).scalar_one() == before
+    handle.cancel()

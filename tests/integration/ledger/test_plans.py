@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from breakbulk.domain.chunk import ChunkRef, RunId
+from breakbulk.domain.status import ACTIVE, RunStatus
 from tests.support.yard import statements
 
 if TYPE_CHECKING:
@@ -20,6 +21,38 @@ if TYPE_CHECKING:
     from tests.support.yard import Yard
 
 CHUNKS = 20_000
+
+
+RUNS = 5_000
+
+
+@pytest.fixture
+def long_history(yard: Yard) -> RunHandle:
+    """One run that is active, after many that have ended."""
+    handle = yard.submit(yard.job())
+    runs = yard.ledger.database.schema.runs
+    ended: dict[str, str] = {
+        "id": "numbers.n + :run",
+        "status": "'succeeded'",
+        "finished_at": "submitted_at",
+        "slot": "NULL",
+    }
+    columns = [column.name for column in runs.columns]
+    with yard.engine.begin() as connection:
+        connection.execute(
+            text(
+                "WITH RECURSIVE numbers (n) AS"
+                f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {RUNS})"
+                f" INSERT INTO {runs.fullname} ({', '.join(columns)})"
+                f" SELECT {', '.join(ended.get(name, name) for name in columns)}"
+                f" FROM {runs.fullname}, numbers WHERE id = :run"
+            ),
+            {"run": handle.id},
+        )
+    with yard.engine.connect() as connection:
+        options = connection.execution_options(isolation_level="AUTOCOMMIT")
+        options.execute(text(f"ANALYZE {runs.fullname}"))
+    return handle
 
 
 @pytest.fixture
@@ -157,3 +190,27 @@ def test_the_done_mark_names_nothing_but_key_and_token(yard: Yard) -> None:
     where = compiled.partition("WHERE")[2].partition("RETURNING")[0]
     assert where.count(" = ") == 4
     assert "status" not in where
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda yard, connection: yard.ledger.lanes.demand(connection, {}),
+        lambda yard, connection: yard.ledger.lanes.demand(
+            connection, {}, queue="celery", jobs=list(yard.runtime.jobs.all())
+        ),
+        lambda yard, connection: yard.ledger.lanes.at_rest(connection),
+        lambda yard, connection: yard.ledger.runs.orphaned_finishers(connection),
+        lambda yard, connection: yard.ledger.runs.active(connection),
+        lambda yard, connection: yard.ledger.runs.find(connection, statuses=[RunStatus.RUNNING]),
+        lambda yard, connection: yard.ledger.runs.find(connection, statuses=ACTIVE),
+    ],
+    ids=["demand", "demand of a queue", "at rest", "finishers", "active", "running", "not ended"],
+)
+def test_active_runs_are_found_without_those_that_have_ended(
+    yard: Yard, long_history: RunHandle, ask: Callable[[Yard, Connection], object]
+) -> None:
+    prefix = "" if yard.engine.dialect.name == "postgresql" else "breakbulk_"
+    (plan,) = plan_of(yard, lambda connection: ask(yard, connection))
+    assert f"ix_{prefix}runs_active" in plan, plan
+    assert "Seq Scan on runs" not in plan, plan

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from breakbulk import RunStatus
+from breakbulk.errors import ConfigurationError
 from breakbulk.ledger.turnstile import Turnstile
 from tests.support.waiting import wait_for
 from tests.support.yard import Yard, together, touch
@@ -191,6 +193,47 @@ def test_a_fork_at_any_moment_keeps_no_turn(tmp_path: Path) -> None:
         for child in children:
             os.waitpid(child, 0)
         thread.join()
+
+
+def test_who_has_the_turn_is_refused_a_second_one(tmp_path: Path) -> None:
+    """He would wait for himself, and everybody else for him."""
+    turnstile = Turnstile(str(tmp_path / "db"))
+    refusals: list[ConfigurationError] = []
+
+    def ask_again() -> None:
+        with turnstile.turn():
+            try:
+                with turnstile.turn():
+                    pass
+            except ConfigurationError as error:
+                refusals.append(error)
+
+    thread = threading.Thread(target=ask_again, daemon=True)
+    thread.start()
+    thread.join(20)
+    (refusal,) = refusals
+    assert "pass session=chunk.session or session=run.session" in str(refusal)
+    assert try_in_thread(turnstile).wait(10)
+
+
+def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_yard: Yard) -> None:
+    yard = sqlite_yard
+    other = yard.job()
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        yard.bulk.submit(other())
+
+    handle = yard.submit(yard.job(process, max_retries=0, on_failure="skip"))
+    # Daemonic, for if it is not told it hangs for ever.
+    thread = threading.Thread(target=yard.settle, args=(handle,), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert handle.status() is RunStatus.PARTIAL
+    assert {one.error for one in handle.failures()} == {"breakbulk.errors.ConfigurationError"}
+    assert "pass session=chunk.session" in handle.failures()[0].message
+    assert set(yard.versions().values()) == {0}
+    assert len(yard.bulk.runs()) == 1
 
 
 def test_a_database_in_memory_needs_no_queue() -> None:
