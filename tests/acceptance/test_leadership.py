@@ -11,8 +11,8 @@ from breakbulk.runner.steward import Steward
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Stages
     from tests.support.stage import Stage
+    from tests.support.stages import Stages
 
 
 def _steward(stage: Stage, number: int) -> Steward:
