@@ -155,6 +155,14 @@ class Database:
             self._turnstile = Turnstile(self.engine.url.database)
         return self._turnstile.turn()
 
+    def frozen_writer(self) -> int | None:
+        """The stopped process that holds SQLite's only writer, if there is one."""
+        if self.is_postgresql:
+            return None
+        self.turn()
+        assert self._turnstile is not None
+        return self._turnstile.frozen_holder()
+
     def begin_writing(self, connection: Connection) -> None:
         """Take SQLite's write lock at once: a reader that upgrades later is refused."""
         if self.is_postgresql:

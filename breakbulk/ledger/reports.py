@@ -128,7 +128,7 @@ class Reports:
             chunks_failed=counts.get(str(ChunkStatus.FAILED), 0),
             chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
             lanes=lanes,
-            waits=None if lanes else self._waits(connection, run),
+            waits=self._waits(connection, run, lanes),
             rate=0.0 if run.status in FINISHED else self._rate(connection, run.id),
             elapsed=self._elapsed(connection, run.id),
         )
@@ -262,18 +262,19 @@ class Reports:
         query = select(func.count()).where(lanes.c.run_id == run_id)
         return int(connection.execute(query).scalar_one())
 
-    def _waits(self, connection: Connection, run: Run) -> str | None:
-        if run.status not in _NEEDS_LANES:
+    def _waits(self, connection: Connection, run: Run, lanes: int) -> str | None:
+        frozen = None if run.status in FINISHED else self._database.frozen_writer()
+        if frozen is not None:
+            return f"process {frozen}, which is stopped, holds SQLite's only writer"
+        if lanes or run.status not in _NEEDS_LANES:
             return None
         workers = [one for one in Workers(self._database).live(connection) if not one.draining]
-        if not workers:
-            return "no worker is running"
         consumers = [one for one in workers if run.queue in one.queues]
-        if not consumers:
-            return f"no worker consumes the queue {run.queue!r}"
-        if not any(run.job in one.jobs for one in consumers):
+        if any(run.job in one.jobs for one in consumers):
+            return None
+        if consumers:
             return f"no worker on the queue {run.queue!r} has the code of {run.job}"
-        return None
+        return f"no worker consumes the queue {run.queue!r}" if workers else "no worker is running"
 
     def _rate(self, connection: Connection, run_id: RunId) -> float:
         tallies = self._database.schema.tallies

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from breakbulk.errors import ConfigurationError
 
 #: Longer than it takes to wake up, shorter than any commit.
@@ -105,6 +107,31 @@ class Turnstile:
             finally:
                 self._thread.inside = False
                 self._thread.crowded = _is_locked(next_path)
+
+    def frozen_holder(self) -> int | None:
+        """The process that has the turn, if it is stopped, so that nobody else can write."""
+        if self._paths is None:
+            return None
+        pid = _holder(self._paths[1])
+        try:
+            stopped = pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return None
+        return pid if stopped else None
+
+
+def _holder(path: str) -> int | None:
+    """Who holds the lock of a file, as the system tells it: proc_locks(5)."""
+    try:
+        inode = Path(path).stat().st_ino
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+            return int(words[4])
+    return None
 
 
 def _is_locked(path: str) -> bool:

@@ -149,6 +149,14 @@ def _life(
     with runtime.database.reading(connection):
         registered = runtime.ledger.workers.all(connection)
         runs = runtime.ledger.runs.active(connection)
+    if (frozen := runtime.database.frozen_writer()) is not None:
+        yield Finding(
+            Severity.ERROR,
+            Subject.WORKERS,
+            f"Process {frozen} is stopped and holds SQLite's only writer, so nobody can write.",
+            f"Let it go on (kill -CONT {frozen}), or end it (kill -9 {frozen}): its chunk is done"
+            " again.",
+        )
     yield from _workers(runtime, workers, registered, any_runs=bool(runs))
     taking = [worker for worker in workers if not worker.draining]
     queues = {queue for worker in taking for queue in worker.queues}

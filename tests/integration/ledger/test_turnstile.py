@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from breakbulk import RunStatus
+from breakbulk.domain.finding import Severity
 from breakbulk.errors import ConfigurationError
 from breakbulk.ledger.turnstile import Turnstile
 from tests.support.waiting import wait_for
@@ -268,4 +269,30 @@ def test_lanes_that_hold_the_writer_long_share_it(sqlite_url: str) -> None:
     yard.assert_proper(handle)
     assert handle.failures() == []
     assert all(chunk.losses == 0 and chunk.attempt == 1 for chunk in handle.chunks())
+    yard.close()
+
+
+def test_a_frozen_writer_is_named(sqlite_url: str) -> None:
+    """Nobody can take the turn from it, so people have to know whom to wake or to end."""
+    yard = Yard(sqlite_url, rows=5)
+    handle = yard.submit(yard.job())
+    assert handle.progress().waits == "no worker is running"
+    child = os.fork()
+    if child == 0:
+        with yard.runtime.database.turn():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
+    try:
+        said = f"process {child}, which is stopped, holds SQLite's only writer"
+        assert handle.progress().waits == said
+        (finding,) = [one for one in yard.bulk.doctor() if str(child) in one.what]
+        assert finding.severity is Severity.ERROR
+        assert f"kill -CONT {child}" in finding.remedy
+    finally:
+        os.kill(child, signal.SIGCONT)
+        os.waitpid(child, 0)
+    assert handle.progress().waits == "no worker is running"
+    yard.settle(handle)
+    yard.assert_proper(handle)
     yard.close()
