@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import product
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.status import ChunkStatus
@@ -114,23 +114,23 @@ class Workers:
             .values(worker_id=None, lease_until=None)
         )
 
-    def may_judge(self, connection: Connection, worker_id: UUID, lease_seconds: float) -> bool:
-        """Whether the worker has renewed without a gap for one full lease.
+    def expired(self, connection: Connection, judge: UUID, lease_seconds: float) -> list[Worker]:
+        """Workers whose lease has run out, if the judge may say so.
 
-        If it has not, the silence of the others may be the database's own.
+        He may if he has renewed without a gap for one full lease, up to this moment. If not, the
+        silence of the others may be the database's own. Hence one statement: a database that
+        stalled between two would make everybody look dead.
         """
         workers = self._database.schema.workers
-        row = connection.execute(
-            select(workers.c.id).where(
-                workers.c.id == worker_id, workers.c.healthy_since <= clock(-lease_seconds)
-            )
-        ).one_or_none()
-        return row is not None
-
-    def expired(self, connection: Connection) -> list[Worker]:
-        """Workers whose lease has run out."""
-        workers = self._database.schema.workers
-        return self._read(connection, workers.c.lease_until < clock())
+        himself = workers.alias("judge")
+        healthy = exists().where(
+            himself.c.id == judge,
+            himself.c.healthy_since <= clock(-lease_seconds),
+            himself.c.lease_until >= clock(),
+        )
+        return self._read(
+            connection, workers.c.lease_until < clock(), workers.c.id != judge, healthy
+        )
 
     def host(self, connection: Connection, worker_id: UUID) -> str | None:
         """Where a registered worker runs."""

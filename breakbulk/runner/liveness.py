@@ -69,12 +69,10 @@ class Leases:
         """Workers whose lease has run out, if this one has been heard from all the while."""
         workers = self._runtime.ledger.workers
         with self._runtime.database.reading(connection):
-            if not workers.may_judge(connection, worker.id, self._seconds):
-                return []
             return [
                 one
-                for one in workers.expired(connection)
-                if one.id != worker.id and not self._given_time(connection, one)
+                for one in workers.expired(connection, worker.id, self._seconds)
+                if not self._given_time(connection, one)
             ]
 
     def _given_time(self, connection: Connection, silent: Worker) -> bool:

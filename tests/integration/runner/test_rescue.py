@@ -208,6 +208,27 @@ def test_sqlite_stewards_of_one_process_do_not_judge_each_other(sqlite_url: str)
     yard.close()
 
 
+def test_postgres_a_stalled_database_makes_nobody_dead(postgres_yard: Yard) -> None:
+    """It stalls while a steward looks around: when it answers again, all leases have run out."""
+    yard = postgres_yard
+    leader, other = yard.crew(), yard.crew()
+    workers = yard.ledger.database.schema.workers
+    with yard.transaction() as connection:
+        connection.execute(
+            update(workers).values(
+                healthy_since=text("clock_timestamp() - interval '1 hour'"),
+                lease_until=text("clock_timestamp() - interval '1 second'"),
+            )
+        )
+    leader.tick()
+    assert yard.count("workers") == 2
+    for crew in (leader, other):
+        crew.steward._renewed_at = float("-inf")
+        crew.tick()
+    leader.tick()
+    assert yard.count("workers") == 2, "its term as a judge has begun anew"
+
+
 def test_postgres_a_worker_is_dead_only_to_one_who_was_heard_from_himself(
     postgres_yard: Yard,
 ) -> None:
