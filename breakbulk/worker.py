@@ -261,6 +261,9 @@ class StewardStep(bootsteps.StartStopStep):
             os.kill(lane.pid, signal.SIGKILL)
 
     def _free(self) -> bool:
+        if getattr(self._parent.consumer, "connection", None) is None:
+            # As long as it connects to its broker it hears of no task's end, and begins none.
+            return True
         return bool(len(state.active_requests) < self._parent.concurrency)
 
     def _without_broker(self, queue: str) -> None:

@@ -86,6 +86,29 @@ def test_a_broker_that_never_comes_back(
         stage.finish()
 
 
+def test_a_worker_whose_only_slot_was_at_work_when_the_broker_went(
+    postgres_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    """Celery hears of no task's end while it connects again: to it the slot is never free."""
+    with EmbeddedValkey(tmp_path / "valkey") as broker:
+        stage = set_stage(
+            postgres_url,
+            broker.url,
+            job=_JOB,
+            knobs={"slice_seconds": 2.0, "broker_patience": 1.0, "surplus_messages": 0},
+        )
+        stage.fill(_ROWS)
+        # No message but the one that is worked on: Kombu ends a worker that holds any other.
+        worker = stage.worker(concurrency=1, celery={"worker_prefetch_multiplier": 1})
+        run = stage.submit(seconds=0.1)
+        stage.until_done(run, 3)
+        broker.stop("immediate")
+        stage.until_succeeded(run)
+        stage.judge(run, rows=_ROWS, complaints=_CELERY)
+        assert "working without the broker" in worker.log()
+        stage.finish()
+
+
 def test_a_worker_that_never_saw_its_broker(
     postgres_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:
