@@ -11,8 +11,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -35,39 +33,11 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
-from breakbulk.runner.carve import Carved, Ground, carve
+from breakbulk.runner.hand import TRANSIENT_WAIT, ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
-from breakbulk.runner.pacing import Pace
-from breakbulk.runner.runtime import Process, Runtime
+from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk.lane")
-
-_WALK_WAIT = 0.1
-_TRANSIENT_WAIT = 0.05
-
-
-class ConnectionGone(Exception):
-    """The connection is gone: go on with a new one, after settling a doubtful commit."""
-
-    def __init__(self, doubtful: Claim | None) -> None:
-        super().__init__("connection lost")
-        self.doubtful = doubtful
-
-
-@dataclass(slots=True)
-class Slice:
-    """How long a lane may work, and how it learns that it must stop earlier."""
-
-    until: float
-    process: Process
-
-    def over(self) -> bool:
-        """Whether the lane should let go after the chunk in hand."""
-        return time.monotonic() >= self.until or self.process.stopping()
-
-    def left(self) -> float:
-        """Seconds left."""
-        return max(0.0, self.until - time.monotonic())
 
 
 class LaneWork:
@@ -84,16 +54,16 @@ class LaneWork:
         self._lane = lane
         self._run = run
         self._slice = piece
-        self._claims: list[Claim] = []
-        self._owners: set[UUID] = set()
-        self._pace = Pace(runtime.settings.max_carve)
+        self._hand = Hand(runtime, lane, run, piece)
         self._tally = Tally(written_at=time.monotonic())
-        self._looked_at = float("-inf")
         self._troubled_since: dict[str, float] = {}
         self._doubtful_tally = False
-        self._fresh_next = self._suspicious = False
         self._slot: int | None = None
-        self.idle = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the lane found nothing more to do."""
+        return self._hand.idle
 
     def stay(self, connection: Connection, data: Connection) -> None:
         """Work until the slice ends, the run wants no more, or there is nothing to do."""
@@ -109,9 +79,11 @@ class LaneWork:
         try:
             work = self._begin()
             while not self._slice.over():
-                if not self._claims and not self._fill(connection, data, work):
-                    return
-                if self._claims and not self._next(connection, data, work):
+                claim = self._hand.lowest
+                if claim is None:
+                    if not self._hand.fill(connection, data, work.source):
+                        return
+                elif not self._next(connection, data, work, claim):
                     return
         except BreakbulkError as error:
             self._hold(connection, str(error))
@@ -128,7 +100,7 @@ class LaneWork:
         ledger, run_id = self._runtime.ledger, self._run.id
         with self._runtime.database.transaction(connection):
             ledger.claims.lock(connection, run_id)
-            for claim in ledger.claims.held_by(connection, run_id, list(self._owners)):
+            for claim in ledger.claims.held_by(connection, run_id, self._hand.owners):
                 ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False)
             self._tell(connection)
             ledger.lanes.leave(connection, self._lane.token)
@@ -139,10 +111,7 @@ class LaneWork:
 
     def forget_claims(self, connection: Connection) -> None:
         """After a lost connection: believe only what the ledger says."""
-        with self._runtime.database.reading(connection):
-            self._claims = self._runtime.ledger.claims.held_by(
-                connection, self._run.id, list(self._owners)
-            )
+        self._hand.reread(connection)
 
     def _tell(self, connection: Connection) -> None:
         """Write down what was done since the last tally."""
@@ -174,73 +143,8 @@ class LaneWork:
             )
         return Work(runtime, run, job, source, self._lane.number, self._tally)
 
-    def _fill(self, connection: Connection, data: Connection, work: Work) -> bool:
-        """Get more to do: waiting chunks first, once a second, then fresh ones.
-
-        Never waiting ones twice in a row while there are fresh ones: these tell whether anything
-        succeeds at all, and a chunk that is being split does not keep the rest from its turn.
-        """
-        budget = min(self._runtime.settings.carve_seconds, max(self._slice.left(), 0.05))
-        wanted = 1 if self._suspicious else self._pace.chunks_in(budget)
-        fresh, self._fresh_next = self._fresh_next, False
-        if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
-            self._fresh_next = not self._suspicious
-            return True
-        while not self._slice.over():
-            carved = self._carve(connection, data, work, wanted)
-            if carved.claims:
-                self._take(list(carved.claims))
-                return True
-            if carved.ground is Ground.WALKED_BY_ANOTHER:
-                if self._time_to_look() and self._claim_waiting(connection, wanted):
-                    return True
-                time.sleep(_WALK_WAIT)
-            elif carved.ground is not Ground.MOVED:
-                self.idle = carved.ground is Ground.EXHAUSTED
-                return self.idle and self._claim_waiting(connection, wanted)
-        return False
-
-    def _carve(self, connection: Connection, data: Connection, work: Work, wanted: int) -> Carved:
-        try:
-            return carve(
-                self._runtime,
-                connection,
-                data,
-                run=self._run,
-                lane=self._lane,
-                source=work.source,
-                chunks=wanted,
-                owner=self._new_owner(),
-            )
-        except DBAPIError as error:
-            fault = fault_of(error)
-            if fault is Fault.CONNECTION:
-                raise ConnectionGone(None) from error
-            if fault is Fault.TRANSIENT:
-                time.sleep(_TRANSIENT_WAIT)
-                return Carved(ground=Ground.MOVED)
-            raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
-
-    def _claim_waiting(self, connection: Connection, wanted: int) -> bool:
-        ledger, database, run_id = self._runtime.ledger, self._runtime.database, self._run.id
-        self._looked_at = time.monotonic()
-        with database.reading(connection):
-            if not ledger.claims.any_waiting(connection, run_id):
-                return False
-        owner = self._new_owner()
-        with database.transaction(connection):
-            ledger.claims.lock(connection, run_id)
-            if not ledger.claims.may_work(connection, run_id, self._lane.token):
-                return False
-            claims = ledger.claims.claim_waiting(
-                connection, run_id, lane=self._lane.number, owner=owner, limit=wanted
-            )
-        self._take(claims)
-        return bool(claims)
-
-    def _next(self, connection: Connection, data: Connection, work: Work) -> bool:
-        """Work on the lowest chunk in hand; False when the lane should leave."""
-        claim = self._claims[0]
+    def _next(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
+        """Work on the chunk in hand; False when the lane should leave."""
         if spent(self._run, claim):
             return self._resolve(connection, data, work, claim)
         began = time.monotonic()
@@ -252,7 +156,7 @@ class LaneWork:
             raise ConnectionGone(claim) from doubt
         except LostClaim as lost:
             log.warning("%s", lost)
-            self.forget_claims(connection)
+            self._hand.reread(connection)
             return self._still_here(connection)
         except Snooze as snooze:
             return self._snooze(connection, claim, snooze)
@@ -269,10 +173,8 @@ class LaneWork:
             if not self._slice.process.stopping():
                 self._record(connection, claim, Failure.of(error), time.monotonic() - began)
             raise
-        self._suspicious = False
-        self._pace.observe(time.monotonic() - began)
+        self._hand.done(time.monotonic() - began)
         self._troubled_since.pop(str(claim.ref), None)
-        del self._claims[0]
         return status in WORKABLE
 
     @contextmanager
@@ -300,7 +202,7 @@ class LaneWork:
             raise ConnectionGone(None) from error
         if fault is Fault.TRANSIENT and patient:
             log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
-            time.sleep(_TRANSIENT_WAIT)
+            time.sleep(TRANSIENT_WAIT)
             return True
         if fault is Fault.DATABASE:
             self._hold(connection, f"the database takes no writes: {Failure.of(error)}")
@@ -340,17 +242,14 @@ class LaneWork:
                 seconds=seconds,
                 innocent=innocent,
             )
-            self._claims.remove(claim)
-            if suspicious:
-                # Others would only fail alike: first it is seen whether anything works.
-                for other in self._claims:
-                    self._runtime.ledger.claims.give_back(
-                        connection, other, wait=0, attempt_spent=False
-                    )
-                self._claims.clear()
-        self._suspicious = suspicious
+            # Others would only fail alike: first it is seen whether anything works.
+            for other in self._hand.others if suspicious else ():
+                self._runtime.ledger.claims.give_back(
+                    connection, other, wait=0, attempt_spent=False
+                )
+        self._hand.suspicious = suspicious
         # A chunk that is to be split now need not wait until it is time to look.
-        self._looked_at = float("-inf")
+        self._hand.put_down(all_others=suspicious, look=True)
 
     def _resolve(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Decide about a chunk that has had its tries."""
@@ -363,11 +262,10 @@ class LaneWork:
             if fault is Fault.CONNECTION:
                 raise ConnectionGone(None) from error
             if fault is Fault.TRANSIENT:
-                time.sleep(_TRANSIENT_WAIT)
+                time.sleep(TRANSIENT_WAIT)
                 return True
             raise SourceError(f"a failed chunk cannot be split: {Failure.of(error)}") from error
-        self._claims.remove(claim)
-        self._looked_at = float("-inf")
+        self._hand.put_down(look=True)
         return goes_on
 
     def _snooze(self, connection: Connection, claim: Claim, snooze: Snooze) -> bool:
@@ -379,7 +277,7 @@ class LaneWork:
             self._runtime.ledger.claims.give_back(
                 connection, claim, wait=snooze.seconds, attempt_spent=False, snoozed=True
             )
-        self._claims.remove(claim)
+        self._hand.put_down()
         return True
 
     def _cancel(self, connection: Connection, claim: Claim, cancel: CancelRun) -> None:
@@ -399,19 +297,3 @@ class LaneWork:
     def _still_here(self, connection: Connection) -> bool:
         with self._runtime.database.reading(connection):
             return self._runtime.ledger.claims.may_work(connection, self._run.id, self._lane.token)
-
-    def _new_owner(self) -> UUID:
-        """A token for the next claim, noted before it: the answer to its COMMIT may be lost."""
-        if not self._claims:
-            # What the last ones were for is done with.
-            self._owners.clear()
-        owner = uuid4()
-        self._owners.add(owner)
-        return owner
-
-    def _time_to_look(self) -> bool:
-        return time.monotonic() - self._looked_at >= self._runtime.settings.poll_seconds
-
-    def _take(self, claims: list[Claim]) -> None:
-        self._claims += claims
-        self._claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))

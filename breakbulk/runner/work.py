@@ -21,7 +21,8 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Demand, Lane
 from breakbulk.runner.attempt import settled
 from breakbulk.runner.finish import call_back, close_run, settle
-from breakbulk.runner.lane import ConnectionGone, LaneWork, Slice
+from breakbulk.runner.hand import ConnectionGone, Slice
+from breakbulk.runner.lane import LaneWork
 from breakbulk.runner.rescue import rescue
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
 

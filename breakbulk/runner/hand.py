@@ -1,0 +1,195 @@
+"""The chunks that a lane holds, and how it comes by more.
+
+A lane works in order, so the chunk in hand is always the lowest of those it holds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from breakbulk.domain.chunk import Claim
+from breakbulk.domain.failure import Failure
+from breakbulk.domain.run import Run
+from breakbulk.errors import SourceError
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.lanes import Lane
+from breakbulk.runner.carve import Carved, Ground, carve
+from breakbulk.runner.pacing import Pace
+from breakbulk.runner.runtime import Process, Runtime
+from breakbulk.sources import Source
+
+#: Seconds before a database that said "again at once" is asked again.
+TRANSIENT_WAIT = 0.05
+_WALK_WAIT = 0.1
+
+
+class ConnectionGone(Exception):
+    """The connection is gone: go on with a new one, after settling a doubtful commit."""
+
+    def __init__(self, doubtful: Claim | None) -> None:
+        super().__init__("connection lost")
+        self.doubtful = doubtful
+
+
+@dataclass(slots=True)
+class Slice:
+    """How long a lane may work, and how it learns that it must stop earlier."""
+
+    until: float
+    process: Process
+
+    def over(self) -> bool:
+        """Whether the lane should let go after the chunk in hand."""
+        return time.monotonic() >= self.until or self.process.stopping()
+
+    def left(self) -> float:
+        """Seconds left."""
+        return max(0.0, self.until - time.monotonic())
+
+
+class Hand:
+    """What one lane holds.
+
+    Attributes:
+        idle: nothing is left to carve, and nothing waits that is due.
+        suspicious: everything fails alike; nothing new is begun until something works.
+    """
+
+    def __init__(self, runtime: Runtime, lane: Lane, run: Run, piece: Slice) -> None:
+        self._runtime = runtime
+        self._lane = lane
+        self._run = run
+        self._slice = piece
+        self._claims: list[Claim] = []
+        self._owners: set[UUID] = set()
+        self._pace = Pace(runtime.settings.max_carve)
+        self._looked_at = float("-inf")
+        self._fresh_next = False
+        self.suspicious = False
+        self.idle = False
+
+    @property
+    def lowest(self) -> Claim | None:
+        """The chunk in hand."""
+        return self._claims[0] if self._claims else None
+
+    @property
+    def others(self) -> list[Claim]:
+        """What is held and not begun."""
+        return self._claims[1:]
+
+    @property
+    def owners(self) -> list[UUID]:
+        """The tokens under which anything may be held."""
+        return list(self._owners)
+
+    def done(self, seconds: float) -> None:
+        """The chunk in hand has been committed, after so many seconds."""
+        self.suspicious = False
+        self._pace.observe(seconds)
+        del self._claims[0]
+
+    def put_down(self, *, all_others: bool = False, look: bool = False) -> None:
+        """The chunk in hand is no longer this lane's.
+
+        Args:
+            all_others: nor are those that were not begun.
+            look: what waits has changed, so look before it is time to.
+        """
+        del self._claims[: None if all_others else 1]
+        if look:
+            self._looked_at = float("-inf")
+
+    def reread(self, connection: Connection) -> None:
+        """Believe only what the ledger says: after a lost connection, or a lost claim."""
+        with self._runtime.database.reading(connection):
+            self._claims = self._runtime.ledger.claims.held_by(
+                connection, self._run.id, self.owners
+            )
+
+    def fill(self, connection: Connection, data: Connection, source: Source[object]) -> bool:
+        """Get more to do: waiting chunks first, once a second, then fresh ones.
+
+        Never waiting ones twice in a row while there are fresh ones: these tell whether anything
+        succeeds at all, and a chunk that is being split does not keep the rest from its turn.
+        """
+        budget = min(self._runtime.settings.carve_seconds, max(self._slice.left(), 0.05))
+        wanted = 1 if self.suspicious else self._pace.chunks_in(budget)
+        fresh, self._fresh_next = self._fresh_next, False
+        if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
+            self._fresh_next = not self.suspicious
+            return True
+        while not self._slice.over():
+            carved = self._carve(connection, data, source, wanted)
+            if carved.claims:
+                self._take(list(carved.claims))
+                return True
+            if carved.ground is Ground.WALKED_BY_ANOTHER:
+                if self._time_to_look() and self._claim_waiting(connection, wanted):
+                    return True
+                time.sleep(_WALK_WAIT)
+            elif carved.ground is not Ground.MOVED:
+                self.idle = carved.ground is Ground.EXHAUSTED
+                return self.idle and self._claim_waiting(connection, wanted)
+        return False
+
+    def _carve(
+        self, connection: Connection, data: Connection, source: Source[object], wanted: int
+    ) -> Carved:
+        try:
+            return carve(
+                self._runtime,
+                connection,
+                data,
+                run=self._run,
+                lane=self._lane,
+                source=source,
+                chunks=wanted,
+                owner=self._new_owner(),
+            )
+        except DBAPIError as error:
+            fault = fault_of(error)
+            if fault is Fault.CONNECTION:
+                raise ConnectionGone(None) from error
+            if fault is Fault.TRANSIENT:
+                time.sleep(TRANSIENT_WAIT)
+                return Carved(ground=Ground.MOVED)
+            raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
+
+    def _claim_waiting(self, connection: Connection, wanted: int) -> bool:
+        ledger, database, run_id = self._runtime.ledger, self._runtime.database, self._run.id
+        self._looked_at = time.monotonic()
+        with database.reading(connection):
+            if not ledger.claims.any_waiting(connection, run_id):
+                return False
+        owner = self._new_owner()
+        with database.transaction(connection):
+            ledger.claims.lock(connection, run_id)
+            if not ledger.claims.may_work(connection, run_id, self._lane.token):
+                return False
+            claims = ledger.claims.claim_waiting(
+                connection, run_id, lane=self._lane.number, owner=owner, limit=wanted
+            )
+        self._take(claims)
+        return bool(claims)
+
+    def _new_owner(self) -> UUID:
+        """A token for the next claim, noted before it: the answer to its COMMIT may be lost."""
+        if not self._claims:
+            # What the last ones were for is done with.
+            self._owners.clear()
+        owner = uuid4()
+        self._owners.add(owner)
+        return owner
+
+    def _time_to_look(self) -> bool:
+        return time.monotonic() - self._looked_at >= self._runtime.settings.poll_seconds
+
+    def _take(self, claims: list[Claim]) -> None:
+        self._claims += claims
+        self._claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))
