@@ -60,8 +60,8 @@ architecture: $(FOR_DEVELOPMENT) ## check who may import whom
 	@$(BIN)/lint-imports
 
 .PHONY: unit
-unit: $(FOR_DEVELOPMENT) ## run the tests that need no server (ARGS: pytest's options)
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+unit: $(FOR_DEVELOPMENT) ## run the tests that need no server (JOBS and ARGS as above)
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit $(ARGS)
 
 .PHONY: soak
 soak: $(FOR_DEVELOPMENT) ## run the tests that take long (ARGS: pytest's options)

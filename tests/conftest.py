@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine
 
 from breakbulk.embedded.process import wheel_directory
@@ -41,7 +41,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A shared machine can stall any single example for seconds.
-settings.register_profile("breakbulk", deadline=None, print_blob=True)
+settings.register_profile(
+    "breakbulk",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("breakbulk")
 
 

@@ -217,8 +217,8 @@ def test_who_has_the_turn_is_refused_a_second_one(tmp_path: Path) -> None:
     assert try_in_thread(turnstile).wait(10)
 
 
-def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_yard: Yard) -> None:
-    yard = sqlite_yard
+def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_url: str) -> None:
+    yard = Yard(sqlite_url, rows=25)
     other = yard.job()
 
     def process(chunk: Chunk[Goods]) -> None:
@@ -226,7 +226,7 @@ def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_yard: Yard) 
         yard.bulk.submit(other())
 
     handle = yard.submit(yard.job(process, max_retries=0, on_failure="skip"))
-    # Daemonic, for if it is not told it hangs for ever.
+    # Daemonic, with a database of its own: if it is not told it hangs for ever.
     thread = threading.Thread(target=yard.settle, args=(handle,), daemon=True)
     thread.start()
     thread.join(60)
@@ -235,6 +235,7 @@ def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_yard: Yard) 
     assert "pass session=chunk.session" in handle.failures()[0].message
     assert set(yard.versions().values()) == {0}
     assert len(yard.bulk.runs()) == 1
+    yard.close()
 
 
 def test_a_database_in_memory_needs_no_queue() -> None:
