@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,14 +24,10 @@ from sqlalchemy import (
 from breakbulk.domain.chunk import RunId, chunk_name
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus, RunStatus
+from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
-from breakbulk.ledger.sql import clock, seconds_between
-from breakbulk.ledger.workers import Workers
-
-#: The rate is that of the last seconds: long enough to be steady, short enough to be true.
-RATE_WINDOW = 10.0
-_NEEDS_LANES = frozenset({RunStatus.LOADING, RunStatus.RUNNING, RunStatus.FINISHING})
+from breakbulk.ledger.progress import progress_of
+from breakbulk.ledger.sql import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,55 +79,12 @@ class Reports:
         self._database = database
 
     def progress(self, connection: Connection, run: Run) -> Progress:
-        """How far a run is.
+        """How far a run is."""
+        return progress_of(self._database, connection, [run])[run.id]
 
-        Rows and chunks done are the tallies' sums while it goes on and the exact count once it
-        has ended. The total is read off the last chunk, which knows all rows up to itself.
-        """
-        schema = self._database.schema
-        tallies, chunks, carves = schema.tallies, schema.chunks, schema.carves
-        sums = connection.execute(
-            select(
-                func.coalesce(func.sum(tallies.c.rows), 0).label("rows"),
-                func.coalesce(func.sum(tallies.c.chunks), 0).label("chunks"),
-            ).where(tallies.c.run_id == run.id)
-        ).one()
-        last = connection.execute(
-            select(chunks.c.number, chunks.c.rows_upto)
-            .where(chunks.c.run_id == run.id)
-            .order_by(chunks.c.number.desc(), chunks.c.path.desc())
-            .limit(1)
-        ).one_or_none()
-        exhausted = bool(
-            connection.execute(
-                select(carves.c.exhausted_at.is_not(None)).where(carves.c.run_id == run.id)
-            ).scalar()
-        )
-        carved_rows = int(last.rows_upto) if last else 0
-        total = carved_rows if exhausted else max(run.rows_estimate or 0, carved_rows) or None
-        ended = run.status in FINISHED and run.summary is not None
-        rows_done, chunks_done = int(sums.rows), int(sums.chunks)
-        if ended and run.summary is not None:
-            rows_done, chunks_done = run.summary.rows_done, run.summary.chunks_done
-        if total is not None:
-            rows_done = min(rows_done, total)
-        counts = self._open_counts(connection, run.id)
-        lanes = self._lanes(connection, run.id)
-        return Progress(
-            status=run.status,
-            reason=run.reason,
-            rows_done=rows_done,
-            rows_total=total,
-            total_is_exact=exhausted,
-            chunks_done=chunks_done,
-            chunks_carved=last.number if last else 0,
-            chunks_failed=counts.get(str(ChunkStatus.FAILED), 0),
-            chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
-            lanes=lanes,
-            waits=self._waits(connection, run, lanes),
-            rate=0.0 if run.status in FINISHED else self._rate(connection, run.id),
-            elapsed=self._elapsed(connection, run.id),
-        )
+    def progress_of(self, connection: Connection, runs: Sequence[Run]) -> dict[RunId, Progress]:
+        """How far each of these runs is, in a handful of statements."""
+        return progress_of(self._database, connection, runs)
 
     def chunks(
         self,
@@ -245,52 +198,3 @@ class Reports:
                 ],
             )
         return len(gone)
-
-    def _open_counts(self, connection: Connection, run_id: RunId) -> dict[str, int]:
-        # Counted in the index of chunks that are not done.
-        chunks = self._database.schema.chunks
-        shown = self._database.schema.open_chunks([ChunkStatus.FAILED, *UNFINISHED_CHUNK])
-        rows = connection.execute(
-            select(chunks.c.status, func.count())
-            .where(chunks.c.run_id == run_id, shown)
-            .group_by(chunks.c.status)
-        )
-        return {row[0]: int(row[1]) for row in rows}
-
-    def _lanes(self, connection: Connection, run_id: RunId) -> int:
-        lanes = self._database.schema.lanes
-        query = select(func.count()).where(lanes.c.run_id == run_id)
-        return int(connection.execute(query).scalar_one())
-
-    def _waits(self, connection: Connection, run: Run, lanes: int) -> str | None:
-        frozen = None if run.status in FINISHED else self._database.frozen_writer()
-        if frozen is not None:
-            return f"process {frozen}, which is stopped, holds SQLite's only writer"
-        if lanes or run.status not in _NEEDS_LANES:
-            return None
-        workers = [one for one in Workers(self._database).live(connection) if not one.draining]
-        consumers = [one for one in workers if run.queue in one.queues]
-        if any(run.job in one.jobs for one in consumers):
-            return None
-        if consumers:
-            return f"no worker on the queue {run.queue!r} has the code of {run.job}"
-        return f"no worker consumes the queue {run.queue!r}" if workers else "no worker is running"
-
-    def _rate(self, connection: Connection, run_id: RunId) -> float:
-        tallies = self._database.schema.tallies
-        row = connection.execute(
-            select(
-                func.sum(tallies.c.rows).label("rows"),
-                seconds_between(func.min(tallies.c.at), clock()).label("seconds"),
-            ).where(tallies.c.run_id == run_id, tallies.c.at >= clock(-RATE_WINDOW))
-        ).one()
-        if not row.rows or row.seconds is None:
-            return 0.0
-        # The first tally of the window stands for about a second before it.
-        return float(row.rows) / max(float(row.seconds) + 1.0, 1.0)
-
-    def _elapsed(self, connection: Connection, run_id: RunId) -> float:
-        runs = self._database.schema.runs
-        end = func.coalesce(runs.c.finished_at, clock())
-        query = select(seconds_between(runs.c.submitted_at, end)).where(runs.c.id == run_id)
-        return float(connection.execute(query).scalar_one())
