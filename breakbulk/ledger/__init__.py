@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from breakbulk.ledger.charts import Charts
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.claims import Claims
 from breakbulk.ledger.database import Database
@@ -32,6 +33,7 @@ class Ledger:
         self.lanes = Lanes(database)
         self.workers = Workers(database)
         self.reports = Reports(database)
+        self.charts = Charts(database)
 
 
 __all__ = ["Database", "Ledger"]

@@ -19,6 +19,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
 )
 
 from breakbulk.domain.chunk import RunId, chunk_name
@@ -104,11 +105,15 @@ class Reports:
             .limit(limit)
         )
         if statuses is not None:
-            query = query.where(chunks.c.status.in_([str(status) for status in statuses]))
+            wanted = frozenset(statuses)
+            query = query.where(
+                chunks.c.status.in_([str(status) for status in wanted])
+                if ChunkStatus.SUCCEEDED in wanted
+                else self._database.schema.open_chunks(sorted(wanted))
+            )
         if after is not None:
-            number, path = after
-            beyond = and_(chunks.c.number == number, chunks.c.path > path)
-            query = query.where(or_(chunks.c.number > number, beyond))
+            # Row by row, as the key sorts: with OR the database would read from the first chunk on.
+            query = query.where(tuple_(chunks.c.number, chunks.c.path) > after)
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
     def activity(

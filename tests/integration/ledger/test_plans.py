@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from breakbulk.domain.chunk import ChunkRef, RunId
 from breakbulk.domain.status import ACTIVE, RunStatus
+from tests.support.plans import CHUNKS, plan_of
 from tests.support.yard import statements
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from breakbulk import RunHandle
     from tests.support.yard import Yard
-
-CHUNKS = 20_000
-
 
 RUNS = 5_000
 
@@ -55,53 +53,6 @@ def long_history(yard: Yard) -> RunHandle:
     # SQLite reads what was found when a connection is opened.
     yard.engine.dispose()
     return handle
-
-
-@pytest.fixture
-def long_run(yard: Yard) -> RunHandle:
-    """A run with many chunks: done, but for a few at its end."""
-    handle = yard.submit(yard.job())
-    schema = yard.ledger.database.schema
-    with yard.engine.begin() as connection:
-        connection.execute(
-            text(
-                f"WITH RECURSIVE numbers (n) AS"
-                f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {CHUNKS})"
-                f" INSERT INTO {schema.chunks.fullname} (run_id, number, path, status,"
-                f" lane, after, upto, rows, rows_upto, attempt) SELECT :run, n, '',"
-                f" CASE WHEN n <= {CHUNKS} - 5 THEN 'succeeded' ELSE 'carved' END, 0,"
-                " CASE WHEN n > 1 THEN '[' || (n - 1) || ']' END, '[' || n || ']', 1, n, 1"
-                " FROM numbers"
-            ),
-            {"run": handle.id},
-        )
-    with yard.engine.connect() as connection:
-        options = connection.execution_options(isolation_level="AUTOCOMMIT")
-        options.execute(text(f"ANALYZE {schema.chunks.fullname}"))
-    return handle
-
-
-def plan_of(yard: Yard, act: Callable[[Connection], object]) -> list[str]:
-    """How the database would run the statements of an act, explained with their own values."""
-    plans: list[str] = []
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
-        asked.append((statement, given))
-
-    from sqlalchemy import event
-
-    with yard.engine.connect() as connection:
-        event.listen(connection, "before_cursor_execute", note)
-        act(connection)
-        connection.rollback()
-    is_postgres = yard.engine.dialect.name == "postgresql"
-    explain = "EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN "
-    with yard.engine.connect() as connection:
-        for statement, given in asked:
-            rows = connection.exec_driver_sql(explain + statement, given)
-            plans.append("\n".join(str(row[0] if is_postgres else row[3]) for row in rows))
-    return plans
 
 
 def assert_by_key(plan: str, index: str) -> None:

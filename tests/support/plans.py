@@ -1,0 +1,61 @@
+"""How a database would run what we ask, and runs so long that it matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event, text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+CHUNKS = 20_000
+
+
+def plan_of(yard: Yard, act: Callable[[Connection], object]) -> list[str]:
+    """How the database would run the statements of an act, explained with their own values."""
+    plans: list[str] = []
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+        asked.append((statement, given))
+
+    with yard.engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        act(connection)
+        connection.rollback()
+    is_postgres = yard.engine.dialect.name == "postgresql"
+    explain = "EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN "
+    with yard.engine.connect() as connection:
+        for statement, given in asked:
+            rows = connection.exec_driver_sql(explain + statement, given)
+            plans.append("\n".join(str(row[0] if is_postgres else row[3]) for row in rows))
+    return plans
+
+
+def make_long_run(yard: Yard) -> RunHandle:
+    """A run with many chunks: done, but for a few at its end."""
+    handle = yard.submit(yard.job())
+    schema = yard.ledger.database.schema
+    with yard.engine.begin() as connection:
+        connection.execute(
+            text(
+                f"WITH RECURSIVE numbers (n) AS"
+                f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {CHUNKS})"
+                f" INSERT INTO {schema.chunks.fullname} (run_id, number, path, status,"
+                f" lane, after, upto, rows, rows_upto, attempt) SELECT :run, n, '',"
+                f" CASE WHEN n <= {CHUNKS} - 5 THEN 'succeeded' ELSE 'carved' END, 0,"
+                " CASE WHEN n > 1 THEN '[' || (n - 1) || ']' END, '[' || n || ']', 1, n, 1"
+                " FROM numbers"
+            ),
+            {"run": handle.id},
+        )
+    with yard.engine.connect() as connection:
+        options = connection.execution_options(isolation_level="AUTOCOMMIT")
+        options.execute(text(f"ANALYZE {schema.chunks.fullname}"))
+    return handle
