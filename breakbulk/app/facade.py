@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import walk_packages
@@ -20,6 +20,7 @@ from breakbulk.broker import Broker, CeleryApp, CelerySignature
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
+from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import (
@@ -31,6 +32,7 @@ from breakbulk.jobs import JobSpec, Registry, declare
 from breakbulk.ledger import Database, Ledger, migrations
 from breakbulk.ledger.database import Target, autocommits
 from breakbulk.ledger.faults import translated
+from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner import doctor, inline
@@ -255,6 +257,21 @@ class Breakbulk:
         """Registered workers that live."""
         with translated(), self.runtime.database.connect() as connection:
             return doctor.live_workers(self.runtime, connection)
+
+    def progress_of(self, runs: Sequence[Run]) -> dict[RunId, Progress]:
+        """How far each of these runs is, in a handful of statements."""
+        with self.reading() as connection:
+            return self.runtime.ledger.reports.progress_of(connection, runs)
+
+    def lanes(self) -> list[Lane]:
+        """Lanes at work now, in the order of their runs."""
+        with self.reading() as connection:
+            return self.runtime.ledger.lanes.all(connection)
+
+    def shown_parameters(self, run: Run) -> dict[str, Any]:
+        """A run's parameters without secrets: of an unknown job, any might be one."""
+        spec = self.jobs.all().get(run.job)
+        return dict.fromkeys(run.parameters, "***") if spec is None else spec.shown(run.parameters)
 
     def doctor(self) -> list[Finding]:
         """Look the installation over: database, tables, broker, workers, runs, settings."""

@@ -13,13 +13,15 @@ from typing import Self
 from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import ChunkRef, RunId, parse_chunk
+from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.retry import class_name
 from breakbulk.domain.run import Run
+from breakbulk.domain.series import Series
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
-from breakbulk.errors import RunUnsuccessful, WaitTimeout
+from breakbulk.errors import RunNotFound, RunUnsuccessful, WaitTimeout
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.runner import audit as auditing
@@ -193,6 +195,46 @@ class RunHandle:
         """Who did what to it, newest first."""
         with self._reading() as connection:
             return self.runtime.ledger.reports.activity(connection, self.id, limit)
+
+    def parts(self, number: int, path: str = "") -> list[ChunkReport]:
+        """A chunk with all that it was split off from and into; empty if it is not there."""
+        with self._reading() as connection:
+            return self.runtime.ledger.reports.parts(connection, ChunkRef(self.id, number, path))
+
+    def chunk_map(self, *, most: int = MOST_CELLS) -> ChunkMap:
+        """Its key range in at most so many cells, whatever the number of its chunks."""
+        with self._reading() as connection:
+            ledger = self.runtime.ledger
+            run = ledger.runs.get(connection, self.id)
+            progress = ledger.reports.progress(connection, run)
+            return ledger.charts.chunk_map(connection, run, progress, most=most)
+
+    def series(self) -> Series:
+        """Rows and failures over its time."""
+        with self._reading() as connection:
+            ledger = self.runtime.ledger
+            run = ledger.runs.get(connection, self.id)
+            folded_after = self.runtime.settings.tally_fold_seconds
+            return ledger.charts.series(connection, run, folded_after)
+
+    def slowest(self, limit: int = 10) -> list[ChunkReport]:
+        """The chunks that took longest, of the latest 2,000."""
+        with self._reading() as connection:
+            ledger = self.runtime.ledger
+            progress = ledger.reports.progress(connection, ledger.runs.get(connection, self.id))
+            return ledger.charts.slowest(connection, self.id, progress, limit)
+
+    def tag(self) -> str:
+        """Changes whenever a look at the run would show something else.
+
+        Raises:
+            RunNotFound: the run is no more.
+        """
+        with self._reading() as connection:
+            tag = self.runtime.ledger.charts.tag(connection, self.id)
+        if tag is None:
+            raise RunNotFound(f"There is no run {self.id}.")
+        return tag
 
     def audit(self) -> auditing.Audit:
         """Prove from the ledger that its chunks cover its key range exactly once."""

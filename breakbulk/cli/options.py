@@ -76,18 +76,12 @@ def chunk_option(name: str, *, help: str) -> Callable[[Function], Function]:  # 
     return click.option(name, metavar="CHUNK", callback=_chunk, help=help)
 
 
-def shown_parameters(bulk: Breakbulk, run: Run) -> dict[str, Any]:
-    """The run's parameters without secrets: of an unknown job, any might be one."""
-    spec = bulk.jobs.all().get(run.job)
-    return dict.fromkeys(run.parameters, "***") if spec is None else spec.shown(run.parameters)
-
-
 def run_document(bulk: Breakbulk, run: Run) -> dict[str, Any]:
     """A run as JSON values."""
     return {
         "id": run.id,
         "job": run.job,
-        "parameters": shown_parameters(bulk, run),
+        "parameters": bulk.shown_parameters(run),
         "status": str(run.status),
         "reason": run.reason,
         "queue": run.queue,

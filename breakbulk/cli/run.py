@@ -11,7 +11,6 @@ from breakbulk.cli.options import (
     json_option,
     parameters_option,
     run_document,
-    shown_parameters,
     timeout_option,
 )
 from breakbulk.cli.watch import see_through
@@ -85,7 +84,7 @@ def run(
 
 
 def _told(bulk: Breakbulk, run: Run, *, created: bool) -> str:
-    name = f"Run {run.id} of {words.call(run.job, shown_parameters(bulk, run))}"
+    name = f"Run {run.id} of {words.call(run.job, bulk.shown_parameters(run))}"
     reason = f" ({run.reason})" if run.reason else ""
     if not created:
         return f"{name} was submitted before with this idempotency key; it is {run.status}{reason}."

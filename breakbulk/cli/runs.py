@@ -12,7 +12,6 @@ from breakbulk.cli.options import (
     limit_option,
     run_argument,
     run_document,
-    shown_parameters,
     status_option,
 )
 from breakbulk.console import exits, output, words
@@ -55,7 +54,7 @@ def runs(
             (
                 run.id,
                 run.status,
-                words.call(run.job, shown_parameters(bulk, run)),
+                words.call(run.job, bulk.shown_parameters(run)),
                 words.moment(run.submitted_at),
                 _rows(run),
                 run.reason,
@@ -87,7 +86,7 @@ def status(application: Application, run_id: int, *, exit_code: bool, as_json: b
             }
         )
     else:
-        output.say(f"Run {run.id}: {words.call(run.job, shown_parameters(bulk, run))}")
+        output.say(f"Run {run.id}: {words.call(run.job, bulk.shown_parameters(run))}")
         output.fields(_fields(run, progress))
         for failure in failures:
             where = "callback" if failure.chunk is None else f"chunk {failure.chunk}"

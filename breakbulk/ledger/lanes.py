@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, exists, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.chunk import RunId
@@ -181,14 +191,13 @@ class Lanes:
         lanes = self._database.schema.lanes
         return connection.execute(delete(lanes).where(lanes.c.token == token)).rowcount == 1
 
+    def all(self, connection: Connection) -> list[Lane]:
+        """Every lane at work, in the order of runs."""
+        return self._read(connection)
+
     def of_worker(self, connection: Connection, worker_id: UUID) -> list[Lane]:
         """All lanes that run in a worker's processes."""
-        lanes = self._database.schema.lanes
-        rows = connection.execute(select(lanes).where(lanes.c.worker_id == worker_id))
-        return [
-            Lane(RunId(r.run_id), r.number, r.token, r.worker_id, r.pid, r.process_started)
-            for r in rows
-        ]
+        return self._read(connection, self._database.schema.lanes.c.worker_id == worker_id)
 
     def forced(self, connection: Connection, worker_id: UUID) -> set[UUID]:
         """Lanes of a worker whose run is cancelled with the chunks in hand."""
@@ -224,16 +233,18 @@ class Lanes:
     def orphans(self, connection: Connection) -> list[Lane]:
         """Lanes whose worker is not registered any more."""
         lanes, workers = self._database.schema.lanes, self._database.schema.workers
-        rows = connection.execute(
-            select(lanes).where(~exists().where(workers.c.id == lanes.c.worker_id))
-        )
-        return [
-            Lane(RunId(r.run_id), r.number, r.token, r.worker_id, r.pid, r.process_started)
-            for r in rows
-        ]
+        return self._read(connection, ~exists().where(workers.c.id == lanes.c.worker_id))
 
     def finishing(self, connection: Connection, token: UUID, run_id: RunId) -> bool:
         """Whether this lane is calling back for the run."""
         runs = self._database.schema.runs
         question = exists().where(runs.c.id == run_id, runs.c.finisher_lane == token)
         return bool(connection.execute(select(question)).scalar())
+
+    def _read(self, connection: Connection, *where: ColumnElement[bool]) -> list[Lane]:
+        lanes = self._database.schema.lanes
+        query = select(lanes).where(*where).order_by(lanes.c.run_id, lanes.c.number)
+        return [
+            Lane(RunId(r.run_id), r.number, r.token, r.worker_id, r.pid, r.process_started)
+            for r in connection.execute(query)
+        ]

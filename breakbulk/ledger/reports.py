@@ -22,7 +22,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from breakbulk.domain.chunk import RunId, chunk_name
+from breakbulk.domain.chunk import ChunkRef, RunId, chunk_name
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus
@@ -114,6 +114,21 @@ class Reports:
         if after is not None:
             # Row by row, as the key sorts: with OR the database would read from the first chunk on.
             query = query.where(tuple_(chunks.c.number, chunks.c.path) > after)
+        return [ChunkReport(**row) for row in connection.execute(query).mappings()]
+
+    def parts(self, connection: Connection, ref: ChunkRef) -> list[ChunkReport]:
+        """A chunk, the chunks it was split off from, and what it was split into."""
+        chunks = self._database.schema.chunks
+        ancestors = [ref.path[:length] for length in range(len(ref.path))]
+        query = (
+            select(*(chunks.c[name] for name in ChunkReport.__dataclass_fields__))
+            .where(
+                chunks.c.run_id == ref.run_id,
+                chunks.c.number == ref.number,
+                or_(chunks.c.path.in_(ancestors), chunks.c.path.startswith(ref.path)),
+            )
+            .order_by(chunks.c.path)
+        )
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
     def activity(
