@@ -7,6 +7,7 @@ written once and reach every method. Mistakes are told where they are made: at d
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -92,6 +93,11 @@ class JobSpec:
         # A dataclass without a docstring gets its signature for one.
         return "" if text.startswith(f"{self.cls.__name__}(") else text
 
+    @property
+    def text(self) -> str:
+        """The whole docstring, its indentation taken away."""
+        return inspect.cleandoc(self.cls.__doc__ or "") if self.doc else ""
+
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """The parameters by name, resolved at first use: annotations may name later classes."""
@@ -150,13 +156,14 @@ class JobSpec:
         """
         values = {}
         for name, parameter in self.parameters.items():
-            plain = self._plain(parameter, getattr(instance, name))
+            plain = self.plain(parameter, getattr(instance, name))
             # What a lane will read back, and that in one form: 3 for a float is 3.0.
             read = _convert(self.name, parameter, plain, strict=True)
-            values[name] = self._plain(parameter, read)
+            values[name] = self.plain(parameter, read)
         return values
 
-    def _plain(self, parameter: Parameter, value: Any) -> Any:
+    def plain(self, parameter: Parameter, value: Any) -> Any:
+        """A value of a parameter as JSON values."""
         try:
             # In one order, too: two processes iterate over the same set differently.
             plain = msgspec.to_builtins(value, str_keys=True, order="deterministic")

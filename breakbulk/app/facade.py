@@ -263,6 +263,11 @@ class Breakbulk:
         with self.reading() as connection:
             return self.runtime.ledger.reports.progress_of(connection, runs)
 
+    def tag(self) -> str:
+        """Changes whenever a look at all the runs would show something else."""
+        with self.reading() as connection:
+            return self.runtime.ledger.charts.tag_of_all(connection)
+
     def lanes(self) -> list[Lane]:
         """Lanes at work now, in the order of their runs."""
         with self.reading() as connection:

@@ -12,7 +12,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import ChunkRef, RunId, parse_chunk
+from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, parse_chunk
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
 from breakbulk.domain.keys import Key, encode_key
@@ -27,6 +27,7 @@ from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.runner import audit as auditing
 from breakbulk.runner import control
 from breakbulk.runner import retry as retrying
+from breakbulk.runner.query import query_of
 from breakbulk.runner.retry import Choice, Retried
 from breakbulk.runner.runtime import Runtime
 
@@ -172,12 +173,23 @@ class RunHandle:
             )
 
     def failures(
-        self, limit: int = 20, *, chunk: tuple[int, str] | None = None
+        self,
+        limit: int = 20,
+        *,
+        chunk: tuple[int, str] | None = None,
+        error: str | None = None,
     ) -> list[FailureReport]:
-        """Its latest failed attempts, newest first; those of one chunk: number and path."""
+        """Its latest failed attempts, newest first.
+
+        Args:
+            chunk: only those of this chunk: number and path.
+            error: only those that raised this class.
+        """
         ref = None if chunk is None else ChunkRef(self.id, *chunk)
         with self._reading() as connection:
-            return self.runtime.ledger.failures.latest(connection, self.id, chunk=ref, limit=limit)
+            return self.runtime.ledger.failures.latest(
+                connection, self.id, chunk=ref, error=error, limit=limit
+            )
 
     def failure_groups(self) -> list[FailureGroup]:
         """Its failed attempts by exception and place, the most frequent first."""
@@ -200,6 +212,13 @@ class RunHandle:
         """A chunk with all that it was split off from and into; empty if it is not there."""
         with self._reading() as connection:
             return self.runtime.ledger.reports.parts(connection, ChunkRef(self.id, number, path))
+
+    def chunk_sql(self, number: int, path: str = "") -> str | None:
+        """The SQL that gives exactly a chunk's rows; None where this process cannot write it."""
+        found = next((part for part in self.parts(number, path) if part.path == path), None)
+        if found is None:
+            return None
+        return query_of(self.runtime, self.record(), Bounds.decoded(found.after, found.upto))
 
     def chunk_map(self, *, most: int = MOST_CELLS) -> ChunkMap:
         """Its key range in at most so many cells, whatever the number of its chunks."""

@@ -30,6 +30,7 @@ _VERBS = {
     "errors": "breakbulk.cli.errors:errors",
     "chunks": "breakbulk.cli.chunks:chunks",
     "audit": "breakbulk.cli.audit:audit",
+    "serve": "breakbulk.cli.serve:serve",
     "doctor": "breakbulk.cli.doctor:doctor",
     "db": "breakbulk.cli.db:db",
     "lane": "breakbulk.cli.lane:lane",

@@ -130,6 +130,20 @@ class Charts:
         age = "" if row.finished_at is not None else int(now.timestamp()) // _STALE
         return "-".join(str(fact) for fact in (*facts, age))
 
+    def tag_of_all(self, connection: Connection) -> str:
+        """Changes whenever a look at the list of runs would show something else."""
+        schema = self._database.schema
+        newest = (
+            select(func.max(table.c.id)).scalar_subquery()
+            for table in (schema.runs, schema.activity, schema.tallies, schema.failures)
+        )
+        counted = (
+            select(func.count()).select_from(table).scalar_subquery()
+            for table in (schema.lanes, schema.workers)
+        )
+        *facts, now = connection.execute(select(*newest, *counted, clock())).one()
+        return "-".join(str(fact) for fact in (*facts, int(now.timestamp()) // _STALE))
+
     def _last(self, table: Any, run_id: RunId) -> Any:
         return select(func.max(table.c.id)).where(table.c.run_id == run_id).scalar_subquery()
 

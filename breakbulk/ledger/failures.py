@@ -65,6 +65,7 @@ class Failures:
         of_chunks: bool = False,
         chunk: ChunkRef | None = None,
         round: int | None = None,  # noqa: A002  (the field's own word)
+        error: str | None = None,
         limit: int = 20,
     ) -> list[FailureReport]:
         """The latest failed attempts, newest first.
@@ -73,6 +74,7 @@ class Failures:
             of_chunks: leave out the callback's.
             chunk: only those of this chunk.
             round: only those of this round.
+            error: only those that raised this class.
         """
         failures = self._database.schema.failures
         query = (
@@ -87,6 +89,8 @@ class Failures:
             query = query.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
         if round is not None:
             query = query.where(failures.c.round == round)
+        if error is not None:
+            query = query.where(failures.c.error == error)
         return [FailureReport(**row) for row in connection.execute(query).mappings()]
 
     def count(self, connection: Connection, ref: ChunkRef) -> int:

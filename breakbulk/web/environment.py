@@ -1,0 +1,85 @@
+"""How values are written on pages."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any
+
+from jinja2 import StrictUndefined
+from pyramid.config import Configurator
+from pyramid.events import BeforeRender
+
+from breakbulk.console import words
+from breakbulk.domain.progress import Progress
+from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
+from breakbulk.web import assets, protection
+from breakbulk.web.preferences import Preferences
+
+#: What the shown range of the time left is wider than the estimate by, to both sides.
+_SPREAD = 0.15
+_UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def add_environment(config: Configurator) -> None:
+    """Set the templates up."""
+    config.include("pyramid_jinja2")
+    config.add_jinja2_renderer(".jinja2", settings_prefix="jinja2.")
+    config.commit()
+    for environment in (
+        config.get_jinja2_environment(name=".jinja2"),
+        config.get_jinja2_environment(),
+    ):
+        environment.undefined = StrictUndefined
+        environment.trim_blocks = environment.lstrip_blocks = True
+        environment.filters.update(
+            number=words.number,
+            duration=words.duration,
+            counted=words.counted,
+            moment=words.moment,
+            percent=words.percent,
+            rows=words.rows,
+            left=left,
+            first_line=first_line,
+            as_json=as_json,
+        )
+        environment.globals.update(
+            FINISHED=FINISHED, RunStatus=RunStatus, ChunkStatus=ChunkStatus, goes_on=goes_on
+        )
+    config.add_subscriber(_add_globals, BeforeRender)
+
+
+def _add_globals(event: BeforeRender) -> None:
+    request = event["request"]
+    event["preferences"] = Preferences.of(request)
+    event["csrf_token"] = protection.token(request)
+    event["asset"] = lambda name: assets.url(request, name)
+    event["title"] = request.registry.settings["breakbulk.title"]
+
+
+def left(progress: Progress) -> str:
+    """How long it will still take, as a range, because it is an estimate; empty if not known."""
+    if progress.eta is None or progress.status is not RunStatus.RUNNING:
+        return ""
+    low, high = progress.eta * (1 - _SPREAD), progress.eta * (1 + _SPREAD)
+    size, unit = next((one for one in _UNITS if high >= 2 * one[0]), _UNITS[-1])
+    shortest, longest = int(low // size), math.ceil(high / size)
+    return f"{shortest} to {longest} {unit}" if shortest else f"up to {max(longest, 1)} {unit}"
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a message."""
+    return (text or "").partition("\n")[0]
+
+
+def as_json(value: Any) -> str:
+    """A value as one would type it into a form or a command line."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def goes_on(status: RunStatus) -> bool:
+    """Whether anything may still change by itself."""
+    return status not in FINISHED

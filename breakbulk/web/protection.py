@@ -1,0 +1,92 @@
+"""What every answer carries, and what every change must bring along.
+
+* A Content-Security-Policy without any ``unsafe-``: no inline script, no inline style, nothing from
+  elsewhere. Text that came from rows, exceptions or parameters cannot become code.
+* A change is a POST that brings the token of its browser and does not come from another site. The
+  token is a cookie sent back in the form (double submit); ``Sec-Fetch-Site`` is what browsers since
+  2020 say by themselves, ``Origin`` what older ones do.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from pyramid.httpexceptions import HTTPForbidden
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+
+_COOKIE = "breakbulk_csrf"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " form-action 'self'; frame-ancestors 'self'; base-uri 'none';"
+    # Pico draws its arrows and ticks with data: images.
+    " img-src 'self' data:"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+#: More than any form of ours has, in bytes.
+MOST_BODY = 64 * 1024
+
+Handler = Callable[[Request], Response]
+
+
+def tween(handler: Handler, _registry: Registry) -> Handler:
+    """Put the headers on every answer, and give each browser its token."""
+
+    def protect(request: Request) -> Response:
+        response = handler(request)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        fresh = request.environ.get(_COOKIE)
+        if fresh is not None:
+            response.set_cookie(
+                _COOKIE,
+                fresh,
+                path=request.script_name or "/",
+                httponly=True,
+                secure=request.scheme == "https",
+                samesite="Strict",
+            )
+        return response
+
+    return protect
+
+
+def token(request: Request) -> str:
+    """The browser's token, to be put into each form; drawn at its first visit."""
+    known: str | None = request.cookies.get(_COOKIE) or request.environ.get(_COOKIE)
+    if known is None:
+        known = request.environ[_COOKIE] = secrets.token_urlsafe(32)
+    return known
+
+
+def check(request: Request) -> None:
+    """Make sure that a change was meant by whoever sits at the browser.
+
+    Raises:
+        HTTPForbidden: it comes from another site, or brings no token.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in {"same-origin", "none"}:
+        raise HTTPForbidden("This change was asked for by another site, so it was not made.")
+    origin = request.headers.get("Origin")
+    if site is None and origin is not None and origin != request.host_url:
+        raise HTTPForbidden("This change was asked for by another site, so it was not made.")
+    kept, sent = request.cookies.get(_COOKIE, ""), request.POST.get("csrf_token", "")
+    if not kept or not secrets.compare_digest(_bytes(kept), _bytes(str(sent))):
+        raise HTTPForbidden(
+            "This form is no longer valid: go back, load the page again, and try once more."
+        )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

@@ -1,0 +1,104 @@
+"""The dashboard by itself: a server for one application, closed unless somebody says who may in."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from waitress.server import create_server
+
+from breakbulk.app import Breakbulk
+from breakbulk.app.handle import who
+from breakbulk.errors import ConfigurationError
+from breakbulk.web.access import AccessPolicy, LoginLink
+from breakbulk.web.application import make_wsgi_app
+from breakbulk.web.protection import MOST_BODY
+
+_THREADS = 8
+_MOST_HEADERS = 32 * 1024
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens already, so that its address is known before it serves."""
+
+    url: str
+    _server: Any
+
+    def run(self) -> None:
+        """Serve until :meth:`close`, or Ctrl-C."""
+        self._server.run()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+
+
+def make_server(
+    bulk: Breakbulk,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8440,
+    access: AccessPolicy | None = None,
+    title: str = "Breakbulk",
+    announce: Callable[[str], None] = print,
+) -> Server:
+    """Listen; call :meth:`Server.run` to serve.
+
+    Args:
+        port: 0 for any that is free.
+        access: who may in. Without it only this machine may, and only whoever has the link that
+            is announced; each link lets in one browser, once.
+        announce: called with each login link.
+
+    Raises:
+        ConfigurationError: it would be open to others without a policy, or cannot listen there.
+    """
+    if access is None and not _is_loopback(host):
+        raise ConfigurationError(
+            f"{host} can be reached by others, and nothing says who may in: give --access"
+            " MODULE:FUNCTION, or serve on 127.0.0.1."
+        )
+    links = access is None
+    policy = access or LoginLink(who(), lambda token: announce(f"{url}/login?token={token}"))
+    application = make_wsgi_app(bulk, access=policy, title=title)
+    # Who looks too often waits; that is nothing for an operator's terminal.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    try:
+        server: Any = create_server(
+            application,
+            host=host,
+            port=port,
+            threads=_THREADS,
+            ident=None,
+            max_request_body_size=MOST_BODY,
+            max_request_header_size=_MOST_HEADERS,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"The dashboard cannot listen on {host} port {port} ({error.strerror or error}):"
+            " choose another --port."
+        ) from error
+    # A name may stand for several addresses, with a socket each.
+    several = getattr(server, "effective_listen", None)
+    taken = several[0][1] if several else server.effective_port
+    url = f"http://{_shown(host)}:{taken}"
+    if links and isinstance(policy, LoginLink):
+        policy.renew()
+    return Server(url, server)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigurationError(f"There is no host {host!r} to listen on.") from error
+    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

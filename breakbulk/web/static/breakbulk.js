@@ -1,0 +1,106 @@
+// Everything here is a comfort: without it the pages work all the same.
+"use strict";
+
+// The last look's tag goes along, so that an unchanged page is not sent again.
+document.addEventListener("htmx:config:request", (event) => {
+  const { ctx } = event.detail;
+  const tag = ctx.sourceElement.dataset.tag;
+  if (tag) ctx.request.headers["HX-PTag"] = tag;
+});
+
+// Nobody looks at a hidden tab, and what is being typed or read must not be taken away.
+document.addEventListener("htmx:before:request", (event) => {
+  if (event.detail.ctx.sourceElement.classList.contains("live") && document.hidden) {
+    event.preventDefault();
+  }
+});
+
+// A server that stumbles leaves what was shown, marked as old.
+document.addEventListener("htmx:before:swap", (event) => {
+  const { ctx } = event.detail;
+  const failed = ctx.response && ctx.response.status >= 400;
+  if (ctx.sourceElement.classList.contains("live")) {
+    ctx.sourceElement.classList.toggle("stale", Boolean(failed));
+    if (failed) event.preventDefault();
+  }
+});
+document.addEventListener("htmx:error", (event) => {
+  const source = event.detail.ctx && event.detail.ctx.sourceElement;
+  if (source && source.classList.contains("live")) source.classList.add("stale");
+});
+
+// Dangerous buttons ask first.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset && event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// Choices are kept as soon as they are made.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest && event.target.closest("form.preferences");
+  if (form) form.requestSubmit();
+});
+
+// The pace, to be read off.
+const charts = new WeakMap();
+
+function draw(figure) {
+  const place = figure.querySelector(".uplot-here");
+  if (!place || typeof uPlot === "undefined") return;
+  const { at, rate, failures } = JSON.parse(figure.dataset.series);
+  const known = charts.get(place);
+  if (known) {
+    known.setData([at, rate, failures]);
+    return;
+  }
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const axis = { stroke: colour("--pico-muted-color"), grid: { stroke: colour("--bb-line"), width: 1 } };
+  const chart = new uPlot(
+    {
+      width: figure.clientWidth,
+      height: 200,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      scales: { failed: { range: (_chart, _low, high) => [0, Math.max(high * 3, 1)] }, y: { range: (_chart, _low, high) => [0, Math.max(high * 1.05, 1)] } },
+      axes: [axis, { ...axis, size: 64 }],
+      series: [
+        {},
+        { label: "rows/s", stroke: colour("--bb-running"), fill: colour("--bb-area"), width: 2, points: { show: false } },
+        { label: "failed attempts", scale: "failed", stroke: colour("--bb-failed"), fill: colour("--bb-failed"), width: 1, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } },
+      ],
+    },
+    [at, rate, failures],
+    place,
+  );
+  charts.set(place, chart);
+  document.documentElement.classList.add("charts");
+  new ResizeObserver(() => chart.setSize({ width: figure.clientWidth, height: 200 })).observe(figure);
+}
+
+function drawAll() {
+  document.querySelectorAll("figure.chart").forEach(draw);
+}
+document.addEventListener("htmx:after:swap", drawAll);
+document.addEventListener("DOMContentLoaded", drawAll);
+if (document.readyState !== "loading") drawAll();
+
+// / goes to the first filter, g o, g r, g j and g w to the pages.
+let gone = 0;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea")) return;
+  if (event.key === "g") {
+    gone = Date.now();
+    return;
+  }
+  if (Date.now() - gone < 1000) {
+    const place = { o: 1, r: 2, j: 3, w: 4 }[event.key];
+    const link = place && document.querySelector(`.top nav li:nth-child(${place}) a`);
+    if (link) link.click();
+  } else if (event.key === "/") {
+    const field = document.querySelector(".filter select, .filter input");
+    if (field) {
+      field.focus();
+      event.preventDefault();
+    }
+  }
+});

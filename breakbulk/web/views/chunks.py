@@ -1,0 +1,73 @@
+"""Chunks: a page of them, and one with all that happened to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.httpexceptions import HTTPNotFound
+from pyramid.request import Request
+from pyramid.view import view_config
+
+from breakbulk import ChunkStatus, RunHandle
+from breakbulk.domain.chunk import parse_chunk
+from breakbulk.errors import ParameterError
+from breakbulk.web.query import number_in, text_in
+from breakbulk.web.views.run import RETRYABLE
+
+_PAGE = 100
+_ATTEMPTS = 50
+#: No chunk has a higher number.
+_MOST = 2**31 - 1
+
+
+@view_config(
+    route_name="chunks", request_method="GET", renderer="breakbulk.web:templates/chunks.jinja2"
+)
+def chunks(request: Request) -> dict[str, Any]:
+    """A page of a run's chunks, those of a status if one is chosen."""
+    handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
+    status = text_in(request, "status")
+    statuses = [ChunkStatus(status)] if status in set(ChunkStatus) else None
+    found = handle.chunks(statuses=statuses, after=_after(request), limit=_PAGE + 1)
+    page = found[:_PAGE]
+    return {
+        "run": handle.record(),
+        "chunks": page,
+        "status": status if statuses else None,
+        "following": page[-1].name if len(found) > _PAGE else None,
+    }
+
+
+@view_config(
+    route_name="chunk", request_method="GET", renderer="breakbulk.web:templates/chunk.jinja2"
+)
+def chunk(request: Request) -> dict[str, Any]:
+    """One chunk: its bounds, its attempts, its parts, and the SQL that gives its rows."""
+    handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
+    number, path = parse_chunk(request.matchdict["chunk"])
+    parts = handle.parts(number, path)
+    found = next((part for part in parts if part.path == path), None)
+    if found is None:
+        raise HTTPNotFound
+    record = handle.record()
+    return {
+        "run": record,
+        "chunk": found,
+        "parts": parts,
+        "attempts": handle.failures(_ATTEMPTS, chunk=(number, path)),
+        "sql": handle.chunk_sql(number, path),
+        "may_retry": record.status in RETRYABLE
+        and any(part.status in {ChunkStatus.FAILED, ChunkStatus.SKIPPED} for part in parts),
+    }
+
+
+def _after(request: Request) -> tuple[int, str] | None:
+    first = number_in(request, "from")
+    if first is not None:
+        # Beyond every part of the one before.
+        return (min(first, _MOST) - 1, "2")
+    given = text_in(request, "after")
+    try:
+        return None if given is None else parse_chunk(given)
+    except ParameterError:
+        return None

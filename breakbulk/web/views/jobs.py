@@ -1,0 +1,85 @@
+"""What can be run: each job with its text, its form, its plan and its earlier runs."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from typing import Any
+
+from pyramid.httpexceptions import HTTPSeeOther
+from pyramid.request import Request
+from pyramid.view import view_config
+
+from breakbulk.errors import BreakbulkError
+from breakbulk.jobs import JobSpec
+from breakbulk.web import protection
+from breakbulk.web.access import OPERATE
+from breakbulk.web.forms import fields_of, values_of
+
+_EARLIER = 10
+_TEMPLATE = "breakbulk.web:templates/job.jinja2"
+
+
+@view_config(
+    route_name="jobs", request_method="GET", renderer="breakbulk.web:templates/jobs.jinja2"
+)
+def jobs(request: Request) -> dict[str, Any]:
+    """Every job of the application."""
+    return {"jobs": list(request.bulk.jobs)}
+
+
+@view_config(route_name="job", request_method="GET", renderer=_TEMPLATE)
+def job(request: Request) -> dict[str, Any]:
+    """One job, ready to be started."""
+    return _page(request, request.bulk.jobs.get(request.matchdict["job"]))
+
+
+@view_config(route_name="job", request_method="POST", renderer=_TEMPLATE, permission=OPERATE)
+def start(request: Request) -> Any:
+    """Plan it, or start it; whatever does not fit is told beside what was typed."""
+    protection.check(request)
+    bulk = request.bulk
+    spec = bulk.jobs.get(request.matchdict["job"])
+    given = dict(request.POST)
+    try:
+        made = bulk.build(spec.name, values_of(spec, given))
+        if given.get("act") != "start":
+            return _page(request, spec, given, plan=bulk.plan(made))
+        run = bulk.submit(
+            made,
+            overlap="wait" if given.get("overlap") == "wait" else "refuse",
+            idempotency_key=given.get("once") or None,
+            submitted_by=request.access.user,
+        )
+    except BreakbulkError as error:
+        request.response.status_int = 422
+        return _page(request, spec, given, trouble=str(error))
+    return HTTPSeeOther(request.route_path("run", run=run.id))
+
+
+def _page(
+    request: Request,
+    spec: JobSpec,
+    given: dict[str, str] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    earlier = request.bulk.runs(job=spec.name, limit=_EARLIER)
+    return {
+        "spec": spec,
+        "fields": fields_of(spec, given),
+        "source": _source(spec),
+        "earlier": earlier,
+        "progress": request.bulk.progress_of(earlier),
+        # However often the button is pressed, this form starts one run.
+        "once": (given or {}).get("once") or f"form-{secrets.token_urlsafe(12)}",
+        "plan": None,
+        "trouble": None,
+        **more,
+    }
+
+
+def _source(spec: JobSpec) -> str | None:
+    try:
+        return inspect.getsource(spec.cls)
+    except (OSError, TypeError):
+        return None

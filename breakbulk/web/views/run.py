@@ -1,0 +1,88 @@
+"""One run: how far it is, what failed, who did what, and a button for each thing one may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.httpexceptions import HTTPSeeOther
+from pyramid.request import Request
+from pyramid.view import view_config
+
+from breakbulk import RunHandle
+from breakbulk.domain.status import FINISHED, RunStatus
+from breakbulk.web import protection
+from breakbulk.web.access import OPERATE
+from breakbulk.web.live import is_fragment, unless_unchanged
+from breakbulk.web.plot import plot
+
+#: Fewer than a run may have: as many links as one can still aim at.
+_CELLS = 1000
+_ACTIVITY = 30
+
+_PAUSABLE = {RunStatus.LOADING, RunStatus.RUNNING}
+_RESUMABLE = {RunStatus.PAUSING, RunStatus.PAUSED, RunStatus.HELD}
+RETRYABLE = {RunStatus.PARTIAL, RunStatus.FAILED}
+
+
+@view_config(route_name="run", request_method="GET", renderer="breakbulk.web:templates/run.jinja2")
+def run(request: Request) -> dict[str, Any]:
+    """The run as it is now."""
+    handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
+    unless_unchanged(request, handle.tag())
+    record, progress = handle.record(), handle.progress()
+    series = handle.series()
+    return {
+        "fragment": is_fragment(request),
+        "run": record,
+        "progress": progress,
+        "parameters": request.bulk.shown_parameters(record),
+        "map": handle.chunk_map(most=_CELLS),
+        "series": series,
+        "plot": plot(series),
+        "groups": handle.failure_groups(),
+        "slowest": handle.slowest(5),
+        "activity": handle.activity(_ACTIVITY),
+        "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
+    }
+
+
+@view_config(route_name="verb", request_method="POST", permission=OPERATE)
+def verb(request: Request) -> HTTPSeeOther:
+    """Do what a button says, in the name of whoever pressed it."""
+    protection.check(request)
+    handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
+    by = request.access.user
+    reason = request.POST.get("reason", "").strip()[:500] or None
+    acts: dict[str, Callable[[], object]] = {
+        "pause": lambda: handle.pause(by=by),
+        "resume": lambda: handle.resume(by=by),
+        "cancel": lambda: handle.cancel(by=by, reason=reason),
+        "force": lambda: handle.cancel(force=True, by=by, reason=reason),
+        "retry": lambda: handle.retry(
+            error=request.POST.get("error") or None,
+            chunk=request.POST.get("chunk") or None,
+            by=by,
+        ),
+        "finish": lambda: handle.finish(by=by),
+    }
+    acts[request.matchdict["verb"]]()
+    return HTTPSeeOther(request.route_path("run", run=handle.id))
+
+
+def _verbs(status: RunStatus, failed: int, *, callback: bool) -> set[str]:
+    """What may be done about a run in this status."""
+    found = set()
+    if status in _PAUSABLE:
+        found.add("pause")
+    if status in _RESUMABLE:
+        found.add("resume")
+    if status not in FINISHED | {RunStatus.CANCELLING, RunStatus.FINISHING}:
+        found.add("cancel")
+    if status is RunStatus.CANCELLING:
+        found.add("force")
+    if status in RETRYABLE and failed:
+        found.add("retry")
+    if status is RunStatus.FAILED and callback:
+        found.add("finish")
+    return found

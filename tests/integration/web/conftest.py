@@ -1,0 +1,54 @@
+"""Fixtures of the dashboard on a yard's runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from webtest import TestApp
+
+from breakbulk.web import Access, make_wsgi_app
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bs4 import Tag
+    from webtest import TestResponse
+
+    from tests.support.yard import Yard
+
+
+def access(environ: Mapping[str, Any]) -> Access | None:
+    """Whoever the test says, as a proxy in front of the host would."""
+    user = environ.get("REMOTE_USER")
+    return None if user is None else Access(user, environ.get("test.can", "view").split())
+
+
+def one(page: TestResponse, selector: str) -> Tag:
+    """The first element that a selector finds."""
+    found = page.html.select_one(selector)
+    assert found is not None, f"no {selector} in {page.request.path_qs}"
+    return found
+
+
+@pytest.fixture
+def nobody(yard: Yard) -> TestApp:
+    """The dashboard for nobody in particular."""
+    return TestApp(make_wsgi_app(yard.bulk, access=access, title="Yard"))
+
+
+def person(app: TestApp, user: str, can: str) -> TestApp:
+    """The same for somebody."""
+    return TestApp(app.app, extra_environ={"REMOTE_USER": user, "test.can": can})
+
+
+@pytest.fixture
+def viewer(nobody: TestApp) -> TestApp:
+    """For somebody who may look."""
+    return person(nobody, "ben", "view")
+
+
+@pytest.fixture
+def operator(nobody: TestApp) -> TestApp:
+    """For somebody who may steer."""
+    return person(nobody, "ana", "operate")

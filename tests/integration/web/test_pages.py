@@ -1,0 +1,225 @@
+"""Every screen on real runs, with forms that are filled and buttons that are pressed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from breakbulk import Chunk, RunStatus
+from tests.integration.web.conftest import one
+from tests.support.yard import Boom, touch
+
+if TYPE_CHECKING:
+    from webtest import TestApp, TestResponse
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Goods, Yard
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def bad(chunk: Chunk[Goods]) -> None:
+    """A process that fails for one row, with a message that means no good."""
+    for row in chunk:
+        if row.id == 13:
+            raise Boom(HOSTILE)
+        row.version += 1
+
+
+@pytest.fixture
+def partial(yard: Yard) -> RunHandle:
+    """A run with one row in quarantine."""
+    handle = yard.run(bad, max_retries=0)
+    assert handle.status() is RunStatus.PARTIAL
+    return handle
+
+
+def press(page: TestResponse, verb: str) -> TestResponse:
+    """Press a button, and see where it leads."""
+    (form,) = {
+        index: form for index, form in page.forms.items() if form.action.endswith(f"/{verb}")
+    }.values()
+    return form.submit().follow()
+
+
+def test_an_empty_installation_says_what_to_do(viewer: TestApp) -> None:
+    page = viewer.get("/")
+    assert "Nothing goes on." in page
+    assert "No run has ended yet." in page
+    assert "There are no runs yet." in viewer.get("/runs")
+    assert "No worker is running" in viewer.get("/workers")
+    assert "no jobs" in viewer.get("/jobs")
+
+
+def test_the_overview_shows_what_goes_on_and_what_has_ended(
+    yard: Yard, operator: TestApp, partial: RunHandle
+) -> None:
+    going = yard.submit(yard.job())
+    page = operator.get("/")
+    assert f"/runs/{going.id}" in page
+    assert f"/runs/{partial.id}" in page
+    assert "24 of 25 rows" in page
+    assert one(page, "table.runs .s-running")
+
+
+def test_a_run_that_nobody_can_work_on_is_a_warning(yard: Yard, viewer: TestApp) -> None:
+    yard.submit(yard.job())
+    assert "no worker is running" in one(viewer.get("/"), ".warning").text
+
+
+def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, operator: TestApp) -> None:
+    going = yard.submit(yard.job())
+    url = f"/runs/{going.id}"
+    page = press(operator.get(url), "pause")
+    assert going.status() is RunStatus.PAUSED
+    page = press(page, "resume")
+    assert going.status() is RunStatus.RUNNING
+    page = press(page, "cancel")
+    assert going.status() is RunStatus.CANCELLED
+    by = {did.actor for did in going.activity() if did.verb in {"pausing", "running", "cancelling"}}
+    assert by == {"ana"}, "in the name of whoever pressed the button"
+    assert not [form for form in page.forms.values() if "/runs/" in form.action]
+
+
+def test_what_failed_is_tried_again(yard: Yard, operator: TestApp, partial: RunHandle) -> None:
+    page = operator.get(f"/runs/{partial.id}")
+    assert "Retry 1 failed chunk" in page
+    press_form = next(form for form in page.forms.values() if form.action.endswith("/retry"))
+    press_form.submit().follow()
+    assert partial.record().round == 2
+
+
+def test_failures_lead_to_the_chunk_and_its_rows(
+    viewer: TestApp, operator: TestApp, partial: RunHandle
+) -> None:
+    page = viewer.get(f"/runs/{partial.id}/failures?error=tests.support.yard.Boom")
+    assert "[13]" in page
+    (row,) = partial.errors()
+    chunk = viewer.get(f"/runs/{partial.id}/chunks/{row.chunk}")
+    assert "SELECT *" in chunk
+    assert "goods.id" in chunk
+    assert "13" in one(chunk, "pre").text
+    assert "Traceback" in chunk
+    assert "Retry this chunk" not in chunk
+    assert "Retry this chunk" in operator.get(f"/runs/{partial.id}/chunks/{row.chunk}")
+
+
+def test_chunks_by_pages_and_by_status(yard: Yard, viewer: TestApp, partial: RunHandle) -> None:
+    rows = viewer.get(f"/runs/{partial.id}/chunks").html.select("tbody tr")
+    assert len(rows) == yard.count("chunks")
+    failed = viewer.get(f"/runs/{partial.id}/chunks?status=failed").html.select("tbody tr")
+    assert len(failed) == 1
+    from_two = viewer.get(f"/runs/{partial.id}/chunks?from=2").html.select("tbody tr td a")
+    assert from_two[0].text == "2"
+
+
+def test_a_job_is_planned_and_started_once(yard: Yard, operator: TestApp) -> None:
+    job = yard.job(touch, name="shelves.count")
+    page = operator.get("/jobs/shelves.count")
+    assert "def source" not in page, "a class that was made at run time has no source"
+    form = next(form for form in page.forms.values() if "p.tag" in form.fields)
+    form["p.tag"] = "spring"
+    planned = form.submit("act", value="plan")
+    assert "Nothing has been written yet." in planned
+    assert yard.count("runs") == 0
+    form = next(form for form in planned.forms.values() if "p.tag" in form.fields)
+    assert form["p.tag"].value == "spring"
+    first, again = form.submit("act", value="start"), form.submit("act", value="start")
+    assert first.location == again.location, "pressing twice starts one run"
+    (run,) = yard.bulk.runs()
+    assert (run.parameters, run.submitted_by) == ({"tag": "spring"}, "ana")
+    assert job is not None
+
+
+def test_what_does_not_fit_is_told_beside_what_was_typed(yard: Yard, operator: TestApp) -> None:
+    yard.run()
+    name = yard.bulk.runs()[0].job
+    yard.submit(yard.bulk.jobs.get(name).cls)
+    page = operator.get(f"/jobs/{name}")
+    form = next(form for form in page.forms.values() if "p.tag" in form.fields)
+    refused = form.submit("act", value="start", status=422)
+    assert "still" in one(refused, ".trouble").text
+    assert yard.count("runs") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/runs/999", 404),
+        ("/runs/999/chunks", 404),
+        ("/runs/99999999999999999999", 404),
+        ("/jobs/nobody", 404),
+        ("/elsewhere", 404),
+        ("/static/0123456789ab/breakbulk.css", 404),
+        ("/runs/1/chunks/1.2", 404),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(viewer: TestApp, path: str, status: int) -> None:
+    page = viewer.get(path, status=status)
+    assert len(page.html.select("main p")) == 2
+    assert "Traceback" not in page
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "runs?before=x&status=nothing&job=%3Cb%3E",
+        "runs?before=99999999999999999999999",
+        "runs/{run}/chunks?after=x.y&status=zzz",
+        "runs/{run}/chunks?from=99999999999",
+        "runs/{run}/failures?error=%00&after=-1",
+    ],
+)
+def test_nonsense_in_a_query_is_put_up_with(
+    viewer: TestApp, partial: RunHandle, query: str
+) -> None:
+    viewer.get("/" + query.format(run=partial.id), status=200)
+
+
+def test_text_from_rows_is_never_code(viewer: TestApp, partial: RunHandle) -> None:
+    (row,) = partial.errors()
+    for path in ("", "/failures", f"/chunks/{row.chunk}"):
+        page = viewer.get(f"/runs/{partial.id}{path}")
+        assert "<script>alert" not in page.text
+        assert "<img src=x" not in page.text
+        assert "alert(1)" in page.text, "it is shown, though"
+        assert all(script.get("src") for script in page.html.select("script"))
+        assert not page.html.select("[style], [onclick], [onerror]")
+
+
+def test_a_look_that_finds_nothing_new_is_304(
+    yard: Yard, viewer: TestApp, partial: RunHandle
+) -> None:
+    url, asks = f"/runs/{partial.id}", {"HX-Request": "true"}
+    first = viewer.get(url, headers=asks)
+    assert "<html" not in first.text
+    tag = first.headers["HX-PTag"]
+    viewer.get(url, headers={**asks, "HX-PTag": tag}, status=304)
+    partial.retry()
+    assert viewer.get(url, headers={**asks, "HX-PTag": tag}).headers["HX-PTag"] != tag
+
+
+def test_a_page_stops_looking_when_its_run_has_ended(
+    yard: Yard, viewer: TestApp, partial: RunHandle
+) -> None:
+    going = yard.submit(yard.job())
+    assert one(viewer.get(f"/runs/{going.id}"), "#run").get("hx-trigger") == "every 2s"
+    assert one(viewer.get(f"/runs/{partial.id}"), "#run").get("hx-trigger") is None
+
+
+def test_choices_are_kept(viewer: TestApp) -> None:
+    page = viewer.get("/runs?status=failed")
+    form = page.forms[0]
+    form["theme"], form["refresh"] = "dark", "0"
+    page = form.submit().follow()
+    assert page.request.path_qs == "/runs?status=failed"
+    assert one(page, "html")["data-theme"] == "dark"
+    assert not viewer.get("/").html.select("[hx-trigger]")
+
+
+@pytest.mark.parametrize("back", ["//evil.example/", "https://evil.example/", "/\\evil.example"])
+def test_nobody_is_sent_elsewhere(viewer: TestApp, back: str) -> None:
+    form = viewer.get("/").forms[0]
+    form["back"].force_value(back)
+    assert form.submit().location == "http://localhost/"

@@ -1,0 +1,173 @@
+"""Who may do what, on every route there is, and what every answer carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from sqlalchemy import select
+from webtest import TestApp
+
+from breakbulk import Masked, RunStatus
+from breakbulk.web import LoginLink, make_wsgi_app
+from breakbulk.web.application import _ROUTES
+from tests.support.yard import Goods
+
+if TYPE_CHECKING:
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+_VERBS = ("pause", "resume", "cancel", "force", "retry", "finish")
+#: Every route with what it takes to get there; a new route has to be put here.
+READING = {
+    "overview": "/",
+    "runs": "/runs",
+    "jobs": "/jobs",
+    "job": "/jobs/{job}",
+    "workers": "/workers",
+    "run": "/runs/{run}",
+    "chunks": "/runs/{run}/chunks",
+    "chunk": "/runs/{run}/chunks/1",
+    "failures": "/runs/{run}/failures",
+}
+STEERING = {"verb": tuple(f"/runs/{{run}}/{verb}" for verb in _VERBS), "job": ("/jobs/{job}",)}
+OPEN = {"login", "preferences"}
+
+
+@pytest.fixture
+def yard(sqlite_yard: Yard) -> Yard:
+    """Who may do what is the same on every database."""
+    return sqlite_yard
+
+
+@pytest.fixture
+def going(yard: Yard) -> RunHandle:
+    handle = yard.submit(yard.job(name="a.job"))
+    crew = yard.first_crew
+    lane = yard.lane(handle, crew=crew)
+    # One chunk, so that there is one to look at.
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lane.token)
+    crew.work(0.2)
+    return handle
+
+
+def path_of(pattern: str, run: RunHandle) -> str:
+    return pattern.format(run=run.id, job="a.job")
+
+
+def test_every_route_is_in_the_matrix() -> None:
+    assert {*READING, *STEERING, *OPEN} == set(_ROUTES)
+
+
+@pytest.mark.parametrize("route", READING)
+def test_reading(
+    going: RunHandle, nobody: TestApp, viewer: TestApp, operator: TestApp, route: str
+) -> None:
+    path = path_of(READING[route], going)
+    assert "Who is there?" in nobody.get(path, status=401)
+    viewer.get(path, status=200)
+    operator.get(path, status=200)
+    TestApp(nobody.app, extra_environ={"REMOTE_USER": "eve", "test.can": ""}).get(path, status=403)
+
+
+@pytest.mark.parametrize("pattern", [path for paths in STEERING.values() for path in paths])
+def test_steering(
+    going: RunHandle, nobody: TestApp, viewer: TestApp, operator: TestApp, pattern: str
+) -> None:
+    path, before = path_of(pattern, going), going.record()
+    for app, status in ((nobody, 401), (viewer, 403)):
+        if status == 403:
+            app.get("/")
+        token = app.cookies.get("breakbulk_csrf") or ""
+        app.post(path, {"csrf_token": token}, status=status)
+    # Without the token of his own browser, or from elsewhere, an operator may not either.
+    operator.get("/")
+    token = operator.cookies["breakbulk_csrf"] or ""
+    for given, headers in (
+        ({}, {}),
+        ({"csrf_token": "x" * len(token)}, {}),
+        ({"csrf_token": token}, {"Sec-Fetch-Site": "cross-site"}),
+        ({"csrf_token": token}, {"Sec-Fetch-Site": "same-site"}),
+        ({"csrf_token": token}, {"Origin": "https://evil.example"}),
+    ):
+        operator.post(path, given, headers=headers, status=403)
+    operator.get(path, status=404 if "/runs/" in path else 200)
+    assert going.record() == before, "nothing has happened"
+
+
+def test_an_operator_steers_from_his_own_browser(going: RunHandle, operator: TestApp) -> None:
+    operator.get("/")
+    operator.post(
+        f"/runs/{going.id}/cancel",
+        {"csrf_token": operator.cookies["breakbulk_csrf"] or ""},
+        headers={"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:80"},
+        status=303,
+    )
+    assert going.status() in {RunStatus.CANCELLING, RunStatus.CANCELLED, RunStatus.SUCCEEDED}
+
+
+def test_without_a_policy_nobody_is_let_in(yard: Yard) -> None:
+    app = TestApp(make_wsgi_app(yard.bulk))
+    assert "No access policy is set" in app.get("/", status=401)
+    app.get("/login?token=", status=404)
+
+
+def test_a_login_link(yard: Yard) -> None:
+    links: list[str] = []
+    policy = LoginLink("ana@here", links.append)
+    policy.renew()
+    app: Any = make_wsgi_app(yard.bulk, access=policy)
+    first, second = TestApp(app), TestApp(app)
+    assert "Open the link" in first.get("/", status=401)
+    first.get("/login?token=wrong", status=401)
+    first.get(f"/login?token={links[0]}", status=303)
+    first.get("/", status=200)
+    second.get(f"/login?token={links[0]}", status=401)
+    second.get("/", status=401)
+    cookie = next(one for one in first.cookiejar if one.name == LoginLink.COOKIE)
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite") == "Strict"
+
+
+@pytest.mark.parametrize("path", ["/", "/elsewhere", "/runs/999", "/workers"])
+def test_every_answer_carries_the_headers(viewer: TestApp, path: str) -> None:
+    answer = viewer.get(path, expect_errors=True)
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_assets_may_be_kept_for_ever(viewer: TestApp, nobody: TestApp) -> None:
+    page = viewer.get("/")
+    links = [str(link["href"]) for link in page.html.select("link")]
+    links += [str(script["src"]) for script in page.html.select("script")]
+    assert len(links) == 7
+    for link in links:
+        assert "immutable" in nobody.get(link, status=200).headers["Cache-Control"]
+    nobody.get(links[1].replace("vendor/pico-2.1.1.min.css", "../access.py"), status=404)
+
+
+class Secret:
+    """It knows something."""
+
+    key: Annotated[str, Masked] = "default-hush"
+
+    def source(self) -> Any:
+        return select(Goods)
+
+    def process(self, chunk: Any) -> None: ...
+
+
+def test_secrets_stay_hidden(yard: Yard, operator: TestApp) -> None:
+    # A class of its own each time: declaring makes it a frozen dataclass.
+    declared = type("Secret", (), {**vars(Secret), "__module__": __name__})
+    yard.bulk.job(name="a.secret")(declared)
+    run = yard.bulk.submit(yard.bulk.build("a.secret", {"key": "given-hush"}))
+    yard.settle(run)
+    for path in ("/", "/runs", "/jobs", "/jobs/a.secret", f"/runs/{run.id}"):
+        assert "given-hush" not in operator.get(path)
+    assert "***" in operator.get(f"/runs/{run.id}")
+    assert "SELECT" not in operator.get(f"/runs/{run.id}/chunks/1")

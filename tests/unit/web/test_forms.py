@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import field
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+
+import pytest
+
+from breakbulk import Masked
+from breakbulk.errors import ParameterError
+from breakbulk.jobs import JobSpec, declare
+from breakbulk.web.forms import Field, fields_of, values_of
+
+
+class Everything:
+    """One parameter of each kind."""
+
+    count: int
+    rate: Decimal = Decimal("1.01")
+    share: float = 0.5
+    name: str = "n"
+    dry: bool = True
+    day: date = date(2026, 3, 1)
+    ids: list[int] = field(default_factory=lambda: [1, 2])
+    key: Annotated[str, Masked] = "hush"
+    maybe: int | None = None
+
+    def source(self) -> None: ...
+
+    def process(self, chunk: object) -> None: ...
+
+
+_specs: list[JobSpec] = []
+declare(Everything, _specs.append, name="everything")
+
+
+@pytest.fixture
+def spec() -> JobSpec:
+    return _specs[0]
+
+
+def test_fields_are_made_from_types_and_defaults(spec: JobSpec) -> None:
+    fields = {one.name: one for one in fields_of(spec)}
+    assert fields["count"] == Field("count", "number", "int", required=True, value="")
+    kinds = {name: (one.kind, one.value) for name, one in fields.items()}
+    assert kinds == {
+        "count": ("number", ""),
+        "rate": ("decimal", "1.01"),
+        "share": ("decimal", "0.5"),
+        "name": ("text", "n"),
+        "dry": ("checkbox", "on"),
+        "day": ("date", "2026-03-01"),
+        "ids": ("json", "[1, 2]"),
+        # A secret is never shown, not even its default.
+        "key": ("secret", ""),
+        "maybe": ("json", ""),
+    }
+
+
+def test_what_was_typed_stays(spec: JobSpec) -> None:
+    fields = {one.name: one.value for one in fields_of(spec, {"p.rate": "abc", "p.ids": "[3"})}
+    assert (fields["rate"], fields["ids"], fields["dry"]) == ("abc", "[3", "")
+
+
+def test_a_form_gives_a_job(spec: JobSpec) -> None:
+    given = {"p.count": "3", "p.rate": "1.5", "p.ids": "[7]", "p.day": "2026-04-01", "p.maybe": "4"}
+    made = spec.build(values_of(spec, given), strict=False)
+    assert (made.count, made.rate, made.ids, made.day) == (3, Decimal("1.5"), [7], date(2026, 4, 1))
+    assert made.maybe == 4
+    assert made.dry is False, "a box without its tick"
+    assert (made.name, made.key) == ("n", "hush"), "what is left empty is as declared"
+
+
+def test_what_is_not_json_is_told(spec: JobSpec) -> None:
+    with pytest.raises(ParameterError, match=r"'ids' of everything takes JSON, as in \[1, 2\]"):
+        values_of(spec, {"p.ids": "[3"})
