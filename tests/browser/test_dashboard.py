@@ -1,0 +1,165 @@
+"""The dashboard in the hands of a person."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import TimeoutError, expect  # noqa: A004  (its own)
+
+from breakbulk import Chunk, RunStatus
+from tests.browser.conftest import listen
+from tests.support.yard import Boom, touch
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Goods, Yard
+
+HOSTILE = "<script>window.hacked=1</script>'\"><img src=x onerror='window.hacked=2'>{{7*7}}"
+
+
+def bad(chunk: Chunk[Goods]) -> None:
+    for row in chunk:
+        if row.id == 13:
+            raise Boom(HOSTILE)
+        row.version += 1
+
+
+@pytest.fixture
+def partial(yard: Yard) -> RunHandle:
+    handle = yard.run(bad, max_retries=0)
+    assert handle.status() is RunStatus.PARTIAL
+    return handle
+
+
+def test_a_run_moves_before_ones_eyes_and_comes_to_rest(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(touch))
+    page.goto(f"/runs/{handle.id}")
+    expect(page.locator(".headline .status")).to_have_text("running")
+    expect(page.locator(".map .c-ahead")).to_have_count(25)
+    page.evaluate("document.body.dataset.mine = 'the same page'")
+    yard.settle(handle)
+    expect(page.locator(".headline .status")).to_have_text("succeeded", timeout=30_000)
+    expect(page.locator(".map .c-done")).to_have_count(25)
+    expect(page.locator(".big .figure")).to_have_text("100.0 %")
+    assert page.evaluate("document.body.dataset.mine") == "the same page"
+    # What has ended is not looked at any more.
+    expect(page.locator("#run")).not_to_have_attribute("hx-trigger", re.compile("."))
+    with pytest.raises(TimeoutError), page.expect_request("**", timeout=3_000):
+        pass
+
+
+def test_buttons_do_what_they_say(yard: Yard, page: Page, trouble: list[str]) -> None:
+    handle = yard.submit(yard.job(touch))
+    page.goto("/")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".headline .status")).to_have_text("paused")
+    assert handle.status() is RunStatus.PAUSED
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".headline .status")).to_have_text("running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".headline .status")).to_have_text("cancelled")
+    (question,) = trouble
+    assert question == (
+        f"dialog: Cancel run {handle.id} for good? Chunks in hand are finished, the rest is not"
+        " done."
+    )
+    trouble.clear()
+
+
+def test_without_a_script_everything_works(yard: Yard, browser: Browser, site: str) -> None:
+    yard.job(touch, name="shelves.count")
+    context = browser.new_context(base_url=site, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/jobs/shelves.count")
+    page.get_by_label(re.compile("^tag")).fill("spring")
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text("Nothing has been written yet.")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Start")).click()
+    expect(page.locator(".headline .status")).to_have_text("running")
+    (run,) = yard.bulk.runs()
+    assert run.parameters == {"tag": "spring"}
+    # The browser itself looks again, a little less often.
+    assert page.locator("noscript meta, meta[http-equiv=refresh]").count() == 1
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".headline .status")).to_have_text("paused")
+    page.get_by_label("Theme").select_option("dark")
+    page.get_by_role("button", name="Set").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    context.close()
+
+
+def test_text_from_rows_never_becomes_code(partial: RunHandle, page: Page) -> None:
+    (row,) = partial.errors()
+    for path in ("", "/failures", f"/chunks/{row.chunk}", "/chunks"):
+        page.goto(f"/runs/{partial.id}{path}")
+        page.wait_for_load_state("networkidle") if not path else None
+        assert page.evaluate("window.hacked") is None
+    page.goto(f"/runs/{partial.id}/failures")
+    expect(page.locator(".attempts .message").first).to_have_text(HOSTILE)
+
+
+def test_by_keyboard_alone(yard: Yard, partial: RunHandle, page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    for keys, path in (("gr", "/runs"), ("gj", "/jobs"), ("gw", "/workers"), ("go", "/")):
+        for key in keys:
+            page.keyboard.press(key)
+        page.wait_for_url(f"**{path}")
+    page.goto("/runs")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Job")).to_be_focused()
+    # From the run to its failures and to the button that tries them again.
+    page.goto(f"/runs/{partial.id}")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").startswith("Retry 1"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator(".headline .status")).to_have_text("running")
+    assert partial.record().round == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_screen_is_accessible_and_fits(
+    yard: Yard,
+    partial: RunHandle,
+    browser: Browser,
+    site: str,
+    trouble: list[str],
+    scheme: str,
+    width: int,
+) -> None:
+    going = yard.submit(yard.job(touch, name="a.job"))
+    (row,) = partial.errors()
+    context = browser.new_context(
+        base_url=site,
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 800},
+    )
+    page = context.new_page()
+    listen(page, trouble)
+    for path in (
+        "/",
+        "/runs",
+        "/jobs",
+        "/jobs/a.job",
+        "/workers",
+        f"/runs/{going.id}",
+        f"/runs/{partial.id}",
+        f"/runs/{partial.id}/chunks",
+        f"/runs/{partial.id}/chunks/{row.chunk}",
+        f"/runs/{partial.id}/failures",
+    ):
+        page.goto(path)
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    context.close()
+    assert not trouble, trouble
