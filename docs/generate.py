@@ -17,7 +17,7 @@ import click
 
 from breakbulk import app, errors, jobs, settings, sources
 from breakbulk.cli import breakbulk as command_line
-from breakbulk.domain import failed, options, progress, run
+from breakbulk.domain import chunkmap, failed, options, progress, run, series
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
 from breakbulk.runner import audit, chunk, retry, submit
@@ -42,6 +42,10 @@ _CLASSES: tuple[type, ...] = (
     progress.Progress,
     submit.Plan,
     audit.Audit,
+    chunkmap.ChunkMap,
+    chunkmap.Cell,
+    series.Series,
+    series.Point,
     jobs.JobRun,
     jobs.Masked,
 )
