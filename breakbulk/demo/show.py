@@ -19,6 +19,7 @@ from breakbulk.console import words
 from breakbulk.console.watching import follow
 from breakbulk.demo import place, servers
 from breakbulk.demo.crew import Crew
+from breakbulk.demo.dashboard import dashboard
 from breakbulk.demo.finale import finale
 from breakbulk.demo.hints import hints
 from breakbulk.demo.interrupts import Interrupts, Stopped
@@ -90,6 +91,8 @@ class Demo:
             stack.callback(self._crew.stop)
             self._crew.start()
         self._tell()
+        if screen.lasts:
+            stack.enter_context(dashboard(self._bulk, screen))
 
     def perform(self, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
         """Run the job and prove what it did; what to exit with."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from waitress import wasyncore
 from waitress.server import create_server
 
 from breakbulk.app import Breakbulk
@@ -34,8 +35,17 @@ class Server:
         self._server.run()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Let go of the address; for whoever has called :meth:`run` himself, or not yet."""
         self._server.close()
+
+    def stop(self) -> None:
+        """Have :meth:`run`, in another thread, return soon; connections are cut."""
+        self._server.trigger.pull_trigger(self._stop)
+
+    def _stop(self) -> None:
+        # In the thread that serves, and so not in the middle of anything.
+        self._server.task_dispatcher.shutdown()
+        wasyncore.close_all(self._server._map)  # noqa: SLF001  (there is no other way to end its loop)
 
 
 def make_server(

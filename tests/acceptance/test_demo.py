@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
@@ -226,6 +227,12 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
 def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) -> None:
     with demo(directory, "--rows", "20000", terminal=True) as started:
         with gated(started) as gate:
+            link = started.await_output(r"dashboard (http://127\.0\.0\.1:\d+/login\?token=[\w-]+)")[
+                1
+            ]
+            browser = build_opener(HTTPCookieProcessor())
+            with browser.open(link, timeout=60) as page:
+                assert b"<title>Overview" in page.read()
             worker = int(started.await_output(r"kill -9 (\d+)")[1])
             started.await_output("2 lanes")
             gate.await_lanes(2)
@@ -236,6 +243,8 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
         assert f"worker {worker} on " in started.output  # what the steward gave back
         assert "version 1: 20,000 products" in started.output
         assert "Each product was processed exactly once." in started.output
+        with browser.open(f"{link.partition('/login')[0]}/runs/1", timeout=60) as page:
+            assert b">succeeded<" in page.read()
         family = started.family()
         started.press_ctrl_c()
         assert started.wait() == 0
