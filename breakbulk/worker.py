@@ -88,7 +88,13 @@ def install(
         """Work for whatever run of the queue needs a lane."""
         seconds = slice_within(runtime.settings.slice_seconds, self)
         process = Process.current(
-            worker_id(), stopping, (SoftTimeLimitExceeded,), self.request.hostname, _deadlines
+            worker_id(),
+            stopping,
+            (SoftTimeLimitExceeded,),
+            self.request.hostname,
+            _deadlines,
+            # A job that calls sys.exit() fails; it does not take the worker with it.
+            exits=(KeyboardInterrupt,),
         )
         late = None if good_until is None else datetime.fromisoformat(good_until)
         if work(runtime, process, queue, seconds, good_until=late):

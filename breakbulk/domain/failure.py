@@ -5,13 +5,18 @@ from __future__ import annotations
 import sysconfig
 import traceback as tb
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
 from breakbulk.domain.retry import class_name, class_names
+from breakbulk.domain.storable import storable
 
+_NAME_LIMIT = 200
 _MESSAGE_LIMIT = 2_000
 _TRACEBACK_LIMIT = 16_000
+#: The innermost lines: those further out are Celery's and ours.
+_FRAMES = -40
 # Libraries, Python's own and ourselves: an error is looked for in the team's code.
 _ELSEWHERE = tuple(
     {
@@ -46,17 +51,18 @@ class Failure:
         """Describe an exception, even one whose own ``str`` fails."""
         try:
             message = str(error)
-        except Exception as unprintable:  # noqa: BLE001  (user code; any error will do)
+        except BaseException as unprintable:  # noqa: BLE001  (user code: it may raise anything)
             message = f"(its message cannot be printed: {type(unprintable).__name__})"
         try:
-            lines = "".join(tb.format_exception(error, limit=40))
-        except Exception:  # noqa: BLE001  (the same)
-            lines = "".join(tb.format_tb(error.__traceback__, limit=40))
+            lines = "".join(tb.format_exception(error, limit=_FRAMES))
+        except BaseException:  # noqa: BLE001  (the same)
+            lines = "".join(tb.format_tb(error.__traceback__, limit=_FRAMES))
+        place = _place(error.__traceback__)
         return cls(
-            class_name(type(error)),
-            _clean(message, _MESSAGE_LIMIT),
-            _clean(lines, _TRACEBACK_LIMIT),
-            _place(error.__traceback__),
+            storable(class_name(type(error)), _NAME_LIMIT),
+            storable(message, _MESSAGE_LIMIT),
+            storable(lines, _TRACEBACK_LIMIT),
+            None if place is None else storable(place, _NAME_LIMIT),
             class_names(error),
         )
 
@@ -84,15 +90,12 @@ def _place(trace: TracebackType | None) -> str | None:
     for frame, number in tb.walk_tb(trace):
         code = frame.f_code
         found = f"{Path(code.co_filename).name}:{number} in {code.co_name}"
-        if not str(Path(code.co_filename).resolve()).startswith(_ELSEWHERE):
+        if not _is_elsewhere(code.co_filename):
             own = found
     return own or found
 
 
-def _clean(text: str, limit: int) -> str:
-    # NUL cannot be stored as text, a lone surrogate cannot be encoded.
-    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
+@lru_cache(maxsize=1024)
+def _is_elsewhere(filename: str) -> bool:
+    # A recursion has a thousand lines in one file, and the system has to be asked for each name.
+    return str(Path(filename).resolve()).startswith(_ELSEWHERE)

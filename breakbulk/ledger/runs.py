@@ -29,9 +29,13 @@ from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
+from breakbulk.domain.storable import storable
 from breakbulk.errors import RunNotFound
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
+
+#: Characters of a reason: it is shown in one line, and may hold what user code has said.
+_REASON_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +179,7 @@ class Runs:
         from which no arrow leads to ``to``. What is done is noted in the run's activity.
         """
         runs = self._database.schema.runs
+        reason = None if reason is None else storable(reason, _REASON_LIMIT)
         sources = sources_of(to) if come_from is None else frozenset(come_from) & sources_of(to)
         changed: dict[str, Any] = {"status": str(to), "reason": reason, **values}
         if to in FINISHED:

@@ -75,16 +75,18 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
     except LostClaim as lost:
         log.warning("run %s: %s", run.id, lost)
         return False
-    except SystemExit as error:
-        if not process.stopping():
-            failed(failure=Failure.of(error))
-        raise
-    except Exception as error:
+    except BaseException as error:
         if connection.invalidated or fault_of(error) is Fault.CONNECTION:
             # The steward frees the callback once this lane has gone.
             raise
+        if not isinstance(error, Exception) and process.stopping():
+            # Of the shutdown, and not the callback's fault.
+            raise
         log.exception("run %s: the callback failed (attempt %d)", run.id, attempt)
-        return failed(failure=Failure.of(error))
+        ended = failed(failure=Failure.of(error))
+        if isinstance(error, process.exits):
+            raise
+        return ended
 
 
 def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int) -> bool:

@@ -166,13 +166,15 @@ class LaneWork:
         except KeyChanged:
             # A mistake in the job, not in these rows: every chunk would fail alike.
             raise
-        except Exception as error:  # noqa: BLE001  (user code may raise anything)
-            return self._failed(connection, claim, error, time.monotonic() - began)
-        except BaseException as error:
-            # Of a shutdown, or process() raised it: then it would do so again and again.
-            if not self._slice.process.stopping():
-                self._record(connection, claim, Failure.of(error), time.monotonic() - began)
-            raise
+        except BaseException as error:  # user code may raise anything
+            process = self._slice.process
+            if not isinstance(error, Exception) and process.stopping():
+                # Of the shutdown, and not the chunk's fault.
+                raise
+            goes_on = self._failed(connection, claim, error, time.monotonic() - began)
+            if isinstance(error, process.exits):
+                raise
+            return goes_on
         self._hand.done(time.monotonic() - began)
         self._troubled_since.pop(str(claim.ref), None)
         return status in WORKABLE
@@ -191,7 +193,7 @@ class LaneWork:
             deadlines.end(self._slot)
 
     def _failed(
-        self, connection: Connection, claim: Claim, error: Exception, seconds: float
+        self, connection: Connection, claim: Claim, error: BaseException, seconds: float
     ) -> bool:
         if isinstance(error, TransactionMisuse) and error.deliberate:
             raise error
@@ -212,7 +214,8 @@ class LaneWork:
             self._run.id,
             claim.ref,
             claim.attempt,
-            exc_info=error,
+            # Not again for each part of it on the way to the row.
+            exc_info=error if claim.rows == 1 or not claim.ref.path else None,
         )
         innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
         self._record(connection, claim, Failure.of(error), seconds, innocent=innocent)
@@ -281,10 +284,12 @@ class LaneWork:
         return True
 
     def _cancel(self, connection: Connection, claim: Claim, cancel: CancelRun) -> None:
-        log.info("run %s: chunk %s cancels the run: %s", self._run.id, claim.ref, cancel)
+        # Whatever user code has given for a reason, and whether or not it can be printed.
+        reason = Failure.of(cancel).message
+        log.info("run %s: chunk %s cancels the run: %s", self._run.id, claim.ref, reason)
         with self._runtime.database.transaction(connection):
             self._runtime.ledger.runs.move(
-                connection, self._run.id, RunStatus.CANCELLING, actor="job", reason=cancel.reason
+                connection, self._run.id, RunStatus.CANCELLING, actor="job", reason=reason
             )
 
     def _hold(self, connection: Connection, reason: str) -> None:

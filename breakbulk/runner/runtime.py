@@ -73,6 +73,8 @@ class Process:
         worker_name: for people: the worker as Celery calls it, and the process.
         stopping: True from the moment its worker began to shut down.
         interruptions: what is raised in the middle of anything to stop it, such as a time limit.
+        exits: what ends the process although user code has raised it. In a process that is not our
+            own, as in eager mode, nobody else can tell whom it was meant for.
         deadlines: where its lanes note until when they may be at a chunk.
     """
 
@@ -84,6 +86,7 @@ class Process:
     stopping: Callable[[], bool]
     interruptions: tuple[type[Exception], ...] = ()
     deadlines: Deadlines | None = None
+    exits: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit)
 
     @classmethod
     def current(
@@ -93,6 +96,8 @@ class Process:
         interruptions: tuple[type[Exception], ...] = (),
         name: str | None = None,
         deadlines: Deadlines | None = None,
+        *,
+        exits: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit),
     ) -> Process:
         """This process; without a worker it counts as one of its own.
 
@@ -110,6 +115,7 @@ class Process:
             stopping,
             interruptions,
             deadlines,
+            exits,
         )
 
 

@@ -60,6 +60,23 @@ def test_a_deep_recursion_can_be_written_down() -> None:
     assert len(failure.traceback) < 16_100
 
 
+def test_of_a_deep_call_the_innermost_lines_are_kept() -> None:
+    def parse(depth: int) -> int:
+        if depth == 0:
+            return int("no number")
+        # A line of its own for each second call, or they would be folded into one.
+        return parse(depth - 1) if depth % 2 else +parse(depth - 1)
+
+    try:
+        parse(200)
+    except ValueError as error:
+        failure = Failure.of(error)
+    assert failure.traceback is not None
+    assert 'return int("no number")' in failure.traceback
+    assert failure.place is not None
+    assert failure.place.endswith("in parse")
+
+
 def test_locals_are_not_kept() -> None:
     def work() -> None:
         token = "hush" + "-hush"
