@@ -126,6 +126,7 @@ class Claim:
         owner: the fence: a random token that only this claim knows.
         losses: how often a worker died with it.
         snoozes: how often it was put back at its own wish.
+        troubled: seconds for which it was tried again and again for what is nobody's fault.
         spent: it has had its tries and is not to be tried, but split, skipped or put away.
     """
 
@@ -136,4 +137,5 @@ class Claim:
     owner: UUID
     losses: int = 0
     snoozes: int = 0
+    troubled: int = 0
     spent: bool = False

@@ -273,11 +273,13 @@ class Claims:
         spent: bool = False,
         lost: bool = False,
         snoozed: bool = False,
+        troubled: int = 0,
     ) -> bool:
         """Put a chunk back to wait; False when it is no longer this claim's to give.
 
         Args:
             spent: it has had its tries, so whoever claims it next decides what becomes of it.
+            troubled: for how many seconds it has been tried in vain, at no cost.
         """
         waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
         result = connection.execute(
@@ -289,6 +291,7 @@ class Claims:
                 attempt=chunks.c.attempt - (0 if attempt_spent else 1),
                 losses=chunks.c.losses + int(lost),
                 snoozes=chunks.c.snoozes + int(snoozed),
+                troubled=troubled,
             )
         )
         if result.rowcount != 1:
@@ -420,6 +423,7 @@ def _claim(row: Any, *, spent: bool = False) -> Claim:
         owner=row.owner,
         losses=row.losses,
         snoozes=row.snoozes,
+        troubled=row.troubled,
         spent=spent,
     )
 

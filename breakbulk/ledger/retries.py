@@ -82,7 +82,7 @@ class Retries:
                 chunks.c.run_id == run_id,
                 self._database.schema.open_chunks([ChunkStatus.WAITING]),
             )
-            .values(attempt=0)
+            .values(attempt=0, troubled=0)
         )
         connection.execute(
             update(waiting)
@@ -130,6 +130,7 @@ class Retries:
                 attempt=0,
                 losses=0,
                 snoozes=0,
+                troubled=0,
                 ended_at=None,
             )
         )

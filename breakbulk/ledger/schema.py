@@ -193,6 +193,8 @@ class Schema:
             Column("attempt", SmallInteger, nullable=False),
             Column("losses", SmallInteger, nullable=False, server_default=text("0")),
             Column("snoozes", SmallInteger, nullable=False, server_default=text("0")),
+            # Whole seconds: it fits where the row would have a gap.
+            Column("troubled", SmallInteger, nullable=False, server_default=text("0")),
             Column("seconds", Float),
             Column("ended_at", Instant),
             Index(

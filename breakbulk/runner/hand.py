@@ -20,11 +20,10 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.carve import Carved, Ground, carve
 from breakbulk.runner.pacing import Pace
+from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.sources import Source
 
-#: Seconds before a database that said "again at once" is asked again.
-TRANSIENT_WAIT = 0.05
 _WALK_WAIT = 0.1
 
 
@@ -68,6 +67,7 @@ class Hand:
         self._claims: list[Claim] = []
         self._owners: set[UUID] = set()
         self._pace = Pace(runtime.settings.max_carve)
+        self._backoff = Backoff()
         self._looked_at = float("-inf")
         self._fresh_next = False
         self.suspicious = False
@@ -142,7 +142,7 @@ class Hand:
         self, connection: Connection, data: Connection, source: Source[object], wanted: int
     ) -> Carved:
         try:
-            return carve(
+            carved = carve(
                 self._runtime,
                 connection,
                 data,
@@ -157,9 +157,11 @@ class Hand:
             if fault is Fault.CONNECTION:
                 raise ConnectionGone(None) from error
             if fault is Fault.TRANSIENT:
-                time.sleep(TRANSIENT_WAIT)
+                self._backoff.wait()
                 return Carved(ground=Ground.MOVED)
             raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
+        self._backoff.reset()
+        return carved
 
     def _claim_waiting(self, connection: Connection, wanted: int) -> bool:
         ledger, database, run_id = self._runtime.ledger, self._runtime.database, self._run.id

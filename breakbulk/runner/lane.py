@@ -33,11 +33,14 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
-from breakbulk.runner.hand import TRANSIENT_WAIT, ConnectionGone, Hand, Slice
+from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
+from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk.lane")
+
+_AFTER_TROUBLE = 1.0
 
 
 class LaneWork:
@@ -56,7 +59,8 @@ class LaneWork:
         self._slice = piece
         self._hand = Hand(runtime, lane, run, piece)
         self._tally = Tally(written_at=time.monotonic())
-        self._troubled_since: dict[str, float] = {}
+        self._patience = Patience(runtime.settings.transient_seconds)
+        self._backoff = Backoff()
         self._doubtful_tally = False
         self._slot: int | None = None
 
@@ -101,7 +105,12 @@ class LaneWork:
         with self._runtime.database.transaction(connection):
             ledger.claims.lock(connection, run_id)
             for claim in ledger.claims.held_by(connection, run_id, self._hand.owners):
-                ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False)
+                troubled = self._patience.spent(claim)
+                # Others have their turn before a chunk that does not get on.
+                wait = _AFTER_TROUBLE if troubled else 0.0
+                ledger.claims.give_back(
+                    connection, claim, wait=wait, attempt_spent=False, troubled=troubled
+                )
             self._tell(connection)
             ledger.lanes.leave(connection, self._lane.token)
 
@@ -176,7 +185,7 @@ class LaneWork:
                 raise
             return goes_on
         self._hand.done(time.monotonic() - began)
-        self._troubled_since.pop(str(claim.ref), None)
+        self._patience.over(claim.ref)
         return status in WORKABLE
 
     @contextmanager
@@ -198,13 +207,12 @@ class LaneWork:
         if isinstance(error, TransactionMisuse) and error.deliberate:
             raise error
         fault = fault_of(error)
-        since = self._troubled_since.setdefault(str(claim.ref), time.monotonic())
-        patient = time.monotonic() - since < self._runtime.settings.transient_seconds
-        if fault is Fault.CONNECTION and patient:
-            raise ConnectionGone(None) from error
-        if fault is Fault.TRANSIENT and patient:
+        innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
+        if innocent and self._patience.lasts(claim):
             log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
-            time.sleep(TRANSIENT_WAIT)
+            self._patience.wait(claim)
+            if fault is Fault.CONNECTION:
+                raise ConnectionGone(None) from error
             return True
         if fault is Fault.DATABASE:
             self._hold(connection, f"the database takes no writes: {Failure.of(error)}")
@@ -217,7 +225,7 @@ class LaneWork:
             # Not again for each part of it on the way to the row.
             exc_info=error if claim.rows == 1 or not claim.ref.path else None,
         )
-        innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
+        self._patience.over(claim.ref)
         self._record(connection, claim, Failure.of(error), seconds, innocent=innocent)
         return self._still_here(connection)
 
@@ -265,9 +273,10 @@ class LaneWork:
             if fault is Fault.CONNECTION:
                 raise ConnectionGone(None) from error
             if fault is Fault.TRANSIENT:
-                time.sleep(TRANSIENT_WAIT)
+                self._backoff.wait()
                 return True
             raise SourceError(f"a failed chunk cannot be split: {Failure.of(error)}") from error
+        self._backoff.reset()
         self._hand.put_down(look=True)
         return goes_on
 

@@ -90,6 +90,37 @@ def test_postgres_what_does_not_go_away_holds_the_run_in_the_end(
     yard.close()
 
 
+@pytest.mark.parametrize("fault", ["deadlock", "connection"])
+def test_postgres_trouble_that_outlasts_a_lane_is_bounded_all_the_same(
+    postgres_ground: Engine, fault: str
+) -> None:
+    """No lane stays long enough to lose its patience, so each tells the next what it has spent."""
+    wipe(postgres_ground)
+    knobs: dict[str, Any] = {"transient_seconds": 2.5, "slice_seconds": 1.0}
+    yard = Yard(postgres_ground, rows=25, shared=True, **knobs)
+    tries: Counter[int] = Counter()
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        tries[chunk.number] += 1
+        if chunk.number == 2 and fault == "deadlock":
+            raising = "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"
+            chunk.session.execute(text(raising))
+        elif chunk.number == 2:
+            chunk.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    handle = yard.run(process, max_retries=0)
+    record = handle.record()
+    assert record.status is RunStatus.HELD
+    assert str(record.reason).startswith("chunk 2 does not get on: ")
+    assert len(handle.failures()) == 1
+    assert list(yard.versions().values()) == [1] * 10 + [0] * 10 + [1] * 5
+    assert 3 <= tries[2] < 25, "again and again, but not as fast as it goes"
+    assert (tries[1], tries[3]) == (1, 1)
+    yard.close()
+    postgres_ground.dispose()
+
+
 @pytest.mark.parametrize("state", ["25006", "53100", "53300"])
 def test_postgres_a_database_that_takes_no_writes_holds_the_run(
     postgres_yard: Yard, state: str

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.SmallInteger(), nullable=False),
         sa.Column("losses", sa.SmallInteger(), nullable=False, server_default=sa.text("0")),
         sa.Column("snoozes", sa.SmallInteger(), nullable=False, server_default=sa.text("0")),
+        sa.Column("troubled", sa.SmallInteger(), nullable=False, server_default=sa.text("0")),
         sa.Column("seconds", sa.Float()),
         sa.Column("ended_at", Instant()),
         sa.PrimaryKeyConstraint("run_id", "number", "path", name=f"pk_{name('chunks')}"),
