@@ -26,7 +26,7 @@ class Progress:
         rate: rows a second over the last seconds; 0 when nothing moves.
         elapsed: seconds since submit.
         waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
-            knows its job. It goes on by itself when there is one.
+            knows its job, or the time of the next try. It goes on by itself then.
     """
 
     status: RunStatus
@@ -57,8 +57,11 @@ class Progress:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until all rows are done at the present rate; None when that is not known."""
-        if not self.rows_total or self.rate <= 0:
+        """Seconds until all rows are done at the present rate; None when that is not known.
+
+        Nor is it known while a run waits: the rate is then that of what was done before.
+        """
+        if not self.rows_total or self.rate <= 0 or self.waits:
             return None
         return max(self.rows_total - self.rows_done, 0) / self.rate
 

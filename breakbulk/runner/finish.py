@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -32,8 +33,19 @@ log = logging.getLogger("breakbulk.finish")
 CALLBACK = "callback"
 
 
-def close_run(runtime: Runtime, connection: Connection, run_id: RunId) -> bool:
-    """Move a run whose work is done to ``finishing``; True when that is where it is now."""
+def close_run(
+    runtime: Runtime,
+    connection: Connection,
+    run_id: RunId,
+    *,
+    tell: Callable[[Connection], None] = lambda _connection: None,
+) -> bool:
+    """Move a run whose work is done to ``finishing``; True when that is where it is now.
+
+    Args:
+        tell: writes down what the caller has done. A callback may take its time, and whoever looks
+            meanwhile is to see all of the work.
+    """
     ledger = runtime.ledger
     with runtime.database.transaction(connection):
         ledger.claims.lock(connection, run_id)
@@ -44,6 +56,7 @@ def close_run(runtime: Runtime, connection: Connection, run_id: RunId) -> bool:
             return False
         if ledger.chunks.any_unfinished(connection, run_id):
             return False
+        tell(connection)
         return ledger.runs.move(
             connection,
             run_id,

@@ -111,8 +111,16 @@ class LaneWork:
                 ledger.claims.give_back(
                     connection, claim, wait=wait, attempt_spent=False, troubled=troubled
                 )
-            self._tell(connection)
+            self.tell(connection)
             ledger.lanes.leave(connection, self._lane.token)
+
+    def tell(self, connection: Connection) -> None:
+        """Write down what was done since the last tally."""
+        if self._tally.chunks:
+            self._runtime.ledger.chunks.tally(
+                connection, self._run.id, self._lane.number, self._tally.chunks, self._tally.rows
+            )
+            self._tally.clear()
 
     def committed_after_all(self, claim: Claim) -> None:
         """The COMMIT whose answer was lost had happened: count the chunk."""
@@ -121,14 +129,6 @@ class LaneWork:
     def forget_claims(self, connection: Connection) -> None:
         """After a lost connection: believe only what the ledger says."""
         self._hand.reread(connection)
-
-    def _tell(self, connection: Connection) -> None:
-        """Write down what was done since the last tally."""
-        if self._tally.chunks:
-            self._runtime.ledger.chunks.tally(
-                connection, self._run.id, self._lane.number, self._tally.chunks, self._tally.rows
-            )
-            self._tally.clear()
 
     def _begin(self) -> Work:
         """Build the job and its source, and make sure they are what was submitted.
@@ -242,7 +242,7 @@ class LaneWork:
         with self._runtime.database.transaction(connection):
             self._runtime.ledger.claims.lock(connection, self._run.id)
             # What has succeeded is told before it is asked whether anything has.
-            self._tell(connection)
+            self.tell(connection)
             suspicious = note_failure(
                 self._runtime,
                 connection,

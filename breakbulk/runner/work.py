@@ -146,7 +146,7 @@ class _Visit:
         runtime, run_id = self.runtime, self.run.id
         ended = False
         asks = stay.idle or self.run.status is RunStatus.FINISHING
-        if asks and close_run(runtime, connection, run_id):
+        if asks and close_run(runtime, connection, run_id, tell=stay.tell):
             ended = call_back(runtime, connection, self.process, self.lane)
         stay.sign_off(connection)
         with runtime.database.reading(connection):

@@ -51,6 +51,7 @@ def test_a_share_is_never_more_than_is_known(given: dict[str, Any], fraction: fl
         ({"rows_total": 200, "rows_done": 50, "rate": 10.0}, 15.0),
         ({"rows_total": 200, "rows_done": 250, "rate": 10.0}, 0.0),
         ({"rows_total": 200, "rows_done": 50, "rate": 0.0}, None),
+        ({"rows_total": 200, "rows_done": 50, "rate": 10.0, "waits": "no worker is running"}, None),
         ({"rate": 10.0}, None),
     ],
 )
