@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import pytest
@@ -34,9 +35,9 @@ def test_a_carve_takes_at_least_one_chunk() -> None:
 
 
 def test_every_knob_says_why() -> None:
-    assert Settings.__doc__ is not None
+    documented = inspect.getdoc(Settings) or ""
     for field in dataclasses.fields(Settings):
-        assert f"        {field.name}: " in Settings.__doc__
+        assert f"\n    {field.name}: " in documented
 
 
 def test_the_defaults_fit_together() -> None:

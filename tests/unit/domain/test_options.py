@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -22,8 +23,8 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     assert (retry.retry_backoff, retry.retry_backoff_max, retry.retry_jitter) == (0, 600, True)
     assert options.policy.on_failure is OnFailure.ISOLATE
     assert str(options.policy.tolerate) == "1000"
-    documented = JobOptions.__doc__ or ""
-    assert all(f"\n        {name}: " in documented for name in JobOptions.__annotations__)
+    documented = inspect.getdoc(JobOptions) or ""
+    assert all(f"\n    {name}: " in documented for name in JobOptions.__annotations__)
 
 
 def test_celerys_words_mean_what_they_mean_there() -> None:

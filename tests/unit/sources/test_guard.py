@@ -40,6 +40,7 @@ def session() -> Iterator[Session]:
         session.add(Other(id=1, price=1))
         session.commit()
         yield session
+    engine.dispose()
 
 
 def by_price() -> Any:

@@ -121,3 +121,4 @@ def test_a_key_with_null_is_refused_unless_no_row_has_one() -> None:
         for source in (named, high):
             source.check(connection)
             assert source.null_keys(connection) == 0
+    engine.dispose()
