@@ -14,6 +14,7 @@ from typing import Any
 
 from celery import Celery, Signature
 from kombu import Connection
+from kombu.utils.url import maybe_sanitize_url
 
 from breakbulk.errors import BrokerUnreachable, ConfigurationError
 from breakbulk.settings import LANE_TASK, SUBMIT_TASK
@@ -93,8 +94,17 @@ class Broker:
         Raises:
             BrokerUnreachable: it does not.
         """
-        with self._new_connection() as connection:
-            address = str(connection.as_uri())
+        try:
+            new = self._new_connection()
+            address = str(new.as_uri())
+        except Exception as error:
+            address = maybe_sanitize_url(str(self.app.conf.broker_write_url))
+            said = error.args[0] if error.args else error
+            raise BrokerUnreachable(
+                f"The broker at {address} cannot be used ({said}): check broker_url, and that the"
+                " client that it needs is installed."
+            ) from error
+        with new as connection:
             try:
                 connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
             except Exception as error:

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -25,15 +24,15 @@ from billiard.process import current_process
 from celery import Celery, bootsteps, signals
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.worker import state
-from sqlalchemy.exc import SQLAlchemyError
 
 import breakbulk
-from breakbulk.errors import BreakbulkError, UnsupportedPool
+from breakbulk.errors import UnsupportedPool
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.runtime import Process, Runtime, live_lanes, process_started
 from breakbulk.runner.steward import Steward
+from breakbulk.runner.steward_thread import StewardThread
 from breakbulk.runner.work import work
 from breakbulk.settings import LANE_TASK, SUBMIT_TASK
 
@@ -133,51 +132,6 @@ def slice_within(seconds: float, task: Any) -> float:
 def worker_id() -> UUID:
     """The id of the worker that this process belongs to."""
     return UUID(os.environ[_WORKER_VARIABLE])
-
-
-class StewardThread:
-    """Runs a steward until it is told to stop; survives every loss of the database."""
-
-    def __init__(self, runtime: Runtime, steward: Steward) -> None:
-        self._runtime = runtime
-        self._steward = steward
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="breakbulk-steward", daemon=True)
-
-    def start(self) -> None:
-        """Register the worker, then begin: lanes of an unknown worker would be orphans."""
-        try:
-            with self._runtime.database.connect() as connection:
-                self._steward.tick(connection)
-        except (SQLAlchemyError, BreakbulkError) as error:
-            log.warning("the steward cannot work yet: %s", str(error).partition("\n")[0])
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Sign the worker off."""
-        self._stop.set()
-        self._thread.join(timeout=10)
-        try:
-            with self._runtime.database.connect() as connection:
-                self._steward.leave(connection)
-        except (SQLAlchemyError, BreakbulkError) as error:
-            log.warning("the worker could not sign off: %s", str(error).partition("\n")[0])
-
-    def _run(self) -> None:
-        pause = self._runtime.settings.steward_seconds
-        complained = ""
-        while not self._stop.is_set():
-            try:
-                with self._runtime.database.connect() as connection:
-                    while not self._stop.wait(pause):
-                        self._steward.tick(connection)
-                        complained = ""
-            except Exception as error:
-                first = str(error).partition("\n")[0]
-                if first != complained:
-                    log.warning("the steward was interrupted: %s", first, exc_info=error)
-                complained = first
-                self._stop.wait(pause)
 
 
 class StewardStep(bootsteps.StartStopStep):
@@ -308,4 +262,4 @@ def import_name(target: object) -> str | None:
     return None
 
 
-__all__ = ["StewardThread", "install", "stopping", "worker_id"]
+__all__ = ["install", "stopping", "worker_id"]

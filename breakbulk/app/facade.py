@@ -176,15 +176,16 @@ class Breakbulk:
         with translated():
             if session is not None:
                 return self._submit_within(session, spec, job, order)
-            self._need_schema()
-            with (
-                self.runtime.database.connect() as connection,
-                self._rows(connection) as rows,
-                self.runtime.database.transaction(connection),
-            ):
-                submitted = submitting.submit(
-                    self.runtime, connection, rows, spec=spec, job=job, order=order
-                )
+            with self.runtime.database.connect() as connection:
+                with self.runtime.database.reading(connection):
+                    self._need_schema(connection)
+                with (
+                    self._rows(connection) as rows,
+                    self.runtime.database.transaction(connection),
+                ):
+                    submitted = submitting.submit(
+                        self.runtime, connection, rows, spec=spec, job=job, order=order
+                    )
         self._begin(submitted.run, created=submitted.created)
         return self._handle(submitted)
 
@@ -389,6 +390,7 @@ class Breakbulk:
                 "The session given to submit() is on another database than the ledger:"
                 " leave session= out, or use a session of the ledger's database."
             )
+        self._need_schema(connection)
         with self._rows(connection) as rows:
             submitted = submitting.submit(
                 self.runtime, connection, rows, spec=spec, job=job, order=order
@@ -426,10 +428,10 @@ class Breakbulk:
         with self.runtime.data.connect() as rows, self.runtime.data.reading(rows):
             yield rows
 
-    def _need_schema(self) -> None:
+    def _need_schema(self, connection: Connection) -> None:
         # Once in a process: tables that are there do not change under a running program.
         if not self._schema_fits:
-            self.check_schema()
+            migrations.require_current(connection, self.runtime.database)
             self._schema_fits = True
 
     def _need_broker(self) -> Broker:

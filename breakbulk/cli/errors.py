@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from breakbulk.cli.application import Application
-from breakbulk.cli.options import chunk_option, json_option, limit_option, run_argument
+from breakbulk.cli.options import ID, chunk_option, json_option, limit_option, run_argument
 from breakbulk.console import output, words
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the whole quarantine as CSV.")
 @chunk_option("--chunk", help="The attempts at this chunk, in full.")
 @limit_option(20)
-@click.option("--after", type=click.IntRange(min=0), default=0, hidden=True)
+@click.option("--after", type=ID, hidden=True)
 @json_option
 @click.pass_obj
 def errors(
@@ -38,7 +38,7 @@ def errors(
     run_id: int,
     chunk: tuple[int, str] | None,
     limit: int,
-    after: int,
+    after: int | None,
     *,
     group: bool,
     as_csv: bool,
@@ -55,7 +55,7 @@ def errors(
     elif chunk is not None:
         _attempts(handle, chunk, as_json=as_json)
     else:
-        _list(application, handle, after, limit, as_json=as_json)
+        _list(application, handle, after or 0, limit, as_json=as_json)
 
 
 def _list(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from breakbulk.domain.chunk import parse_chunk
+from breakbulk.domain.chunk import HIGHEST_ID, parse_chunk
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import ParameterError
@@ -24,6 +25,10 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+#: Ids as databases give them.
+ID = click.IntRange(min=1, max=HIGHEST_ID)
+
+
 def run_argument(function: Function) -> Function:
     """The number of a run."""
     return click.argument("run_id", metavar="RUN", type=int)(function)
@@ -35,6 +40,7 @@ def timeout_option(function: Function) -> Function:
         "--timeout",
         type=click.FloatRange(min=0),
         metavar="SECONDS",
+        callback=_seconds,
         help="Wait no longer; the run goes on, the exit code is 6.",
     )(function)
 
@@ -119,6 +125,12 @@ def _parameters(
         except ValueError as error:
             raise click.BadParameter(f"{value!r} is not JSON ({error}).") from error
     return values
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, given: float | None) -> float | None:
+    if given is not None and math.isnan(given):
+        raise click.BadParameter("nan is no number of seconds.")
+    return given
 
 
 def _chunk(

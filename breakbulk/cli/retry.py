@@ -41,7 +41,7 @@ def retry(
 
     The run's callback is called once more when the round has ended.
     """
-    handle = application.bulk.run(run_id)
+    handle = application.ledger.run(run_id)
     retried = handle.retry(error=error, chunk=chunk, key=key)
     if as_json and not watch:
         output.document(retried.as_dict())
@@ -63,7 +63,7 @@ def retry(
 @click.pass_obj
 def finish(application: Application, run_id: int, *, as_json: bool) -> None:
     """Call RUN back again, where finished() has failed for good. No chunk is touched."""
-    status = application.bulk.run(run_id).finish()
+    status = application.ledger.run(run_id).finish()
     if as_json:
         output.document({"run": run_id, "status": str(status)})
         return

@@ -8,6 +8,7 @@ import click
 
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import (
+    ID,
     json_option,
     limit_option,
     run_argument,
@@ -28,7 +29,7 @@ _FAILURES = 5
 @click.option("--job", help="Only runs of this job.")
 @status_option(RunStatus)
 @limit_option(20)
-@click.option("--before", type=click.IntRange(min=1), metavar="RUN", help="Only older ones.")
+@click.option("--before", type=ID, metavar="RUN", help="Only older ones.")
 @json_option
 @click.pass_obj
 def runs(

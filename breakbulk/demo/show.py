@@ -129,11 +129,12 @@ class Demo:
         # Only now, because it reads that file, as it does in the workers.
         from breakbulk.demo.shop import bulk
 
-        bulk.upgrade()
+        # First, for a database that is not ours gets no tables when nothing will come of it.
         if bulk.broker is not None and self._options.broker is not None:
             bulk.broker.ping()
             queue = bulk.broker.queue_for(None)
             self._stack.callback(servers.forget_queue, self._options.broker, queue)
+        bulk.upgrade()
         return bulk
 
     def _unfinished_run(self) -> RunHandle | None:

@@ -12,6 +12,9 @@ from breakbulk.errors import ParameterError
 
 RunId = NewType("RunId", int)
 
+#: Databases give none beyond, and are not to be asked for any.
+HIGHEST_ID = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from breakbulk.domain.chunk import RunId
+from breakbulk.domain.chunk import HIGHEST_ID, RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
@@ -117,7 +117,9 @@ class Runs:
             RunNotFound: there is none of that id.
         """
         runs = self._database.schema.runs
-        row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+        query = select(runs).where(runs.c.id == run_id)
+        # A number that no database could have given would be an error of the driver.
+        row = connection.execute(query).one_or_none() if 0 < run_id <= HIGHEST_ID else None
         if row is None:
             raise RunNotFound(f"There is no run {run_id}; 'breakbulk runs' lists them.")
         return _run(row)

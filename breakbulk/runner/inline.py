@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
 from breakbulk.runner.steward import Steward
+from breakbulk.runner.steward_thread import StewardThread
 from breakbulk.runner.work import work
 
 log = logging.getLogger("breakbulk.inline")
@@ -57,26 +57,14 @@ def work_until_over(runtime: Runtime, run_id: RunId, queue: str) -> None:
         free=lambda: False,
         work_without_broker=lambda _queue: None,
     )
-    over = threading.Event()
-    with runtime.database.connect() as connection:
-        steward.tick(connection)
-
-    def keep() -> None:
-        while not over.wait(runtime.settings.steward_seconds):
-            with runtime.database.connect() as connection:
-                steward.tick(connection)
-
-    keeper = threading.Thread(target=keep, name="breakbulk-inline-steward", daemon=True)
-    keeper.start()
+    thread = StewardThread(runtime, steward)
+    thread.start()
     try:
         while _goes_on(runtime, run_id):
             work(runtime, process, queue, runtime.settings.slice_seconds)
             time.sleep(_LOOK_AGAIN)
     finally:
-        over.set()
-        keeper.join()
-        with runtime.database.connect() as connection:
-            steward.leave(connection)
+        thread.stop()
 
 
 def _goes_on(runtime: Runtime, run_id: RunId) -> bool:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import STOPPING, WORKABLE, RunStatus
-from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.errors import LedgerUnreachable, SchemaError
+from breakbulk.ledger.faults import Fault, fault_of, translated
 from breakbulk.ledger.lanes import Demand, Lane
 from breakbulk.runner.attempt import settled
 from breakbulk.runner.finish import call_back, close_run, settle
@@ -53,11 +54,10 @@ def work(
     wanted = False
     while not process.stopping() and time.monotonic() - began < seconds:
         try:
-            entered = _enter(runtime, process, queue, began + seconds, good_until)
-        except DBAPIError as error:
-            if fault_of(error) is not Fault.CONNECTION:
-                raise
-            log.warning("no lane: the ledger does not answer: %s", error.orig)
+            with translated():
+                entered = _enter(runtime, process, queue, began + seconds, good_until)
+        except (LedgerUnreachable, SchemaError) as error:
+            log.warning("no lane: %s", error)
             return False
         if entered is None:
             return wanted

@@ -20,7 +20,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Engine, NullPool, create_engine, inspect, make_url, text
 
 from breakbulk import Breakbulk
 from breakbulk.demo.proofs import by_ledger, by_sql
@@ -317,16 +317,26 @@ def test_a_reader_that_goes_away_ends_it(directory: Path) -> None:
     assert not list(directory.iterdir())
 
 
-@pytest.mark.parametrize(
-    "option",
-    [("--database", "postgresql://x@127.0.0.1:1/x"), ("--broker", "redis://127.0.0.1:1/0")],
-)
-def test_what_does_not_answer_is_one_sentence(option: tuple[str, str], directory: Path) -> None:
-    with demo(directory, *option, "--rows", "100") as started:
-        assert started.wait() == 7
-    assert "does not answer" in started.output
-    assert "Traceback" not in started.output
-    assert not list(directory.iterdir())
+@pytest.mark.parametrize("what", ["database", "broker"])
+def test_what_does_not_answer_is_one_sentence(
+    what: str, directory: Path, test_servers: Servers
+) -> None:
+    with databases.fresh_postgres(test_servers.postgres) as url:
+        there = {"--database": url, "--broker": test_servers.valkey}
+        nowhere = {
+            "--database": "postgresql://x@127.0.0.1:1/x",
+            "--broker": "redis://127.0.0.1:1/0",
+        }
+        options = there | {f"--{what}": nowhere[f"--{what}"]}
+        given = [word for option in options.items() for word in option]
+        with demo(directory, *given, "--rows", "100") as started:
+            assert started.wait() == 7
+        assert "does not answer" in started.output
+        assert "Traceback" not in started.output
+        assert not list(directory.iterdir())
+        engine = create_engine(url, poolclass=NullPool)
+        assert inspect(engine).get_schema_names() == ["information_schema", "public"]
+        assert not inspect(engine).get_table_names()
 
 
 class Finished(NamedTuple):

@@ -60,12 +60,16 @@ class Stage:
             connection.execute(insert(model), [{"version": 0, **row} for row in rows])
 
     def worker(self, *, celery: dict[str, Any] | None = None, **options: Any) -> Worker:
-        """Start a worker; ``celery`` and ``forgets`` change the application that it runs."""
+        """Start a worker.
+
+        ``celery``, ``forgets`` and ``database`` change the application that it runs.
+        """
         changes: dict[str, Any] = {}
         if celery is not None:
             changes["celery"] = {**self.config.celery, **celery}
-        if "forgets" in options:
-            changes["forgets"] = options.pop("forgets")
+        for name in ("forgets", "database"):
+            if name in options:
+                changes[name] = options.pop(name)
         return self._start(_MODULE, env=self.config.environment(**changes), **options)
 
     def gate(self, name: str = "gate") -> Gate:

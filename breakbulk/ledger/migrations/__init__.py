@@ -71,17 +71,28 @@ def require_current(connection: Connection, database: Database) -> None:
     Raises:
         SchemaError: they are missing, too old or too new.
     """
+    version = require_no_older(connection, database)
+    if version != HEAD:
+        raise SchemaError(_too_new(version))
+
+
+def require_no_older(connection: Connection, database: Database) -> str:
+    """Refuse tables that a worker cannot work on; the version of those that are there.
+
+    Newer ones do it no harm: it may go on until it is its turn to be deployed.
+
+    Raises:
+        SchemaError: they are missing, or too old.
+    """
     version = current(connection, database)
-    if version == HEAD:
-        return
     if version is None:
         raise SchemaError("The ledger's tables are missing: run 'breakbulk db upgrade' first.")
-    if _known(version):
+    if version != HEAD and _known(version):
         raise SchemaError(
             f"The ledger's tables are too old (version {version}, this Breakbulk needs {HEAD}):"
             " run 'breakbulk db upgrade'."
         )
-    raise SchemaError(_too_new(version))
+    return version
 
 
 def include_name(database: Database, name: str | None, kind: str) -> bool:

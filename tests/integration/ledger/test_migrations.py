@@ -280,6 +280,9 @@ def test_newer_tables_are_refused(database_url: str) -> None:
             migrations.require_current(connection, made)
         with pytest.raises(SchemaError, match=r"newer \(version 9999\)"):
             migrations.upgrade(made)
+        with made.reading() as connection:
+            # A worker goes on until it is its turn to be deployed.
+            assert migrations.require_no_older(connection, made) == "9999"
 
 
 def test_older_tables_are_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +294,11 @@ def test_older_tables_are_refused(database_url: str, monkeypatch: pytest.MonkeyP
             made.reading() as connection,
         ):
             migrations.require_current(connection, made)
+        with (
+            pytest.raises(SchemaError, match=r"too old \(version"),
+            made.reading() as connection,
+        ):
+            migrations.require_no_older(connection, made)
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://nobody@127.0.0.1:1/none", "sqlite:////no/x"])

@@ -15,6 +15,7 @@ from breakbulk.errors import (
     ConfigurationError,
     IdempotencyConflict,
     OverlapError,
+    SchemaError,
     SecondDatabase,
     SourceError,
     StateError,
@@ -175,6 +176,37 @@ def test_a_session_of_another_database_is_refused(yard: Yard, tmp_path: Path) ->
         yard.submit(yard.job(), session=session)
     engine.dispose()
     assert yard.count("runs") == 0
+
+
+@pytest.mark.parametrize("wrong", ["newer", "missing"])
+def test_a_ledger_that_does_not_fit_leaves_the_callers_transaction_alone(
+    yard: Yard, wrong: str
+) -> None:
+    """Also on PostgreSQL, where any error of a statement would end it."""
+    job = yard.job()
+    schema = yard.ledger.database.schema
+    table = schema.table_name("schema_version")
+    place = table if schema.flat else f"breakbulk.{table}"
+    spoil, mend = {
+        "newer": (
+            f"UPDATE {place} SET version_num = '9' || version_num",
+            f"UPDATE {place} SET version_num = substr(version_num, 2)",
+        ),
+        "missing": (
+            f"ALTER TABLE {place} RENAME TO {table}_aside",
+            f"ALTER TABLE {place}_aside RENAME TO {table}",
+        ),
+    }[wrong]
+    with Session(yard.engine) as session:
+        session.execute(text(spoil))
+        session.add(Notice(run=0, words="the caller's own"))
+        with pytest.raises(SchemaError, match=wrong):
+            yard.submit(job, session=session)
+        session.execute(text(mend))
+        session.commit()
+    assert yard.notices() == ["the caller's own"]
+    assert yard.count("runs") == 0
+    yard.settle(yard.submit(job))
 
 
 def test_what_cannot_be_walked_leaves_nothing_half_made(yard: Yard) -> None:

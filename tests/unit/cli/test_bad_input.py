@@ -6,13 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import Result
+
+from breakbulk.cli import breakbulk
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Shop
 
 Refused = Callable[[Result, int], str]
+_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane"}
+"""Verbs that need no ledger's tables, or have more to say of them than a sentence."""
+_OF_NO_RUN = [["run", "reprice"], ["runs"]]
+# Whoever adds a verb adds it here: by default it is one about a run.
+_OF_ONE_RUN = sorted(
+    set(breakbulk.list_commands(click.Context(breakbulk)))
+    - _NEITHER
+    - {verb for verb, *_ in _OF_NO_RUN}
+)
+_OF_THE_LEDGER = [*_OF_NO_RUN, *([verb, "1"] for verb in _OF_ONE_RUN)]
 _NOBODY_LISTENS = "127.0.0.1:1"
 
 
@@ -110,20 +123,8 @@ def test_second_database_without_at_least_once(shop: Shop, refused: Refused) -> 
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["run", "reprice"],
-        ["plan", "reprice"],
-        ["runs"],
-        ["status", "1"],
-        ["watch", "1"],
-        ["pause", "1"],
-        ["resume", "1"],
-        ["cancel", "1"],
-        ["chunks", "1"],
-        ["audit", "1"],
-        ["db", "upgrade"],
-        ["db", "status"],
-    ],
+    [["plan", "reprice"], ["db", "upgrade"], ["db", "status"], *_OF_THE_LEDGER],
+    ids=" ".join,
 )
 def test_unreachable_database(shop: Shop, refused: Refused, arguments: list[str]) -> None:
     shop.open()
@@ -163,7 +164,7 @@ def test_unreachable_broker_only_delays_the_run(shop: Shop) -> None:
         ("0001", "0002", "The ledger's tables are too old (version 0001"),
     ],
 )
-@pytest.mark.parametrize("arguments", [["run", "reprice"], ["runs"], ["status", "1"]])
+@pytest.mark.parametrize("arguments", _OF_THE_LEDGER, ids=" ".join)
 def test_tables_of_another_version(
     shop: Shop,
     refused: Refused,
@@ -183,10 +184,35 @@ def test_tables_of_another_version(
     assert shop.sql("SELECT count(*) FROM breakbulk_runs") == [(0,)]
 
 
-@pytest.mark.parametrize("verb", ["status", "watch", "pause", "resume", "cancel", "audit"])
+@pytest.mark.parametrize("verb", _OF_ONE_RUN)
 def test_unknown_run(shop: Shop, refused: Refused, verb: str) -> None:
     shop.open()
-    assert refused(shop(verb, "7"), 2) == "There is no run 7; 'breakbulk runs' lists them."
+    for number in ("7", "0", "9" * 30):
+        sentence = refused(shop(verb, number), 2)
+        assert sentence == f"There is no run {number}; 'breakbulk runs' lists them."
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runs", "--before", "9" * 30], ["errors", "1", "--after", "9" * 30]]
+)
+def test_pages_that_no_database_has(shop: Shop, arguments: list[str]) -> None:
+    shop.open()
+    shop("run", "reprice")
+    result = shop(*arguments)
+    assert result.exit_code == 2
+    assert "is not in the range 1<=x<=9223372036854775807." in result.stderr
+
+
+def test_broker_that_cannot_be_used(shop: Shop) -> None:
+    shop.open(broker="carrier-pigeon://coop")
+    assert shop("doctor").exit_code == 7
+    assert shop.json("doctor")["findings"][0]["what"] == (
+        "The broker at carrier-pigeon://coop/ cannot be used (No such transport: carrier-pigeon):"
+        " check broker_url, and that the client that it needs is installed."
+    )
+    result = shop("run", "reprice")
+    assert (result.exit_code, "Traceback" in result.output) == (0, False)
+    assert "Run 1 is safe in the ledger" in result.stderr
 
 
 def test_run_that_still_goes_on(shop: Shop, refused: Refused) -> None:
@@ -194,6 +220,14 @@ def test_run_that_still_goes_on(shop: Shop, refused: Refused) -> None:
     shop("run", "reprice")
     sentence = refused(shop("run", "reprice"), 1)
     assert sentence.startswith("Run 1 of reprice with the same parameters is still running")
+
+
+def test_no_number_of_seconds(shop: Shop) -> None:
+    shop.open()
+    shop("run", "reprice")
+    result = shop("watch", "1", "--timeout", "nan")
+    assert result.exit_code == 2
+    assert "nan is no number of seconds." in result.stderr
 
 
 def test_timeout_without_waiting(shop: Shop) -> None:
