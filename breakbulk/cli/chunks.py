@@ -39,6 +39,11 @@ def chunks(
     if as_json:
         output.document({"chunks": [chunk.as_dict() for chunk in found], "after": following})
         return
+    if not found:
+        narrowed = statuses or after
+        what = "no chunks like that" if narrowed else "no chunks yet"
+        output.say(f"Run {run_id} has {what}.")
+        return
     output.table(
         ("chunk", "status", "rows", "after", "up to", "attempt", "losses", "lane", "seconds"),
         [

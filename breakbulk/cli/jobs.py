@@ -24,6 +24,11 @@ def jobs(application: Application, *, as_json: bool) -> None:
     if as_json:
         output.document({"jobs": [_document(bulk, spec) for spec in bulk.jobs]})
         return
+    if not list(bulk.jobs):
+        output.say(
+            "There are no jobs: declare one with @bulk.job in the module that -A names, or in one"
+            " that Celery imports."
+        )
     for spec in bulk.jobs:
         output.say(f"{spec.name}  {spec.doc}".rstrip())
         for parameter in spec.parameters.values():

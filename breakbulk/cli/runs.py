@@ -49,6 +49,11 @@ def runs(
     if as_json:
         output.document({"runs": [run_document(bulk, run) for run in found], "before": following})
         return
+    if not found:
+        narrowed = job or statuses or before
+        start = f" Start one with: {application.hint('run', 'JOB')}"
+        output.say("No run is like that." if narrowed else f"There are no runs yet.{start}")
+        return
     output.table(
         ("run", "status", "job", "submitted", "rows", "reason"),
         [

@@ -69,6 +69,8 @@ def see_through(
         output.say(words.ending(record, progress))
     if progress.status is RunStatus.PAUSED or progress.status is RunStatus.HELD:
         output.warn(f"Go on with: {application.hint('resume', handle.id)}")
+    elif progress.status in (RunStatus.PARTIAL, RunStatus.FAILED) and not as_json:
+        output.warn(f"See what failed with: {application.hint('errors', handle.id)}")
     context.exit(code)
 
 

@@ -117,7 +117,7 @@ def ending(run: Run, progress: Progress) -> str:
     failed = ""
     if summary.rows_failed or summary.chunks_failed:
         chunks = counted(summary.chunks_failed, "chunk")
-        failed = f", {number(summary.rows_failed)} rows in {chunks} given up"
+        failed = f", {counted(summary.rows_failed, 'row')} in {chunks} given up"
     did = {RunStatus.PARTIAL: "ended partial", RunStatus.CANCELLED: "was cancelled"}.get(
         run.status, str(run.status)
     )

@@ -76,7 +76,7 @@ class Summary:
         chunks_done: chunks that succeeded.
         chunks_failed: chunks that were given up.
         attempts_failed: attempts of this round that raised, died or took too long.
-        seconds: from submit to this count.
+        seconds: from submit to the end, or to this count while there is none.
     """
 
     rows_done: int

@@ -163,8 +163,9 @@ class Chunks:
         quarantined = connection.execute(
             select(func.count()).where(schema.quarantine.c.run_id == run_id)
         ).scalar_one()
+        end = func.coalesce(runs.c.finished_at, clock())
         seconds = connection.execute(
-            select(seconds_between(runs.c.submitted_at, clock())).where(runs.c.id == run_id)
+            select(seconds_between(runs.c.submitted_at, end)).where(runs.c.id == run_id)
         ).scalar_one()
         return Summary(
             rows_done=int(row[0]),

@@ -75,7 +75,7 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
     if ended and unfinished:
         findings.append(f"the run is {run.status}, but a chunk is not finished")
     if run.status is RunStatus.SUCCEEDED and counted.chunks_failed:
-        findings.append(f"the run succeeded, but {counted.chunks_failed} chunks failed")
+        findings.append(f"the run succeeded, but {counted.chunks_failed} of its chunks failed")
     if run.status in (RunStatus.SUCCEEDED, RunStatus.PARTIAL) and dropped:
         findings.append(f"the run is {run.status}, but a chunk was cancelled: {dropped[0].name}")
     if ended and run.summary is not None and run.summary.rows_done != counted.rows_done:
@@ -85,7 +85,9 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
         )
     if not ended:
         notes.append(f"the run is still {run.status}: what is carved so far was checked")
-    notes += _source_notes(runtime, data, run, counted)
+    # What was stopped on its way has not walked all that the source has.
+    walked_all = run.status in FINISHED and complete and not dropped
+    notes += _source_notes(runtime, data, run, counted if walked_all else None)
     return Audit(run.id, run.status, tuple(findings), tuple(notes), counted)
 
 
@@ -107,7 +109,14 @@ def _misfit(row: Any, *, complete: bool) -> list[str]:
     return sentences
 
 
-def _source_notes(runtime: Runtime, data: Connection, run: Run, counted: Summary) -> list[str]:
+def _source_notes(
+    runtime: Runtime, data: Connection, run: Run, counted: Summary | None
+) -> list[str]:
+    """What the source says today.
+
+    Args:
+        counted: what was walked, if that can be compared with what there is.
+    """
     if run.job not in runtime.jobs.all():
         return [f"the job {run.job} is not known here, so its source was not looked at"]
     spec = runtime.jobs.get(run.job)
@@ -121,8 +130,8 @@ def _source_notes(runtime: Runtime, data: Connection, run: Run, counted: Summary
     notes = []
     if nulls:
         notes.append(f"{nulls} rows have no key (NULL) and were not reached")
-    walked = counted.rows_done + counted.rows_failed
-    if rows != walked and run.status in FINISHED - {RunStatus.CANCELLED}:
+    walked = rows if counted is None else counted.rows_done + counted.rows_failed
+    if rows != walked:
         notes.append(
             f"the source has {rows} rows up to the run's last key now, the run walked {walked}:"
             " rows were inserted, deleted or changed since"

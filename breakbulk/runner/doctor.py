@@ -187,7 +187,8 @@ def _workers(
         yield Finding(
             Severity.OK,
             Subject.WORKERS,
-            f"Worker {worker.pid} on {worker.host} has {worker.slots} slots ({worker.pool})"
+            f"Worker {worker.pid} on {worker.host} has {worker.slots}"
+            f" slot{'' if worker.slots == 1 else 's'} ({worker.pool})"
             f" for {', '.join(worker.queues)}{state}.",
         )
         if worker.version and worker.version.partition(" ")[0] != breakbulk.__version__:

@@ -151,7 +151,7 @@ class Isolation:
                 failure=latest[0],
             )
         why = latest[0].sentence if latest else "no reason is on record"
-        log.warning("run %s: chunk %s is given up (%d rows): %s", run.id, claim.ref, rows, why)
+        log.warning("run %s: chunk %s is given up, rows: %d: %s", run.id, claim.ref, rows, why)
         if run.policy.on_failure is OnFailure.STOP:
             return not self._stop(f"chunk {claim.ref} failed: {why}")
         return self._tolerable() or not self._stop(self._excess())

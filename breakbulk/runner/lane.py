@@ -90,7 +90,8 @@ class LaneWork:
                 elif not self._next(connection, data, work, claim):
                     return
         except BreakbulkError as error:
-            self._hold(connection, str(error))
+            # Others put it into sentences of their own.
+            self._hold(connection, str(error).removesuffix("."))
         except Exception as error:
             expected = (ConnectionGone, DBAPIError, *self._slice.process.interruptions)
             if isinstance(error, expected):

@@ -12,7 +12,8 @@ from breakbulk import RunStatus
 from breakbulk.domain.chunk import Bounds, Cut
 from breakbulk.domain.keys import encode_key
 from breakbulk.domain.status import ChunkStatus
-from tests.support.yard import Goods
+from breakbulk.ledger.sql import clock
+from tests.support.yard import Goods, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ WRONG: list[tuple[Callable[[Any, Any], None], str]] = [
     (lose_all, "there is no chunk at all, although the source was not empty"),
     (overlap, "chunk 2.1 ([10], [20]] does not begin where the chunk before it ends ([20])"),
     (reopen, "the run is succeeded, but a chunk is not finished"),
-    (fail, "the run succeeded, but 1 chunks failed"),
+    (fail, "the run succeeded, but 1 of its chunks failed"),
     (miscount, "the run ended with 25 rows done, its chunks now add up to 24"),
 ]
 
@@ -120,6 +121,43 @@ def test_a_run_that_goes_on_is_judged_as_far_as_it_is(yard: Yard) -> None:
     audit = handle.audit()
     assert audit.clean
     assert "still running" in audit.notes[0]
+
+
+@pytest.mark.parametrize("exhausts", [True, False])
+def test_a_run_that_a_policy_stopped_is_not_compared_with_all_there_is(
+    yard: Yard, exhausts: bool
+) -> None:
+    handle = yard.run(failing(9, 1), on_failure="stop", max_retries=0)
+    assert handle.status() is RunStatus.FAILED
+    if exhausts:
+        schema = yard.ledger.database.schema
+        with yard.transaction() as connection:
+            connection.execute(update(schema.carves).values(exhausted_at=clock()))
+            connection.execute(
+                insert(schema.chunks).values(
+                    run_id=handle.id,
+                    number=9,
+                    path="",
+                    status=str(ChunkStatus.CANCELLED),
+                    after=handle.chunks()[-1].upto,
+                    upto="[25]",
+                    rows=5,
+                    rows_upto=25,
+                    attempt=1,
+                )
+            )
+    audit = handle.audit()
+    assert audit.clean, audit.findings
+    assert audit.notes == ()
+
+
+def test_the_figures_of_an_ended_run_stay_as_they_are(yard: Yard) -> None:
+    handle = yard.run()
+    ended = clock(-1000)
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(submitted_at=clock(-1007), finished_at=ended))
+    assert handle.audit().counted.seconds == pytest.approx(7, abs=1)
 
 
 def test_rows_that_changed_since_are_noted_and_no_finding(yard: Yard) -> None:

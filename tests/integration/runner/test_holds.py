@@ -25,6 +25,7 @@ def test_a_job_that_changes_its_key_is_held(yard: Yard) -> None:
     record = handle.record()
     assert record.status is RunStatus.HELD
     assert "process() changes goods.id, by which the rows are walked" in str(record.reason)
+    assert str(record.reason)[-1] != ".", "it is put into other sentences"
     assert set(yard.versions()) == set(range(1, 26))
     assert set(yard.versions().values()) == {0}
     assert handle.failures() == []

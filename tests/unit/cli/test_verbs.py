@@ -152,6 +152,23 @@ def test_runs_by_pages(shop: Shop) -> None:
     assert "Older ones: breakbulk -A shopfront:bulk runs --before 2" in lines.stderr
 
 
+def test_nothing_to_list_is_said(shop: Shop) -> None:
+    shop.open()
+    assert shop("runs").stdout == (
+        "There are no runs yet. Start one with: breakbulk -A shopfront:bulk run JOB\n"
+    )
+    assert shop.json("runs") == {"runs": [], "before": None}
+    shop("run", "reprice")
+    assert shop("runs", "--status", "failed").stdout == "No run is like that.\n"
+    assert shop("chunks", "1").stdout == "Run 1 has no chunks yet.\n"
+    none = shop("chunks", "1", "--status", "failed")
+    assert none.stdout == "Run 1 has no chunks like that.\n"
+    assert shop.json("chunks", "1") == {"chunks": [], "after": None}
+    shop.write("store", "from breakbulk import Breakbulk\nbulk = Breakbulk('sqlite://')\n")
+    none = shop("jobs", target="store")
+    assert (none.exit_code, none.stdout[:20]) == (0, "There are no jobs: d")
+
+
 def test_status_of_an_ended_run(shop: Shop) -> None:
     shop.open(eager=True)
     shop("run", "reprice")

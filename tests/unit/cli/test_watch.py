@@ -28,6 +28,8 @@ def test_exit_code_tells_the_status(shop: Shop, status: str, code: int) -> None:
     assert result.stdout.startswith("Run 1 of reprice is ")
     assert f"{status} (so it is)" in result.stdout
     assert ("Go on with: breakbulk -A shopfront:bulk resume 1" in result.stderr) == (code == 5)
+    hinted = "See what failed with: breakbulk -A shopfront:bulk errors 1" in result.stderr
+    assert hinted == (status in {"partial", "failed"})
     assert shop("status", "1").exit_code == 0
     assert shop("status", "1", "--exit-code").exit_code == code
 
@@ -109,9 +111,10 @@ def test_run_and_watch_prints_events(shop: Shop) -> None:
     assert not result.stderr
 
 
-def test_failed_run(shop: Shop) -> None:
+def test_run_of_which_nothing_succeeds(shop: Shop) -> None:
     shop.open(eager=True)
     shop.sql("CREATE TRIGGER stop BEFORE UPDATE ON product BEGIN SELECT RAISE(ABORT, 'no!'); END")
     result = shop("run", "reprice", "--wait")
-    assert result.exit_code in {3, 5, 8}
-    assert result.exit_code == shop("status", "1", "--exit-code").exit_code
+    assert result.exit_code == shop("status", "1", "--exit-code").exit_code == 5
+    assert "Run 1 of reprice is held (nothing succeeds any more" in result.stdout
+    assert "no!" in result.stdout

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from breakbulk.console import words
 from breakbulk.domain.progress import Progress
+from breakbulk.domain.run import Summary
 from breakbulk.domain.status import RunStatus
+
+if TYPE_CHECKING:
+    from breakbulk.domain.run import Run
 
 _RUNNING = Progress(
     status=RunStatus.RUNNING,
@@ -70,6 +76,14 @@ def test_100_percent_is_said_only_of_all() -> None:
     nearly = replace(_RUNNING, rows_done=999_999, total_is_exact=True)
     assert words.percent(nearly) == "99.9 %"
     assert words.percent(replace(nearly, rows_done=1_000_000)) == "100.0 %"
+
+
+def test_one_of_a_kind() -> None:
+    summary = Summary(1, 1, 1, 1, 1, 1, 2.0)
+    run = SimpleNamespace(id=7, job="count", reason=None, status=RunStatus.PARTIAL, summary=summary)
+    assert words.ending(cast("Run", run), _RUNNING) == (
+        "Run 7 of count ended partial: 1 row in 1 chunk, 1 row in 1 chunk given up, 2.0 s."
+    )
 
 
 def test_troubles_are_counted() -> None:

@@ -60,9 +60,10 @@ def _register(
     queues: tuple[str, ...] = ("celery",),
     jobs: tuple[str, ...] = ("count",),
     version: str = breakbulk.__version__,
+    slots: int = 2,
 ) -> None:
     # A worker in this very process counts as alive on SQLite.
-    worker = Worker(uuid4(), host, os.getpid(), 2, "threads", queues, jobs, version)
+    worker = Worker(uuid4(), host, os.getpid(), slots, "threads", queues, jobs, version)
     with bulk.runtime.database.transaction() as connection:
         bulk.runtime.ledger.workers.renew(connection, worker, 60)
 
@@ -85,6 +86,12 @@ def test_healthy(bulk: Breakbulk, run: int) -> None:
     assert _said(bulk, Severity.OK, Subject.WORKERS) == [
         f"Worker {os.getpid()} on here has 2 slots (threads) for celery."
     ]
+
+
+def test_one_slot(bulk: Breakbulk) -> None:
+    _register(bulk, slots=1)
+    (said,) = _said(bulk, Severity.OK, Subject.WORKERS)
+    assert " has 1 slot (threads) " in said
 
 
 def test_queue_that_nobody_consumes(bulk: Breakbulk, run: int) -> None:
