@@ -112,7 +112,8 @@ class Isolation:
         """
         runtime, connection, run = self.runtime, self.connection, self.run
         tries = run.policy.tries(claim.ref.path, claim.rows)
-        if claim.attempt > tries + runtime.settings.max_losses:
+        # To be claimed for this counts as one more attempt, and each time it is lost here another.
+        if claim.attempt > tries + 1 + runtime.settings.max_losses:
             last = Failure.of_death("the process dies whenever it is to be split")
             with runtime.database.transaction(connection):
                 _hold(runtime, connection, run, last, f"chunk {claim.ref}: {last}")

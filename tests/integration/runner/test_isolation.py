@@ -95,6 +95,15 @@ def test_the_rows_that_fail_are_found_and_the_rest_is_done(wide: Yard, bad: set[
     assert attempts[1] == attempts[3] == 1
 
 
+def test_rows_are_found_where_no_loss_is_tolerated(open_yard: Opener) -> None:
+    """To be split is no death: nothing has died, and nobody is to be blamed for it."""
+    yard = open_yard(rows=10, max_losses=0)
+    handle = yard.run(failing_on({7}), chunk_size=5, max_retries=1)
+    record = handle.record()
+    assert (record.status, record.reason) == (RunStatus.PARTIAL, None)
+    assert quarantined(handle) == {7}
+
+
 def test_what_is_in_quarantine_tells_all_about_it(wide: Yard) -> None:
     handle = wide.run(failing_on({142}), chunk_size=100, max_retries=0)
     (row,) = handle.errors()
