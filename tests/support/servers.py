@@ -34,7 +34,7 @@ Embedded = TypeVar("Embedded", EmbeddedPostgres, EmbeddedValkey)
 
 NAMES = ("embedded", "postgres", "redis", "amqp", "browser")
 _ANSWER_SECONDS = 10
-_TEST_SETTINGS = {
+TEST_SETTINGS = {
     # No test pulls the plug of the machine; killed servers recover without fsync, too.
     "fsync": "off",
     "full_page_writes": "off",
@@ -92,7 +92,7 @@ class Servers:
     @property
     def postgres(self) -> str:
         """URL of the embedded PostgreSQL."""
-        return self._start("postgres", EmbeddedPostgres, _TEST_SETTINGS)
+        return self._start("postgres", EmbeddedPostgres, TEST_SETTINGS)
 
     @property
     def valkey(self) -> str:

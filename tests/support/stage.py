@@ -65,12 +65,19 @@ class Stage:
         ``celery``, ``forgets`` and ``database`` change the application that it runs.
         """
         changes: dict[str, Any] = {}
+        environment = options.pop("env", {})
         if celery is not None:
             changes["celery"] = {**self.config.celery, **celery}
         for name in ("forgets", "database"):
             if name in options:
                 changes[name] = options.pop(name)
-        return self._start(_MODULE, env=self.config.environment(**changes), **options)
+        env = {**self.config.environment(**changes), **environment}
+        return self._start(_MODULE, env=env, **options)
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """All workers that were ever started."""
+        return self._start.workers
 
     def gate(self, name: str = "gate") -> Gate:
         """A gate that is closed."""

@@ -22,6 +22,7 @@ from sqlalchemy import BigInteger, Engine, Select, Uuid, create_engine, insert, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from breakbulk import Breakbulk, Chunk, FinishedRun
+from tests.support import haul
 
 VARIABLE = "WAREHOUSE"
 
@@ -136,6 +137,7 @@ class Application:
     count_parcels: Any
     count_packages: Any
     mail: Any
+    haul: Any
 
 
 def build(config: Config) -> Application:
@@ -144,9 +146,10 @@ def build(config: Config) -> Application:
     app.conf.task_default_queue = config.queue
     app.conf.update(config.celery)
     bulk = Breakbulk(_target(config), celery=app, **config.knobs)
-    count, count_parcels, count_packages, mail = _declare(bulk, config)
+    application = Application(app, bulk, *_declare(bulk, config))
     if config.schedule:
-        app.add_periodic_task(config.schedule, bulk.signature(count(seconds=0.2)))
+        signature = bulk.signature(application.count(seconds=0.2))
+        app.add_periodic_task(config.schedule, signature)
 
     @app.task(name="team.note", shared=False)
     def note(path: str, published: float) -> None:
@@ -156,7 +159,7 @@ def build(config: Config) -> Application:
         with Path(path).open("a") as file:
             file.write(f"{waited}\n")
 
-    return Application(app, bulk, count, count_parcels, count_packages, mail)
+    return application
 
 
 def _work(job: Any, chunk: Chunk[Any], model: type[Base]) -> None:
@@ -270,7 +273,7 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four
 
     return [
         cls if cls.__name__ in config.forgets else bulk.job(name=cls.__name__, **config.job)(cls)
-        for cls in (Count, CountParcels, CountPackages, Mail)
+        for cls in (Count, CountParcels, CountPackages, Mail, haul.make(Product, _note))
     ]
 
 

@@ -37,6 +37,14 @@ class Worker:
         """Whether the main process is there."""
         return self._process.poll() is None
 
+    def until_ready(self) -> None:
+        """Wait until it takes messages."""
+        wait_for(
+            lambda: " ready." in self.log() or not self.running,
+            message=f"{self.name} to be ready",
+        )
+        assert self.running, f"{self.name} ended while it started:\n{self.last_lines()}"
+
     def children(self) -> list[psutil.Process]:
         """Return the processes of the pool (for prefork: one for each slot)."""
         try:
@@ -162,11 +170,7 @@ class WorkerFactory:
         worker = Worker(name, process, log)
         self.workers.append(worker)
         if ready:
-            wait_for(
-                lambda: " ready." in worker.log() or not worker.running,
-                message=f"{name} to be ready",
-            )
-            assert worker.running, f"{name} ended while it started:\n{worker.last_lines()}"
+            worker.until_ready()
         return worker
 
     def close(self) -> None:

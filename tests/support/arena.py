@@ -1,0 +1,242 @@
+"""An arena: a stage with workers on which faults strike in the middle of the work.
+
+One *bout* is a run under one fault. The fault strikes at a moment that is drawn from the seed;
+that at least one chunk was in flight then, and 10 to 90 % of the rows were done, is read off the
+ledger before and right after. If not so, there is another bout.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from tests.support.orders import Orders
+from tests.support.sight import InFlight, Sight, look
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from breakbulk import RunHandle
+    from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
+    from tests.support.fault import Fault
+    from tests.support.fleet import Fleet
+    from tests.support.stage import Stage
+
+#: A busy machine may take so many seconds longer than the nominal time.
+SLACK = 30.0
+#: Bouts until one fault struck in the window.
+TRIES = 5
+#: When a fault strikes, drawn from this range: what happens meanwhile has to fit in the window.
+_MOMENTS = (0.12, 0.75)
+#: Transactions that are open for longer than a look around takes.
+_OPEN = """
+    SELECT pid, application_name, state, query FROM pg_stat_activity
+    WHERE datname = current_database() AND xact_start < clock_timestamp() - interval '1 s'
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bout:
+    """How a run came through a fault. Times are seconds from the stroke, by the ledger.
+
+    Attributes:
+        before: the ledger right before the stroke; ``after``: right after it.
+        struck: what was in flight in the lanes that were struck.
+        resumed: until the next commit of anybody.
+        retaken: until the last struck chunk was begun again (0: it never had to be); None if no
+            lane was struck.
+    """
+
+    fault: Fault
+    run: RunHandle
+    before: Sight
+    after: Sight
+    struck: tuple[InFlight, ...]
+    resumed: float
+    retaken: float | None
+
+    @property
+    def recovery(self) -> float:
+        """Until the work went on: what was struck, or else anything."""
+        return self.resumed if self.retaken is None else self.retaken
+
+    def __str__(self) -> str:
+        return (
+            f"{self.fault.name}: struck at {self.before} ({self.after.share:.0%} right after);"
+            f" recovered after {self.recovery:.2f} s, next commit after {self.resumed:.2f} s"
+        )
+
+
+class Arena:
+    """Where faults strike.
+
+    Args:
+        dice: all that is left to chance comes from here.
+        rows: of the table; every run works on all of them.
+        seconds: a chunk takes that long at most.
+        say: told in a line what happened.
+        postgres: a server that faults may break; ``valkey`` likewise.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        fleet: Fleet,
+        dice: random.Random,
+        *,
+        rows: int,
+        seconds: float,
+        say: Callable[[str], None],
+        postgres: EmbeddedPostgres | None = None,
+        valkey: EmbeddedValkey | None = None,
+    ) -> None:
+        self.stage = stage
+        self.fleet = fleet
+        self.dice = dice
+        self.rows = rows
+        self.seconds = seconds
+        self.postgres = postgres
+        self.valkey = valkey
+        self.runs: list[RunHandle] = []
+        #: All is well so far, so its workers can be expected to go home in order.
+        self.sound = False
+        self._say = say
+        self._complaints: set[str] = set()
+        directory = Path(stage.directory) / "orders"
+        directory.mkdir()
+        self.orders = Orders(directory)
+
+    @property
+    def lease(self) -> float:
+        """Seconds of a worker's lease."""
+        return self.stage.bulk.runtime.settings.lease_seconds
+
+    def suffer(self, fault: Fault) -> Bout:
+        """Let a fault strike a run in the middle of its work; the run has ended well since.
+
+        Raises:
+            AssertionError: it has not, or the work went on too late.
+        """
+        assert fault.breaks <= self._own, f"the arena needs servers of its own: {fault.breaks}"
+        for _ in range(TRIES):
+            bout = self._bout(fault)
+            if bout is not None:
+                nominal = fault.nominal(self.lease)
+                assert bout.recovery <= nominal + SLACK, (
+                    f"{bout}; nominal: within {nominal:g} s, on a busy machine {SLACK:g} s more"
+                )
+                return bout
+        raise AssertionError(f"{fault.name} never struck in the window in {TRIES} bouts")
+
+    def submit(self, **parameters: Any) -> RunHandle:
+        """Submit a run that takes its time and obeys orders."""
+        self.orders.calm_down()
+        job = self.stage.application.haul(
+            seconds=self.seconds, orders=str(self.orders.directory), **parameters
+        )
+        run = self.stage.bulk.submit(job)
+        self.runs.append(run)
+        return run
+
+    def look(self, run: RunHandle, *, at: datetime | None = None) -> Sight:
+        """What the ledger shows of a run now, or showed then."""
+        with self.stage.engine.connect() as connection:
+            schema = self.stage.bulk.runtime.database.schema
+            return look(connection, schema, run, self.rows, at=at)
+
+    def until_share(self, run: RunHandle, share: float) -> Sight:
+        """Wait until so much of a run is done, from 0 to 1, and something is in flight."""
+
+        def there() -> Sight | None:
+            sight = self.look(run)
+            return sight if sight.share >= share and sight.in_flight else None
+
+        sight = wait_for(there, timeout=120, message=f"{share:.0%} of run {run.id} to be done")
+        assert sight is not None
+        return sight
+
+    def judge(self) -> None:
+        """Every row done once by each run, called back once, and nothing of them left over."""
+        self.sound = False
+        self.stage.judge(*self.runs, rows=self.rows, complaints=sorted(self._complaints))
+        wait_for(lambda: not self.open_transactions(), message="all transactions to end")
+        self.sound = True
+
+    def open_transactions(self) -> list[str]:
+        """Transactions of this database that do not end."""
+        with self.stage.engine.connect() as connection:
+            return [str(row) for row in connection.execute(text(_OPEN))]
+
+    def close(self) -> None:
+        """Send the workers home; nothing may be left of them, nor of what they did."""
+        self.fleet.go_home()
+        left = self.stage.bulk.workers()
+        assert not left, left
+
+    @property
+    def _own(self) -> set[str]:
+        servers = {"postgres": self.postgres, "valkey": self.valkey}
+        return {name for name, server in servers.items() if server is not None}
+
+    def _bout(self, fault: Fault) -> Bout | None:
+        """A run under a fault; None if it did not strike in the window."""
+        self._complaints.update(fault.complaints)
+        self.sound = False
+        run = self.submit()
+        before = self.until_share(run, self.dice.uniform(*_MOMENTS))
+        began = time.monotonic()
+        deed = fault.deed(self, before)
+        pids = next(deed)
+        took = timedelta(seconds=time.monotonic() - began)
+        after = self._look_if_possible(run)
+        assert next(deed, None) is None, f"{fault.name} strikes more than once"
+        if after is None:
+            after = self.look(run, at=before.at + took)
+        self.orders.hurry()
+        self.stage.until_succeeded(run)
+        self.judge()
+        if not (before.in_window and after.in_window):
+            self._say(f"{fault.name}: not in the window ({before}; {after.share:.0%} right after)")
+            return None
+        bout = self._measured(fault, run, before, after, set(pids))
+        self._say(str(bout))
+        return bout
+
+    def _look_if_possible(self, run: RunHandle) -> Sight | None:
+        try:
+            return self.look(run)
+        except DBAPIError:
+            return None
+
+    def _measured(
+        self, fault: Fault, run: RunHandle, before: Sight, after: Sight, pids: set[int]
+    ) -> Bout:
+        struck = tuple(one for one in after.in_flight if one.pid in pids)
+        chunks = self.stage.bulk.runtime.database.schema.chunks
+        query = select(chunks).where(chunks.c.run_id == run.id, chunks.c.ended_at.is_not(None))
+        with self.stage.engine.connect() as connection:
+            rows = {(row.number, row.path): row for row in connection.execute(query)}
+        resumed = min(row.ended_at for row in rows.values() if row.ended_at > after.at)
+        begun = [
+            row.ended_at - timedelta(seconds=row.seconds)
+            for one in struck
+            if (row := rows[one.number, one.path]).seconds is not None
+        ]
+        retaken = max(0.0, *((moment - before.at).total_seconds() for moment in begun), 0.0)
+        return Bout(
+            fault=fault,
+            run=run,
+            before=before,
+            after=after,
+            struck=struck,
+            resumed=(resumed - before.at).total_seconds(),
+            retaken=retaken if begun else None,
+        )

@@ -1,0 +1,117 @@
+"""Fixtures of arenas: on servers that all tests share, or on servers that a fault may break."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.support.arena import Arena
+from tests.support.fleet import Fleet
+from tests.support.servers import TEST_SETTINGS
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.stages import Stages
+    from tests.support.workers import WorkerFactory
+
+#: Kept by pytest with a test's report: what happened in the arena.
+SAYINGS = "chaos"
+
+
+class Arenas(Protocol):
+    """Sets an arena."""
+
+    def __call__(
+        self,
+        *,
+        breaks: frozenset[str] = frozenset(),
+        size: int = 2,
+        rows: int = 1000,
+        seconds: float = 0.15,
+        knobs: dict[str, Any] | None = None,
+        job: dict[str, Any] | None = None,
+        celery: dict[str, Any] | None = None,
+        **worker: Any,
+    ) -> Arena:
+        """Set it.
+
+        Args:
+            breaks: ``postgres``, ``valkey``: servers that are to be broken, so it needs its own.
+            size: workers.
+            seconds: a chunk takes that long at most.
+            knobs: Breakbulk's settings; a lease of 2 s unless they say otherwise.
+            job: options of the job; chunks of ten rows that are retried at once unless …
+            celery: Celery's settings.
+            worker: options of each worker.
+        """
+
+
+@pytest.fixture
+def set_arena(
+    seed: random.Random,
+    postgres_url: str,
+    valkey_url: str,
+    set_stage: Stages,
+    start_worker: WorkerFactory,
+    tmp_path: Path,
+    record_property: Any,
+) -> Iterator[Arenas]:
+    """Call it to set the arena, its workers ready; they are sent home if the test went well."""
+    arenas: list[Arena] = []
+    with ExitStack() as servers:
+
+        def make(
+            *,
+            breaks: frozenset[str] = frozenset(),
+            size: int = 2,
+            rows: int = 1000,
+            seconds: float = 0.15,
+            knobs: dict[str, Any] | None = None,
+            job: dict[str, Any] | None = None,
+            celery: dict[str, Any] | None = None,
+            **worker: Any,
+        ) -> Arena:
+            postgres = valkey = None
+            if "postgres" in breaks:
+                server = EmbeddedPostgres(tmp_path / "postgres", settings=TEST_SETTINGS)
+                postgres = servers.enter_context(server)
+            if "valkey" in breaks:
+                valkey = servers.enter_context(EmbeddedValkey(tmp_path / "valkey"))
+            stage = set_stage(
+                postgres.url if postgres else postgres_url,
+                valkey.url if valkey else valkey_url,
+                job={"chunk_size": 10, "retry_delay": 0, **(job or {})},
+                knobs={"lease_seconds": 2.0, **(knobs or {})},
+                celery=celery or {},
+            )
+            stage.fill(rows)
+
+            def say(line: str) -> None:
+                print(line, flush=True)  # noqa: T201  (shown when the test fails)
+                record_property(SAYINGS, line)
+
+            arena = Arena(
+                stage,
+                Fleet(stage, size, **worker),
+                seed,
+                rows=rows,
+                seconds=seconds,
+                say=say,
+                postgres=postgres,
+                valkey=valkey,
+            )
+            arena.fleet.replenish()
+            arenas.append(arena)
+            return arena
+
+        yield make
+        for arena in arenas:
+            if arena.sound:
+                arena.close()
+        start_worker.close()
