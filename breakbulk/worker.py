@@ -15,8 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,6 +44,8 @@ _WORKER_VARIABLE = "BREAKBULK_WORKER_ID"
 #: A lane ends well before a time limit of the team would end it.
 _PART_OF_TIME_LIMIT = 0.5
 _GREEN_POOLS = ("gevent", "eventlet")
+#: What ends a worker, or has it start anew.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def _pool_index() -> int | None:
@@ -61,6 +65,27 @@ _shared = mmap.mmap(-1, 1)
 def stopping() -> bool:
     """Whether this process's worker shuts down."""
     return _shared[0] != 0
+
+
+def _hear_of_shutdowns() -> None:
+    """Know of a shutdown before Celery does anything about it.
+
+    In a cold shutdown it ends the children first, in a soft one it lets them go on for a while
+    first, and says so to nobody before that; of a restart it never tells.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # a worker inside another program, where signals are not ours
+    main = os.getpid()
+    for number in _ENDING:
+        of_celery = signal.getsignal(number)
+        if callable(of_celery) and of_celery.__module__ == "celery.apps.worker":
+            signal.signal(number, partial(_hear, main, of_celery))
+
+
+def _hear(main: int, of_celery: Callable[[int, Any], Any], number: int, frame: Any) -> None:
+    if os.getpid() == main:
+        _shared[0] = 1
+    of_celery(number, frame)
 
 
 def install(
@@ -167,6 +192,7 @@ class StewardStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:  # noqa: ARG002
         """Begin, with the worker on the list before its first message comes."""
+        _hear_of_shutdowns()
         steward = Steward(
             self.runtime,
             self._describe,

@@ -131,8 +131,8 @@ class Steward:
             failure: Failure | None = None
             if not self._alive(lane):
                 why = f"process {lane.pid} died"
-                # During a shutdown nobody can tell who killed it.
-                failure = None if worker.draining else Failure.of_death(why)
+                # During a shutdown nobody can tell who killed it; the shutdown was there first.
+                failure = None if self._describe().draining else Failure.of_death(why)
             elif lane.token in forced:
                 why = "the run is cancelled by force"
                 self._end(lane)

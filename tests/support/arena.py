@@ -17,12 +17,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.orders import Orders
-from tests.support.sight import InFlight, Sight, look
+from tests.support.sight import Held, Sight, look
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
+    from uuid import UUID
 
     from breakbulk import RunHandle
     from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -49,19 +50,24 @@ class Bout:
 
     Attributes:
         before: the ledger right before the stroke; ``after``: right after it.
+        healed: the ledger when what does not mend by itself had been put right.
         struck: what was in flight in the lanes that were struck.
         resumed: until the next commit of anybody.
         retaken: until the last struck chunk was begun again (0: it never had to be); None if no
             lane was struck.
+        handed_on: until the first chunk was begun that struck lanes held beside; None if there was
+            none.
     """
 
     fault: Fault
     run: RunHandle
     before: Sight
     after: Sight
-    struck: tuple[InFlight, ...]
+    healed: Sight
+    struck: tuple[Held, ...]
     resumed: float
     retaken: float | None
+    handed_on: float | None
 
     @property
     def recovery(self) -> float:
@@ -170,6 +176,33 @@ class Arena:
         wait_for(lambda: not self.open_transactions(), message="all transactions to end")
         self.sound = True
 
+    def leader(self) -> int:
+        """The main process of the worker whose steward leads."""
+        schema = self.stage.bulk.runtime.database.schema
+        workers, leader = schema.workers, schema.leader
+        query = select(workers.c.pid).join(leader, leader.c.worker_id == workers.c.id)
+        with self.stage.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def lanes_of(self, worker: int) -> set[UUID]:
+        """The tokens of a worker's lanes, by its main process."""
+        schema = self.stage.bulk.runtime.database.schema
+        workers, lanes = schema.workers, schema.lanes
+        query = select(lanes.c.token).join(workers, workers.c.id == lanes.c.worker_id)
+        with self.stage.engine.connect() as connection:
+            return set(connection.execute(query.where(workers.c.pid == worker)).scalars())
+
+    def until_gone(self, pids: Collection[int]) -> None:
+        """Wait until no lane of these processes is on record any more."""
+        lanes = self.stage.bulk.runtime.database.schema.lanes
+        query = select(lanes.c.pid).where(lanes.c.pid.in_(pids))
+
+        def gone() -> bool:
+            with self.stage.engine.connect() as connection:
+                return connection.execute(query).first() is None
+
+        wait_for(gone, message=f"the lanes of {sorted(pids)} to be gone")
+
     def open_transactions(self) -> list[str]:
         """Transactions of this database that do not end."""
         with self.stage.engine.connect() as connection:
@@ -198,6 +231,7 @@ class Arena:
         took = timedelta(seconds=time.monotonic() - began)
         after = self._look_if_possible(run)
         assert next(deed, None) is None, f"{fault.name} strikes more than once"
+        healed = self.look(run)
         if after is None:
             after = self.look(run, at=before.at + took)
         self.orders.hurry()
@@ -206,7 +240,7 @@ class Arena:
         if not (before.in_window and after.in_window):
             self._say(f"{fault.name}: not in the window ({before}; {after.share:.0%} right after)")
             return None
-        bout = self._measured(fault, run, before, after, set(pids))
+        bout = self._measured(fault, run, (before, after, healed), set(pids))
         self._say(str(bout))
         return bout
 
@@ -217,26 +251,33 @@ class Arena:
             return None
 
     def _measured(
-        self, fault: Fault, run: RunHandle, before: Sight, after: Sight, pids: set[int]
+        self, fault: Fault, run: RunHandle, sights: tuple[Sight, Sight, Sight], pids: set[int]
     ) -> Bout:
+        before, after, healed = sights
         struck = tuple(one for one in after.in_flight if one.pid in pids)
-        chunks = self.stage.bulk.runtime.database.schema.chunks
-        query = select(chunks).where(chunks.c.run_id == run.id, chunks.c.ended_at.is_not(None))
-        with self.stage.engine.connect() as connection:
-            rows = {(row.number, row.path): row for row in connection.execute(query)}
-        resumed = min(row.ended_at for row in rows.values() if row.ended_at > after.at)
-        begun = [
-            row.ended_at - timedelta(seconds=row.seconds)
-            for one in struck
-            if (row := rows[one.number, one.path]).seconds is not None
-        ]
-        retaken = max(0.0, *((moment - before.at).total_seconds() for moment in begun), 0.0)
+        beside = [one for one in after.held if one.pid in pids and one not in struck]
+        ended = self._ended(run)
+
+        def begun(held: Iterable[Held]) -> list[float]:
+            rows = [ended[one.number, one.path] for one in held if (one.number, one.path) in ended]
+            moments = [row.ended_at - timedelta(seconds=row.seconds) for row in rows]
+            return [max(0.0, (moment - before.at).total_seconds()) for moment in moments]
+
+        resumed = min(row.ended_at for row in ended.values() if row.ended_at > after.at)
         return Bout(
             fault=fault,
             run=run,
             before=before,
             after=after,
+            healed=healed,
             struck=struck,
             resumed=(resumed - before.at).total_seconds(),
-            retaken=retaken if begun else None,
+            retaken=max(begun(struck), default=None),
+            handed_on=min(begun(beside), default=None),
         )
+
+    def _ended(self, run: RunHandle) -> dict[tuple[int, str], Any]:
+        chunks = self.stage.bulk.runtime.database.schema.chunks
+        query = select(chunks).where(chunks.c.run_id == run.id, chunks.c.seconds.is_not(None))
+        with self.stage.engine.connect() as connection:
+            return {(row.number, row.path): row for row in connection.execute(query)}

@@ -44,9 +44,11 @@ class Fleet:
 
     def go_home(self) -> None:
         """Shut all down warmly, and see that nothing of any worker is left."""
-        for worker in self.members:
+        here = [worker for worker in self.members if worker.running]
+        for worker in here:
+            worker.until_ready()
             worker.terminate()
-        for worker in self.members:
+        for worker in here:
             assert worker.wait() == 0, worker.last_lines()
         self.members.clear()
         for worker in self._stage.workers:

@@ -23,8 +23,8 @@ WINDOW = (0.1, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
-    """A chunk that a lane is at: the lowest of those it holds.
+class Held:
+    """A chunk that a lane holds.
 
     Attributes:
         pid: the process of the lane; ``worker`` is its worker's main process.
@@ -40,12 +40,24 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A run at one moment of the database's clock."""
+    """A run at one moment of the database's clock.
+
+    Attributes:
+        held: chunks in the hands of lanes, the lowest first.
+    """
 
     at: datetime
     rows: int
     rows_done: int
-    in_flight: tuple[InFlight, ...]
+    held: tuple[Held, ...]
+
+    @property
+    def in_flight(self) -> list[Held]:
+        """The chunks that lanes are at: the lowest that each of them holds."""
+        lowest: dict[int, Held] = {}
+        for one in self.held:
+            lowest.setdefault(one.lane, one)
+        return list(lowest.values())
 
     @property
     def share(self) -> float:
@@ -87,17 +99,15 @@ def look(
         .join(lanes, and_(lanes.c.run_id == chunks.c.run_id, lanes.c.number == chunks.c.lane))
         .join(workers, workers.c.id == lanes.c.worker_id)
         .where(chunks.c.run_id == run.id, chunks.c.status == "carved")
-        .order_by(chunks.c.number.desc(), chunks.c.path.desc())
+        .order_by(chunks.c.number, chunks.c.path)
     )
-    # The lowest of each lane comes last, and stays.
-    lowest = {row.lane: row for row in connection.execute(held)}
     return Sight(
         at=at or now,
         rows=rows,
         rows_done=int(total.scalar_one()),
-        in_flight=tuple(_in_flight(lowest[lane]) for lane in sorted(lowest)),
+        held=tuple(_held(row) for row in connection.execute(held)),
     )
 
 
-def _in_flight(row: Any) -> InFlight:
-    return InFlight(row.number, row.path, row.owner, row.lane, row.pid, row.worker)
+def _held(row: Any) -> Held:
+    return Held(row.number, row.path, row.owner, row.lane, row.pid, row.worker)

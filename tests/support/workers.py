@@ -143,7 +143,9 @@ class WorkerFactory:
         name = f"worker{number}-{os.getpid()}@localhost"
         log = self._directory / f"worker{number}.log"
         command = [
-            *(sys.executable, "-m", "celery", "-A", app_target, "worker"),
+            # Not ``-m celery``, which could not start anew on SIGHUP.
+            *(sys.executable, str(Path(sys.executable).with_name("celery"))),
+            *("-A", app_target, "worker"),
             *("--hostname", name, "--pool", pool, "--concurrency", str(concurrency)),
             # Talk among workers that no test is about; it costs a second at each start.
             *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),

@@ -1,21 +1,39 @@
-"""Faults of worker processes: killed, frozen, shut down."""
+"""Processes that are killed, frozen, or shut down in all the ways that Celery knows."""
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import psutil
+from sqlalchemy import text
 
 from tests.support.fault import fault
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from tests.support.arena import Arena
     from tests.support.sight import Sight
+    from tests.support.workers import Worker
+
+#: What Celery itself says in a worker's log of a process of its pool that was killed.
+_KILLED = ("WorkerLostError", "Process 'ForkPoolWorker")
+#: Sessions that hold locks on rows: their chunk has been written, and not yet committed.
+_WRITTEN = """
+    SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE relation = 'products'::regclass AND mode = 'RowExclusiveLock'
+"""
 
 
-@fault(complaints=["WorkerLostError", "Process 'ForkPoolWorker"])
+def _victim(arena: Arena, sight: Sight) -> tuple[Worker, set[int]]:
+    """A worker that is at work, and the processes of its lanes."""
+    worker = arena.fleet.of(arena.dice.choice(sight.in_flight).worker)
+    return worker, {one.pid for one in sight.held if one.worker == worker.pid}
+
+
+@fault(complaints=_KILLED)
 def a_killed_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     """``kill -9`` one process of a pool that is at a chunk."""
     victim = arena.dice.choice(sight.in_flight)
@@ -23,11 +41,132 @@ def a_killed_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     yield {victim.pid}
 
 
+@fault(complaints=_KILLED)
+def a_death_in_commit(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
+    """A process dies when its COMMIT is on the wire, so nobody hears the answer."""
+    yield {arena.orders.give("die in commit")}
+
+
 @fault(leases=1)
 def a_killed_worker(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     """``kill -9`` all processes of a worker at once, as when its machine is lost."""
-    victim = arena.fleet.of(arena.dice.choice(sight.in_flight).worker)
-    pids = {one.pid for one in sight.in_flight if one.worker == victim.pid}
+    victim, pids = _victim(arena, sight)
     victim.kill_all()
     yield pids
-    arena.fleet.replenish()
+
+
+@fault(leases=1)
+def a_killed_leader(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """``kill -9`` all processes of the worker whose steward leads."""
+    leader = arena.fleet.of(arena.leader())
+    leader.kill_all()
+    yield {one.pid for one in sight.held if one.worker == leader.pid}
+
+
+@fault(leases=1)
+def a_killed_main_process(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """``kill -9`` a worker's main process alone: its children are at their chunks still."""
+    victim, pids = _victim(arena, sight)
+    victim.kill()
+    yield pids
+    arena.until_gone(pids)
+    wait_for(lambda: not victim.family(), message=f"the children of {victim.name} to end")
+
+
+@fault()
+def a_warm_shutdown(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGTERM: what is in hand is to be done, and nothing else begun."""
+    victim, pids = _victim(arena, sight)
+    victim.terminate()
+    yield pids
+    arena.until_gone(pids)
+    assert victim.wait() == 0, victim.last_lines()
+
+
+@fault()
+def a_cold_shutdown(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGQUIT: the children are ended wherever they are."""
+    victim, pids = _victim(arena, sight)
+    victim.send(signal.SIGQUIT)
+    yield pids
+    arena.until_gone(pids)
+    victim.wait()
+
+
+@fault()
+def a_restart(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGHUP: the worker starts anew in the same process, with the code that is there now."""
+    victim, pids = _victim(arena, sight)
+    victim.send(signal.SIGHUP)
+    yield pids
+    arena.until_gone(pids)
+    wait_for(lambda: victim.log().count(" ready.") > 1, message=f"{victim.name} to be back")
+
+
+@fault(leases=1)
+def a_frozen_worker(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGSTOP, as when a virtual machine is moved, and SIGCONT when its lease is long over."""
+    victim, pids = _victim(arena, sight)
+    frozen = victim.family()
+    for process in frozen:
+        process.suspend()
+    yield pids
+    arena.until_gone(pids)
+    for process in frozen:
+        process.resume()
+
+
+@fault(leases=1)
+def a_worker_frozen_for_good(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGSTOP after a chunk's UPDATE and before its COMMIT, and nothing ever wakes it."""
+    victim, pids = _victim(arena, sight)
+    frozen = victim.family()
+
+    def caught() -> bool:
+        for process in frozen:
+            process.suspend()
+        tokens = {f"breakbulk lane {token}" for token in arena.lanes_of(victim.pid)}
+        with arena.stage.engine.connect() as connection:
+            if tokens & set(connection.execute(text(_WRITTEN)).scalars()):
+                return True
+        for process in frozen:
+            process.resume()
+        return False
+
+    wait_for(caught, message="a chunk to be written and not committed")
+    yield pids
+    arena.until_gone(pids)
+    victim.kill_all()
+
+
+@fault(leases=1)
+def a_frozen_main_process(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGSTOP for the main process alone: its children go on, but their worker is silent."""
+    victim, pids = _victim(arena, sight)
+    victim.send(signal.SIGSTOP)
+    yield pids
+    arena.until_gone(pids)
+    victim.send(signal.SIGCONT)
+
+
+@fault()
+def a_new_worker(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
+    """One worker more joins while the work goes on."""
+    arena.fleet.join()
+    yield ()
+
+
+ALL = (
+    a_killed_child,
+    a_death_in_commit,
+    a_killed_worker,
+    a_killed_leader,
+    a_killed_main_process,
+    a_warm_shutdown,
+    a_cold_shutdown,
+    a_restart,
+    a_frozen_worker,
+    a_worker_frozen_for_good,
+    a_frozen_main_process,
+    a_new_worker,
+)

@@ -1,0 +1,62 @@
+"""Workers that are shut down in the middle of the work, as at each deploy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos.faults import processes
+
+if TYPE_CHECKING:
+    from tests.support.arena import Arena, Bout
+    from tests.support.arenas import Arenas
+
+_AT_ONCE = 20.0
+
+
+#: Work that goes on for longer than any lane may stay that was told to leave.
+_LONG: dict[str, Any] = {"rows": 3000, "knobs": {"slice_seconds": 60.0}}
+
+
+def _judge_leave(arena: Arena, bout: Bout) -> None:
+    assert bout.healed.share < 1, "the lanes ended with the chunk in hand, not with the run"
+    assert not arena.stage.attempts(bout.run)
+    assert not arena.stage.losses(bout.run)
+    assert bout.handed_on is None or bout.handed_on < _AT_ONCE, "nominal: within a second"
+
+
+def test_a_warm_shutdown(set_arena: Arenas) -> None:
+    """A deploy sends SIGTERM: the chunk in hand ends, the rest is handed on at once."""
+    arena = set_arena(**_LONG)
+    _judge_leave(arena, arena.suffer(processes.a_warm_shutdown))
+
+
+def test_a_soft_shutdown(set_arena: Arenas) -> None:
+    """SIGQUIT where the team lets chunks go on for a while: they end, and no other begins."""
+    arena = set_arena(**_LONG, celery={"worker_soft_shutdown_timeout": 5.0})
+    _judge_leave(arena, arena.suffer(processes.a_cold_shutdown))
+
+
+def test_a_restart(set_arena: Arenas) -> None:
+    """SIGHUP, by which some teams deploy: the worker ends what is in hand and starts anew."""
+    arena = set_arena(**_LONG)
+    _judge_leave(arena, arena.suffer(processes.a_restart))
+
+
+def test_a_cold_shutdown(set_arena: Arenas) -> None:
+    """Somebody is impatient and sends SIGQUIT: children are ended wherever they are."""
+    arena = set_arena()
+    bout = arena.suffer(processes.a_cold_shutdown)
+    assert not arena.stage.attempts(bout.run)
+
+
+def test_a_soft_shutdown_that_is_too_short(set_arena: Arenas) -> None:
+    """The team lets chunks go on for a while, but they take longer."""
+    arena = set_arena(celery={"worker_soft_shutdown_timeout": 0.1}, rows=400, seconds=0.6)
+    bout = arena.suffer(processes.a_cold_shutdown)
+    assert not arena.stage.attempts(bout.run)
+
+
+def test_a_new_worker(set_arena: Arenas) -> None:
+    """The team starts one more worker while a run goes on."""
+    arena = set_arena()
+    arena.suffer(processes.a_new_worker)
