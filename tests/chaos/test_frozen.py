@@ -1,0 +1,31 @@
+"""Processes that stand still: what they held is given to others, and they cannot commit it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.faults import processes
+
+if TYPE_CHECKING:
+    from tests.support.arenas import Arenas
+
+
+def test_a_frozen_worker_that_comes_back(set_arena: Arenas) -> None:
+    """A virtual machine is paused, for a snapshot or a move, and goes on as if nothing was."""
+    arena = set_arena()
+    bout = arena.suffer(processes.a_frozen_worker)
+    assert not arena.stage.attempts(bout.run)
+
+
+def test_a_worker_that_is_frozen_for_good(set_arena: Arenas) -> None:
+    """A machine hangs with rows locked, and its connections stay open for hours."""
+    arena = set_arena()
+    bout = arena.suffer(processes.a_worker_frozen_for_good)
+    assert not arena.stage.attempts(bout.run)
+
+
+def test_a_frozen_main_process(set_arena: Arenas) -> None:
+    """Somebody stops a worker to look at it; its children know nothing of it and work on."""
+    arena = set_arena()
+    bout = arena.suffer(processes.a_frozen_main_process)
+    assert not arena.stage.attempts(bout.run)
