@@ -12,15 +12,26 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, false, func, make_url, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    QueuePool,
+    create_engine,
+    event,
+    false,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from breakbulk.errors import ConfigurationError
+from breakbulk.ledger import forking
 from breakbulk.ledger.schema import Schema, schema
 from breakbulk.ledger.sql import transaction_began
 from breakbulk.ledger.turnstile import Turnstile
@@ -114,9 +125,36 @@ class Database:
                     " create it without isolation_level='AUTOCOMMIT'."
                 )
             if not self.is_postgresql:
-                connection.exec_driver_sql(f"PRAGMA busy_timeout = {_SQLITE_PATIENCE}")
-                connection.rollback()
+                self._be_patient(connection)
             yield connection
+
+    @contextmanager
+    def connect_beside_forks(self) -> Iterator[Connection]:
+        """A connection for a thread beside which its process may fork."""
+        if self.is_postgresql:
+            with self.connect() as connection:
+                yield connection
+            return
+        with forking.held_off(), self.connect() as connection:
+            try:
+                yield connection
+            finally:
+                connection.invalidate()
+
+    @contextmanager
+    def let_go(self, connection: Connection) -> Iterator[None]:
+        """Wait for something with nothing open that a fork would copy.
+
+        Args:
+            connection: idle; of :meth:`connect_beside_forks`, or any other, which stays open.
+        """
+        if self.is_postgresql or not forking.holds_off():
+            yield
+            return
+        connection.invalidate()
+        with forking.let():
+            yield
+        self._be_patient(connection)
 
     @contextmanager
     def reading(self, connection: Connection | None = None) -> Iterator[Connection]:
@@ -138,7 +176,9 @@ class Database:
             durable: False lets COMMIT return before the log is on disk. Right only for what a
                 later durable commit implies: the log is sequential.
         """
-        with self._on(connection) as conn, self.turn():
+        with self._on(connection) as conn, ExitStack() as stack:
+            with self.let_go(conn):
+                stack.enter_context(self.turn())
             level = _isolation_level(conn)
             with conn.begin():
                 self._read_committed(conn, level)
@@ -241,6 +281,13 @@ class Database:
         if self._engine is not None:
             self._engine.dispose()
 
+    def put_away(self) -> None:
+        """Close what a fork would copy and must not; nobody uses it now."""
+        engine = None if self.is_postgresql else self._engine
+        # Any other pool may have only one connection, with a whole database in it.
+        if engine is not None and isinstance(engine.pool, QueuePool):
+            engine.dispose()
+
     @contextmanager
     def _on(self, connection: Connection | None) -> Iterator[Connection]:
         if connection is not None:
@@ -248,6 +295,11 @@ class Database:
         else:
             with self.connect() as fresh:
                 yield fresh
+
+    def _be_patient(self, connection: Connection) -> None:
+        """Let SQLite wait for a writer that does not queue with us."""
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_SQLITE_PATIENCE}")
+        connection.rollback()
 
     def _read_committed(self, connection: Connection, level: str) -> None:
         if self.is_postgresql and level != "READ COMMITTED":
@@ -339,9 +391,15 @@ def schema_names() -> set[str]:
     return {database.schema_name for database in list(_instances)}
 
 
+def _put_all_away() -> None:
+    for database in list(_instances):
+        database.put_away()
+
+
 def _forget_all() -> None:
     for database in list(_instances):
         database.forget()
 
 
+forking.before_each(_put_all_away)
 os.register_at_fork(after_in_child=_forget_all)

@@ -56,19 +56,25 @@ class StewardThread:
         pause = self._runtime.settings.steward_seconds
         while not self._stop.is_set():
             try:
-                with self._ledger() as connection:
-                    while not self._stop.wait(pause):
+                with self._ledger(beside_forks=True) as connection:
+                    while not self._wait(connection, pause):
                         self._steward.tick(connection)
                         self._complained = ""
             except Exception as error:  # noqa: BLE001  (it must go on)
                 self._complain("the steward was interrupted", error)
                 self._stop.wait(pause)
 
+    def _wait(self, connection: Connection, seconds: float) -> bool:
+        """Wait for the next look around; whether it is time to stop."""
+        with self._runtime.database.let_go(connection):
+            return self._stop.wait(seconds)
+
     @contextmanager
-    def _ledger(self) -> Iterator[Connection]:
+    def _ledger(self, *, beside_forks: bool = False) -> Iterator[Connection]:
         """A connection to the ledger, once its tables are known to be of use."""
         database = self._runtime.database
-        with translated(), database.connect() as connection:
+        connect = database.connect_beside_forks if beside_forks else database.connect
+        with translated(), connect() as connection:
             with database.reading(connection):
                 migrations.require_no_older(connection, database)
             yield connection
