@@ -85,6 +85,7 @@ class Work:
         with database.turn(), unit(database, connection) as work:
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
+            # failpoint: before work
             self.job.process(Chunk(self.run, claim, self.source, work.session))
             work.session.flush()
             work.check()
@@ -94,12 +95,14 @@ class Work:
             if seen != seal:
                 raise ended()
             tallied = self._note(connection, claim)
+            # failpoint: before commit
             try:
                 work.commit()
             except DBAPIError as error:
                 if fault_of(error) is Fault.CONNECTION:
                     raise DoubtfulCommit(tallied=tallied) from error
                 raise
+            # failpoint: after commit
         self.tally.count(claim.rows, written=tallied)
         return status
 
@@ -118,6 +121,7 @@ class Work:
             if not database.unbroken(data, seal):
                 raise ended()
             work.commit()
+        # failpoint: between two databases
         with self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)
             tallied = self._note(connection, claim)

@@ -108,6 +108,7 @@ def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, at
         seal = ledger.chunks.begin_named(connection, run.id, CALLBACK)
         summary = ledger.chunks.summary(connection, run.id)
         outcome = run.outcome or _outcome(summary)
+        # failpoint: before callback
         _call(
             runtime, run, FinishedRun(run, summary, work.session, outcome=outcome, attempt=attempt)
         )
@@ -127,7 +128,9 @@ def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, at
         )
         if not moved:
             raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")
+        # failpoint: after callback
         work.commit()
+        # failpoint: after finish
     log.info("run %s %s: %d rows", run.id, outcome, summary.rows_done)
     return True
 

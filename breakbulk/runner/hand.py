@@ -127,6 +127,7 @@ class Hand:
         while not self._slice.over():
             carved = self._carve(connection, data, source, wanted)
             if carved.claims:
+                # failpoint: after carve
                 self._take(list(carved.claims))
                 return True
             if carved.ground is Ground.WALKED_BY_ANOTHER:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.support import failpoints
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class WorkerFactory:
         cwd: Path | None = None,
         extra_args: Sequence[str] = (),
         ready: bool = True,
+        failpoint: failpoints.Failpoint | None = None,
     ) -> Worker:
         """Start ``celery -A app_target worker`` and wait until it is ready.
 
@@ -138,14 +140,16 @@ class WorkerFactory:
             cwd: working directory, by default the test's ``tmp_path``.
             extra_args: more arguments of ``celery worker``.
             ready: False: return at once, for a worker that is expected to refuse.
+            failpoint: where one of its processes is to be struck.
         """
         number = len(self.workers) + 1
         name = f"worker{number}-{os.getpid()}@localhost"
         log = self._directory / f"worker{number}.log"
+        # Not ``-m celery``, which could not start anew on SIGHUP.
+        celery = [str(Path(sys.executable).with_name("celery"))]
+        program = celery if failpoint is None else ["-c", failpoints.PROGRAM]
         command = [
-            # Not ``-m celery``, which could not start anew on SIGHUP.
-            *(sys.executable, str(Path(sys.executable).with_name("celery"))),
-            *("-A", app_target, "worker"),
+            *(sys.executable, *program, "-A", app_target, "worker"),
             *("--hostname", name, "--pool", pool, "--concurrency", str(concurrency)),
             # Talk among workers that no test is about; it costs a second at each start.
             *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),
@@ -158,6 +162,7 @@ class WorkerFactory:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
+            **(failpoint.environment() if failpoint else {}),
         }
         with log.open("wb") as output:
             process = subprocess.Popen(

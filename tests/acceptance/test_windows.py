@@ -1,0 +1,138 @@
+"""A lane that dies exactly between two of its steps: nothing is lost, nothing is done twice.
+
+The process is stopped at the failpoint, looked at from outside, and killed there.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from breakbulk import RunStatus
+from tests.support.failpoints import Failpoint
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from breakbulk import RunHandle
+    from tests.support.stage import Stage
+    from tests.support.stages import Stages
+
+_ROWS = 200
+_CHUNKS = 8
+#: What Celery says in its own log when a process of its pool is killed.
+_CELERY = ("WorkerLostError", "Process 'ForkPoolWorker")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What can be seen of a lane that stands still.
+
+    Attributes:
+        status: of its run.
+        done: chunks that have been committed.
+        transaction: whether it is in one.
+        written: whether that has written to the team's tables; SQLite does not tell.
+    """
+
+    status: RunStatus
+    done: int
+    transaction: bool
+    written: bool | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where to die: the how-manieth time the failpoint is reached, and what is to be seen then."""
+
+    name: str
+    at: int
+    sight: Sight
+
+
+_RUNNING, _FINISHING, _SUCCEEDED = RunStatus.RUNNING, RunStatus.FINISHING, RunStatus.SUCCEEDED
+_WINDOWS = [
+    # The first time it takes one chunk, to learn how long that takes.
+    Window("after carve", 2, Sight(_RUNNING, 1, transaction=False, written=False)),
+    Window("before work", 3, Sight(_RUNNING, 2, transaction=True, written=False)),
+    Window("before commit", 3, Sight(_RUNNING, 2, transaction=True, written=True)),
+    Window("after commit", 3, Sight(_RUNNING, 3, transaction=False, written=False)),
+    Window("before callback", 1, Sight(_FINISHING, _CHUNKS, transaction=True, written=False)),
+    Window("after callback", 1, Sight(_FINISHING, _CHUNKS, transaction=True, written=True)),
+    Window("after finish", 1, Sight(_SUCCEEDED, _CHUNKS, transaction=False, written=False)),
+]
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize("window", _WINDOWS, ids=lambda window: window.name.replace(" ", "-"))
+def test_a_death_in_a_window(
+    request: pytest.FixtureRequest,
+    valkey_url: str,
+    set_stage: Stages,
+    tmp_path: Path,
+    database: str,
+    window: Window,
+) -> None:
+    url = request.getfixturevalue(f"{database}_url")
+    stage = set_stage(
+        url,
+        valkey_url,
+        job={"chunk_size": _ROWS // _CHUNKS, "retry_delay": 0},
+        # A lease so long that nobody can have waited for it.
+        knobs={"lease_seconds": 600.0},
+    )
+    stage.fill(_ROWS)
+    failpoint = Failpoint(window.name, str(tmp_path), at=window.at, signal=signal.SIGSTOP)
+    worker = stage.worker(concurrency=1, failpoint=failpoint)
+    run = stage.submit()
+    victim = psutil.Process(failpoint.victim())
+    assert victim.ppid() == worker.pid, "a process of the pool was struck, and no other"
+    wait_for(lambda: victim.status() == psutil.STATUS_STOPPED, message="it to stand still")
+    seen = _look(stage, run, victim.pid)
+    victim.kill()
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS, complaints=_CELERY)
+    assert seen == (window.sight if database == "postgres" else replace(window.sight, written=None))
+    in_callback = window.sight.done == _CHUNKS
+    assert sorted(stage.attempts(run).values()) == ([] if in_callback else [2]), "one chunk pays"
+    assert run.record().finish_attempt == (2 if window.sight.status is _FINISHING else 1)
+
+
+def _look(stage: Stage, run: RunHandle, victim: int) -> Sight:
+    """Look at a lane from outside, while it stands still."""
+    done = len(stage.chunk_statuses(run, "succeeded"))
+    status = run.status()
+    if stage.engine.dialect.name == "sqlite":
+        return Sight(status, done, transaction=_writes(stage, victim), written=None)
+    lanes = stage.bulk.runtime.database.schema.lanes.fullname
+    with stage.engine.connect() as connection:
+        session = connection.execute(
+            text(
+                "SELECT pid, state FROM pg_stat_activity WHERE application_name ="
+                f" (SELECT 'breakbulk lane ' || token FROM {lanes} WHERE pid = :pid)"
+            ),
+            {"pid": victim},
+        ).one()
+        written = connection.execute(
+            text(
+                "SELECT count(*) FROM pg_locks WHERE pid = :pid AND mode = 'RowExclusiveLock'"
+                " AND relation IN ('products'::regclass, 'notices'::regclass)"
+            ),
+            {"pid": session.pid},
+        ).scalar_one()
+    return Sight(status, done, transaction=session.state != "idle", written=bool(written))
+
+
+def _writes(stage: Stage, victim: int) -> bool:
+    """Whether a process holds the lock of SQLite's writer: https://sqlite.org/walformat.html."""
+    inode = Path(f"{stage.engine.url.database}-shm").stat().st_ino
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        _number, kind, _advisory, mode, pid, file, start, _end = line.split()[:8]
+        if (kind, mode, pid, start) == ("POSIX", "WRITE", str(victim), "120"):
+            return file.rpartition(":")[2] == str(inode)
+    return False
