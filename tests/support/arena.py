@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
     from tests.support.fault import Fault
     from tests.support.fleet import Fleet
+    from tests.support.proxy import Proxy
+    from tests.support.relay import Relay
     from tests.support.stage import Stage
 
 #: A busy machine may take so many seconds longer than the nominal time.
@@ -90,6 +92,8 @@ class Arena:
         seconds: a chunk takes that long at most.
         say: told in a line what happened.
         postgres: a server that faults may break; ``valkey`` likewise.
+        proxy: the workers' way to the database, if faults may break it.
+        relay: the messages' way to the workers, likewise.
     """
 
     def __init__(
@@ -103,6 +107,8 @@ class Arena:
         say: Callable[[str], None],
         postgres: EmbeddedPostgres | None = None,
         valkey: EmbeddedValkey | None = None,
+        proxy: Proxy | None = None,
+        relay: Relay | None = None,
     ) -> None:
         self.stage = stage
         self.fleet = fleet
@@ -111,6 +117,8 @@ class Arena:
         self.seconds = seconds
         self.postgres = postgres
         self.valkey = valkey
+        self.proxy = proxy
+        self.relay = relay
         self.runs: list[RunHandle] = []
         #: All is well so far, so its workers can be expected to go home in order.
         self.sound = False
@@ -131,7 +139,7 @@ class Arena:
         Raises:
             AssertionError: it has not, or the work went on too late.
         """
-        assert fault.breaks <= self._own, f"the arena needs servers of its own: {fault.breaks}"
+        assert fault.breaks <= self._own, f"what it breaks must be the arena's: {fault.breaks}"
         for _ in range(TRIES):
             bout = self._bout(fault)
             if bout is not None:
@@ -216,8 +224,13 @@ class Arena:
 
     @property
     def _own(self) -> set[str]:
-        servers = {"postgres": self.postgres, "valkey": self.valkey}
-        return {name for name, server in servers.items() if server is not None}
+        parts = {
+            "postgres": self.postgres,
+            "valkey": self.valkey,
+            "network": self.proxy,
+            "messages": self.relay,
+        }
+        return {name for name, part in parts.items() if part is not None}
 
     def _bout(self, fault: Fault) -> Bout | None:
         """A run under a fault; None if it did not strike in the window."""

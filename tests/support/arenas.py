@@ -10,6 +10,8 @@ import pytest
 from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.arena import Arena
 from tests.support.fleet import Fleet
+from tests.support.proxy import Proxy
+from tests.support.relay import Relay
 from tests.support.servers import TEST_SETTINGS
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Arenas(Protocol):
         """Set it.
 
         Args:
-            breaks: ``postgres``, ``valkey``: servers that are to be broken, so it needs its own.
+            breaks: what is to be broken, so that it needs its own; see :class:`Fault`.
             size: workers.
             seconds: a chunk takes that long at most.
             knobs: Breakbulk's settings; a lease of 2 s unless they say otherwise.
@@ -57,6 +59,7 @@ def set_arena(
     seed: random.Random,
     postgres_url: str,
     valkey_url: str,
+    queue_name: str,
     set_stage: Stages,
     start_worker: WorkerFactory,
     tmp_path: Path,
@@ -83,12 +86,22 @@ def set_arena(
                 postgres = servers.enter_context(server)
             if "valkey" in breaks:
                 valkey = servers.enter_context(EmbeddedValkey(tmp_path / "valkey"))
+            database = postgres.url if postgres else postgres_url
+            broker = valkey.url if valkey else valkey_url
+            proxy = relay = None
+            if "network" in breaks:
+                proxy = servers.enter_context(Proxy(database))
+                worker["database"] = proxy.url
+            if "messages" in breaks:
+                # Number 0 is emptied before each test; number 1 has no other use.
+                heard_at = broker.removesuffix("/0") + "/1"
+                relay = servers.enter_context(Relay(broker, heard_at, queue_name))
             stage = set_stage(
-                postgres.url if postgres else postgres_url,
-                valkey.url if valkey else valkey_url,
+                database,
+                broker,
                 job={"chunk_size": 10, "retry_delay": 0, **(job or {})},
                 knobs={"lease_seconds": 2.0, **(knobs or {})},
-                celery=celery or {},
+                celery={**(relay.settings if relay else {}), **(celery or {})},
             )
             stage.fill(rows)
 
@@ -105,6 +118,8 @@ def set_arena(
                 say=say,
                 postgres=postgres,
                 valkey=valkey,
+                proxy=proxy,
+                relay=relay,
             )
             arena.fleet.replenish()
             arenas.append(arena)

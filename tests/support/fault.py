@@ -27,7 +27,8 @@ class Fault:
         leases: until the work goes on it takes so many leases …
         seconds: … and so many seconds at most, on a machine that is not busy.
         complaints: what the workers' logs may hold because of it.
-        breaks: servers that it breaks, ``postgres`` or ``valkey``: the arena needs its own.
+        breaks: what it breaks, so that the arena needs its own: a server (``postgres``,
+            ``valkey``), the way to the database (``network``), or to workers (``messages``).
     """
 
     name: str

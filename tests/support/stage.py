@@ -62,15 +62,13 @@ class Stage:
     def worker(self, *, celery: dict[str, Any] | None = None, **options: Any) -> Worker:
         """Start a worker.
 
-        ``celery``, ``forgets`` and ``database`` change the application that it runs.
+        ``celery``, ``forgets``, ``database`` and ``broker`` change the application that it runs.
         """
-        changes: dict[str, Any] = {}
+        names = ("forgets", "database", "broker")
+        changes = {name: options.pop(name) for name in names if name in options}
         environment = options.pop("env", {})
         if celery is not None:
             changes["celery"] = {**self.config.celery, **celery}
-        for name in ("forgets", "database"):
-            if name in options:
-                changes[name] = options.pop(name)
         env = {**self.config.environment(**changes), **environment}
         return self._start(_MODULE, env=env, **options)
 
