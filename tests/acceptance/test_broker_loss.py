@@ -41,6 +41,29 @@ def test_a_broker_that_is_down_at_submit_delays_the_run(
     assert took < 10, f"submit took {took:.1f} s without a broker"
 
 
+def test_a_broker_that_is_down_at_the_finish(
+    postgres_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    """No message is needed to end a run, not even when the callback needs a second try."""
+    with EmbeddedValkey(tmp_path / "valkey") as broker:
+        stage = set_stage(postgres_url, broker.url, job=_JOB, knobs={"broker_patience": 1.0})
+        stage.fill(_ROWS)
+        stage.worker()
+        gate, refusal = stage.gate(), tmp_path / "refusal"
+        refusal.touch()
+        run = stage.submit(gate=str(gate.directory), gated=_CHUNKS, refusal=str(refusal))
+        stage.until_done(run, _CHUNKS - 1)
+        broker.stop("immediate")
+        gate.open()
+        wait_for(run.failures, message="the callback to fail")
+        refusal.unlink()
+        # Kombu 5.7 may have ended the worker; whoever runs workers starts them again.
+        stage.worker(ready=False)
+        stage.until_succeeded(run)
+        stage.judge(run, rows=_ROWS, complaints=(*_CELERY, "Unrecoverable error", "no mail today"))
+        stage.finish()
+
+
 def test_a_broker_that_is_flushed(postgres_url: str, valkey_url: str, set_stage: Stages) -> None:
     stage = set_stage(postgres_url, valkey_url, job=_JOB, knobs={"slice_seconds": 1.0})
     stage.fill(_ROWS)

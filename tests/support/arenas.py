@@ -39,6 +39,7 @@ class Arenas(Protocol):
         knobs: dict[str, Any] | None = None,
         job: dict[str, Any] | None = None,
         celery: dict[str, Any] | None = None,
+        broker: str | None = None,
         **worker: Any,
     ) -> Arena:
         """Set it.
@@ -50,6 +51,7 @@ class Arenas(Protocol):
             knobs: Breakbulk's settings; a lease of 2 s unless they say otherwise.
             job: options of the job; chunks of ten rows that are retried at once unless …
             celery: Celery's settings.
+            broker: URL of another one than Valkey.
             worker: options of each worker.
         """
 
@@ -78,6 +80,7 @@ def set_arena(
             knobs: dict[str, Any] | None = None,
             job: dict[str, Any] | None = None,
             celery: dict[str, Any] | None = None,
+            broker: str | None = None,
             **worker: Any,
         ) -> Arena:
             postgres = valkey = None
@@ -87,7 +90,7 @@ def set_arena(
             if "valkey" in breaks:
                 valkey = servers.enter_context(EmbeddedValkey(tmp_path / "valkey"))
             database = postgres.url if postgres else postgres_url
-            broker = valkey.url if valkey else valkey_url
+            broker = broker or (valkey.url if valkey else valkey_url)
             proxy = relay = None
             if "network" in breaks:
                 proxy = servers.enter_context(Proxy(database))
