@@ -1,0 +1,38 @@
+"""The database is away, or the way to it is: the run goes on when it is back, and nobody pays."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.faults import databases
+
+if TYPE_CHECKING:
+    from tests.support.arenas import Arenas
+    from tests.support.fault import Fault
+
+
+#: Seconds from the end of the silence until the ledger was looked at.
+_LOOKING = 0.5
+_SHORT = [one for one in databases.ALL if one is not databases.a_silent_network]
+
+
+@pytest.mark.parametrize("what", _SHORT, ids=lambda one: one.name.replace(" ", "-"))
+def test_the_run_goes_on_when_it_is_back(set_arena: Arenas, what: Fault) -> None:
+    # As by default: whoever is away for less is not missed.
+    arena = set_arena(breaks=what.breaks, knobs={"lease_seconds": 15.0})
+    bout = arena.suffer(what)
+    assert not arena.stage.attempts(bout.run)
+    assert not arena.stage.losses(bout.run)
+
+
+def test_a_silence_in_which_all_leases_end(set_arena: Arenas) -> None:
+    """Whoever comes back first finds everybody else dead, and may not say so."""
+    arena = set_arena(breaks=databases.a_silent_network.breaks)
+    bout = arena.suffer(databases.a_silent_network)
+    assert not arena.stage.attempts(bout.run)
+    lease = timedelta(seconds=arena.lease - _LOOKING)
+    judged = [one.at for one in bout.run.activity() if one.verb == "rescued"]
+    assert all(at > bout.healed.at + lease for at in judged), "somebody was judged too soon"
