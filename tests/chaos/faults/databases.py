@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
     from tests.support.arena import Arena
     from tests.support.sight import Sight
+    from tests.support.stage import Stage
 
 #: How long it is away, in seconds: several of a lane's tries to connect again.
 _AWAY = 3.0
-#: What says in a transaction that it is a chunk's.
-_OF_CHUNK = b"pg_advisory_xact_lock"
+#: What says in a transaction that it is a chunk's, or a callback's.
+OF_UNIT = b"pg_advisory_xact_lock"
 #: What the steward says once, with its traceback.
-_STEWARD = "the steward was interrupted"
+STEWARD = "the steward was interrupted"
 _CUTS = 8
-_ASKING = """
+_WAITING = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 
-@fault(seconds=_AWAY + 5.0, complaints={_STEWARD}, breaks={"postgres"})
+@fault(seconds=_AWAY + 5.0, complaints={STEWARD}, breaks={"postgres"})
 def a_crashed_database(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """``pg_ctl stop -m immediate``: it has to recover when it comes back."""
     assert arena.postgres is not None
@@ -41,7 +42,7 @@ def a_crashed_database(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]
     arena.postgres.start()
 
 
-@fault(seconds=3.0, complaints={_STEWARD}, breaks={"postgres"})
+@fault(seconds=3.0, complaints={STEWARD}, breaks={"postgres"})
 def a_restarted_database(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """``pg_ctl restart -m fast``, as after an update: it takes leave of everybody."""
     assert arena.postgres is not None
@@ -49,7 +50,7 @@ def a_restarted_database(arena: Arena, _sight: Sight) -> Iterator[Collection[int
     yield ()
 
 
-@fault(complaints={_STEWARD}, breaks={"network"})
+@fault(complaints={STEWARD}, breaks={"network"})
 def cut_connections(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """A firewall is restarted: every connection to the database is reset."""
     assert arena.proxy is not None
@@ -57,7 +58,7 @@ def cut_connections(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     yield ()
 
 
-@fault(complaints={_STEWARD}, seconds=8.0, breaks={"network"})
+@fault(complaints={STEWARD}, seconds=8.0, breaks={"network"})
 def a_silent_network(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """Nothing reaches the database for two leases, so that all of them lapse at once."""
     assert arena.proxy is not None
@@ -87,10 +88,12 @@ def a_commit_that_arrives_late(arena: Arena, _sight: Sight) -> Iterator[Collecti
 
 def _ambushed(arena: Arena, fate: Fate) -> Iterator[Collection[int]]:
     assert arena.proxy is not None
-    ambush = arena.proxy.ambush(fate, of=_OF_CHUNK)
+    ambush = arena.proxy.ambush(fate, of=OF_UNIT)
     wait_for(ambush.caught.is_set, message="a chunk's COMMIT to be caught")
     if fate is Fate.LATE:
-        wait_for(lambda: _asked(arena), message="its lane to ask what has become of it")
+        wait_for(
+            lambda: anybody_waits(arena.stage), message="its lane to ask what has become of it"
+        )
         ambush.release.set()
     yield ()
     found = "had not happened" if fate is Fate.LOST else "had happened"
@@ -100,7 +103,7 @@ def _ambushed(arena: Arena, fate: Fate) -> Iterator[Collection[int]]:
     )
 
 
-@fault(complaints={_STEWARD}, breaks={"network"})
+@fault(complaints={STEWARD}, breaks={"network"})
 def commits_cut_at_random(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """Whoever commits whatever loses his connection: lanes that carve or come and go, stewards."""
     assert arena.proxy is not None
@@ -114,9 +117,10 @@ def _logs(arena: Arena) -> list[str]:
     return [worker.log() for worker in arena.fleet.members]
 
 
-def _asked(arena: Arena) -> bool:
-    with arena.stage.engine.connect() as connection:
-        return bool(connection.execute(text(_ASKING)).scalar_one())
+def anybody_waits(stage: Stage) -> bool:
+    """Whether a session waits for what another one has locked."""
+    with stage.engine.connect() as connection:
+        return bool(connection.execute(text(_WAITING)).scalar_one())
 
 
 ALL = (
