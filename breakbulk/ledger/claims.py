@@ -21,7 +21,6 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    true,
     tuple_,
     update,
 )
@@ -33,8 +32,6 @@ from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
 
 _NEVER_STARTED = 1
-#: Milliseconds; far longer than our statements under the lock, shorter than a lease.
-_FROZEN = "8000"
 #: Of so many that have waited longest the lowest keys come first.
 _OLDEST = 100
 
@@ -71,10 +68,8 @@ class Claims:
         carves = self._database.schema.carves
         query = select(carves.c.run_id).where(carves.c.run_id == run_id)
         if self._database.is_postgresql:
-            # NO KEY UPDATE, so that a foreign key to the row never waits for a carve. And the
-            # server ends whoever freezes with the row locked, or all stewards would wait for him.
-            limit = func.set_config("idle_in_transaction_session_timeout", _FROZEN, true())
-            query = query.add_columns(limit).with_for_update(key_share=True)
+            # NO KEY UPDATE, so that a foreign key to the row never waits for a carve.
+            query = query.with_for_update(key_share=True)
         connection.execute(query).one()
 
     def frontier(self, connection: Connection, run_id: RunId, lane: UUID) -> Frontier:

@@ -48,6 +48,9 @@ _WATCH = {
     "tcp_user_timeout": "15000",
     "client_connection_check_interval": "2000",
 }
+#: Far longer than our own statements take, shorter than a lease. The server ends whoever freezes
+#: in one of our transactions, or all stewards would wait for the rows that he has locked.
+_FROZEN = "SET LOCAL idle_in_transaction_session_timeout = 8000"
 _SEAL = "breakbulk_seal"
 _SUPPORTED = ("postgresql", "sqlite")
 _instances: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -183,8 +186,9 @@ class Database:
             with conn.begin():
                 self._read_committed(conn, level)
                 self.begin_writing(conn)
-                if not durable and self.is_postgresql:
-                    conn.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                if self.is_postgresql:
+                    lax = "" if durable else "; SET LOCAL synchronous_commit = off"
+                    conn.exec_driver_sql(_FROZEN + lax)
                 yield conn
 
     def turn(self) -> AbstractContextManager[None]:

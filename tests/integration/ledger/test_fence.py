@@ -15,7 +15,8 @@ from breakbulk.domain.chunk import Bounds, Claim, Cut, RunId
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.jobs import JobRun
-from breakbulk.ledger import claims
+from breakbulk.ledger import database as ledger_database
+from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import Tally, Work, settled
 from breakbulk.runner.carve import Ground, carve
 from breakbulk.runner.finish import call_back, close_run
@@ -24,10 +25,15 @@ from tests.support.waiting import wait_for
 from tests.support.yard import Goods, together, touch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
     from breakbulk import Chunk, RunHandle
-    from breakbulk.ledger.lanes import Lane
     from breakbulk.sources import Source
     from tests.support.yard import Yard
+
+_FROZEN_SOON = "SET LOCAL idle_in_transaction_session_timeout = 200"
 
 
 def source_of(yard: Yard, handle: RunHandle) -> tuple[Any, Source[Any]]:
@@ -421,26 +427,38 @@ def holders(yard: Yard, handle: RunHandle, names: list[str]) -> list[int]:
         return yard.ledger.chunks.holders(connection, handle.id, names, "nobody")
 
 
-def test_postgres_who_freezes_with_the_carve_row_locked_is_ended(
-    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("row", ["carve", "lane", "worker", "leader"])
+def test_postgres_who_freezes_in_a_transaction_of_the_ledger_is_ended(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch, row: str
 ) -> None:
-    """All lanes and stewards would wait for him."""
+    """Whatever row he has locked, lanes or stewards would wait for him, and nobody would lead."""
     yard = postgres_yard
-    limit = int(claims._FROZEN)
+    limit = int(ledger_database._FROZEN.rpartition(" ")[2])
     assert 0 < limit < Settings().lease_seconds * 1000
-    monkeypatch.setattr(claims, "_FROZEN", "200")
+    monkeypatch.setattr(ledger_database, "_FROZEN", _FROZEN_SOON)
     handle = yard.submit(yard.job())
-    with yard.runtime.database.connect() as frozen:
-        frozen.begin()
-        yard.ledger.claims.lock(frozen, handle.id)
-        with yard.transaction() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-            yard.ledger.claims.lock(connection, handle.id)
-        with pytest.raises(DBAPIError, match="idle-in-transaction timeout"):
+    crew = yard.first_crew
+    worker = crew.process.worker_id
+    deeds: dict[str, Callable[[Connection, Lane], object]] = {
+        "carve": lambda connection, lane: yard.ledger.claims.lock(connection, handle.id),
+        "lane": yard.ledger.lanes.enter,
+        "worker": lambda connection, lane: yard.ledger.workers.remove(connection, worker),
+        "leader": lambda connection, lane: yard.ledger.workers.lead(connection, worker, 1.0),
+    }
+
+    def deed(connection: Connection) -> None:
+        deeds[row](connection, Lane(handle.id, 5, uuid4(), worker, 0, 0.0))
+
+    def freeze() -> None:
+        with yard.transaction() as frozen:
+            deed(frozen)
+            with yard.transaction() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+                deed(connection)
             frozen.execute(text("SELECT 1"))
-        frozen.invalidate()
-    yard.settle(handle)
-    yard.assert_proper(handle)
+
+    with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        freeze()
 
 
 def test_postgres_the_time_to_freeze_ends_with_the_transaction(postgres_yard: Yard) -> None:
@@ -448,9 +466,9 @@ def test_postgres_the_time_to_freeze_ends_with_the_transaction(postgres_yard: Ya
     handle = yard.submit(yard.job())
     ask = text("SHOW idle_in_transaction_session_timeout")
     with yard.runtime.database.connect() as connection:
+        before = connection.execute(ask).scalar_one()
+        connection.rollback()
         with yard.runtime.database.transaction(connection):
-            before = connection.execute(ask).scalar_one()
-            yard.ledger.claims.lock(connection, handle.id)
             assert connection.execute(ask).scalar_one() != before
         assert connection.execute(ask).scalar_one() == before
     handle.cancel()
