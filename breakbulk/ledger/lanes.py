@@ -191,6 +191,11 @@ class Lanes:
         lanes = self._database.schema.lanes
         return connection.execute(delete(lanes).where(lanes.c.token == token)).rowcount == 1
 
+    def present(self, connection: Connection, token: UUID) -> bool:
+        """Whether the lane still has its place."""
+        lanes = self._database.schema.lanes
+        return bool(connection.execute(select(exists().where(lanes.c.token == token))).scalar())
+
     def all(self, connection: Connection) -> list[Lane]:
         """Every lane at work, in the order of runs."""
         return self._read(connection)

@@ -126,10 +126,31 @@ class LaneWork:
     def committed_after_all(self, claim: Claim) -> None:
         """The COMMIT whose answer was lost had happened: count the chunk."""
         self._tally.count(claim.rows, written=self._doubtful_tally)
+        self._hand.put_down(all_others=True)
 
     def forget_claims(self, connection: Connection) -> None:
         """After a lost connection: believe only what the ledger says."""
+        at = self._hand.lowest
         self._hand.reread(connection)
+        why = None if at is None else self._ended_because(connection)
+        if at is not None and why is not None:
+            log.warning(
+                "run %s: chunk %s cannot be committed here any more and is rolled back: %s",
+                self._run.id,
+                at.ref,
+                why,
+            )
+
+    def _ended_because(self, connection: Connection) -> str | None:
+        """Why somebody else has ended this lane; None if nobody has."""
+        ledger, lane = self._runtime.ledger, self._lane
+        with self._runtime.database.reading(connection):
+            if ledger.lanes.present(connection, lane.token):
+                return None
+            notes = ledger.reports.activity(connection, lane.run_id)
+        ours = f"lane {lane.number}: "
+        details = (note.detail or "" for note in notes if note.verb == "rescued")
+        return next((one for one in details if one.startswith(ours)), f"{ours}is not on record")
 
     def _begin(self) -> Work:
         """Build the job and its source, and make sure they are what was submitted.

@@ -27,8 +27,8 @@ _FOR_EVER = 10 * 365 * 86_400.0
 class Liveness(Protocol):
     """How a worker shows that it lives, and learns that others do not."""
 
-    def renew(self, connection: Connection, worker: Worker) -> None:
-        """Show that this worker lives."""
+    def renew(self, connection: Connection, worker: Worker) -> bool:
+        """Show that this worker lives; False when it was not on the list before."""
 
     def lead(self, connection: Connection, worker: Worker) -> bool:
         """Become or stay the leader."""
@@ -50,10 +50,13 @@ class Leases:
         self._runtime = runtime
         self._seconds = runtime.settings.lease_seconds
 
-    def renew(self, connection: Connection, worker: Worker) -> None:
+    def renew(self, connection: Connection, worker: Worker) -> bool:
         """Extend the lease."""
+        workers = self._runtime.ledger.workers
         with self._runtime.database.transaction(connection):
-            self._runtime.ledger.workers.renew(connection, worker, self._seconds)
+            registered = workers.registered(connection, worker.id)
+            workers.renew(connection, worker, self._seconds)
+        return registered
 
     def lead(self, connection: Connection, worker: Worker) -> bool:
         """Take or extend the leader's lease."""
@@ -112,13 +115,15 @@ class FileLocks:
         self._held: dict[Path, int] = {}
         self._told: Worker | None = None
 
-    def renew(self, connection: Connection, worker: Worker) -> None:
+    def renew(self, connection: Connection, worker: Worker) -> bool:
         """Hold the lock; write only what has changed."""
         self._hold(self._file(worker))
+        registered = self._told is not None
         if self._told != worker:
             with self._runtime.database.transaction(connection):
                 self._runtime.ledger.workers.renew(connection, worker, _FOR_EVER)
             self._told = replace(worker)
+        return registered
 
     def lead(self, connection: Connection, worker: Worker) -> bool:  # noqa: ARG002
         """Whoever gets the leader's lock leads until it dies."""

@@ -112,7 +112,13 @@ class Steward:
         if not due and not changed and not asks:
             return
         if due or changed:
-            self._liveness.renew(connection, worker)
+            registered = self._liveness.renew(connection, worker)
+            if not registered and self._told is not None:
+                log.warning(
+                    "this worker was taken off the list: it was frozen or cut off for longer than"
+                    " its lease of %g s; others have its chunks, and it begins anew",
+                    self._runtime.settings.lease_seconds,
+                )
             self._renewed_at, self._told = now, worker
         if worker.draining and self._leads:
             self._liveness.resign(connection, worker)

@@ -15,6 +15,10 @@ def test_a_frozen_worker_that_comes_back(set_arena: Arenas) -> None:
     arena = set_arena()
     bout = arena.suffer(processes.a_frozen_worker)
     assert not arena.stage.attempts(bout.run)
+    logs = [worker.log() for worker in arena.fleet.members]
+    assert any("cannot be committed here any more" in log for log in logs), "it says so"
+    # It is welcome again, as a worker like any other.
+    arena.see_through(arena.submit())
 
 
 def test_a_worker_that_is_frozen_for_good(set_arena: Arenas) -> None:
@@ -26,6 +30,7 @@ def test_a_worker_that_is_frozen_for_good(set_arena: Arenas) -> None:
 
 def test_a_frozen_main_process(set_arena: Arenas) -> None:
     """Somebody stops a worker to look at it; its children know nothing of it and work on."""
-    arena = set_arena()
+    arena = set_arena(rows=3000)
     bout = arena.suffer(processes.a_frozen_main_process)
+    assert bout.healed.share < 1, "its lanes were ended, not just done"
     assert not arena.stage.attempts(bout.run)

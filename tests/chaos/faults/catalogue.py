@@ -5,7 +5,4 @@ from __future__ import annotations
 from tests.chaos.faults import processes
 
 #: A seed draws from this list by place, so what is new comes last.
-FAULTS = (
-    processes.a_killed_child,
-    processes.a_killed_worker,
-)
+FAULTS = (*processes.ALL,)

@@ -44,7 +44,7 @@ def a_killed_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
 @fault(complaints=_KILLED)
 def a_death_in_commit(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """A process dies when its COMMIT is on the wire, so nobody hears the answer."""
-    yield {arena.orders.give("die in commit")}
+    yield {arena.order("die in commit")}
 
 
 @fault(leases=1)
@@ -97,10 +97,11 @@ def a_cold_shutdown(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
 def a_restart(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     """SIGHUP: the worker starts anew in the same process, with the code that is there now."""
     victim, pids = _victim(arena, sight)
+    starts = victim.log().count(" ready.")
     victim.send(signal.SIGHUP)
     yield pids
     arena.until_gone(pids)
-    wait_for(lambda: victim.log().count(" ready.") > 1, message=f"{victim.name} to be back")
+    wait_for(lambda: victim.log().count(" ready.") > starts, message=f"{victim.name} to be back")
 
 
 @fault(leases=1)
@@ -114,6 +115,7 @@ def a_frozen_worker(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     arena.until_gone(pids)
     for process in frozen:
         process.resume()
+    wait_for(lambda: "taken off the list" in victim.log(), message="the worker to find out")
 
 
 @fault(leases=1)
@@ -149,11 +151,40 @@ def a_frozen_main_process(arena: Arena, sight: Sight) -> Iterator[Collection[int
     victim.send(signal.SIGCONT)
 
 
+@fault(leases=4)
+def a_starved_steward(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
+    """C code keeps the interpreter's lock for two leases, at each attempt at one chunk.
+
+    In a pool of threads and in the solo pool it silences the steward, too. Each loss doubles the
+    lease, so the second attempt or the third has its time.
+    """
+    yield {arena.order("hog", again=True, seconds=2 * arena.lease)}
+
+
+@fault()
+def a_recycled_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """A process of the pool is replaced after so many tasks, as the team's settings say."""
+    before = {one.pid for one in sight.in_flight}
+    run = arena.runs[-1]
+    wait_for(
+        lambda: {one.pid for one in arena.look(run).in_flight} - before,
+        message="a process that was not there before to work",
+    )
+    yield ()
+
+
 @fault()
 def a_new_worker(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """One worker more joins while the work goes on."""
-    arena.fleet.join()
+    fresh = arena.fleet.join()
     yield ()
+    run = arena.runs[-1]
+
+    def at_work() -> bool:
+        sight = arena.look(run)
+        return sight.share == 1 or any(one.worker == fresh.pid for one in sight.held)
+
+    wait_for(at_work, message="it to get a lane, or the run to end")
 
 
 ALL = (
