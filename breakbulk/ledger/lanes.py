@@ -81,6 +81,8 @@ class Lanes:
     ) -> list[Demand]:
         """Runs with work that lanes could do now, those with the fewest of their lanes first.
 
+        Among equals it is the turn of the one that no lane has come to for longest.
+
         Args:
             slots: of live workers by queue and job; a run gets that many lanes at most, or its own
                 ``max_lanes`` if that is less. A queue nobody is known for counts as one slot.
@@ -113,6 +115,7 @@ class Lanes:
                 runs.c.queue,
                 runs.c.status,
                 runs.c.max_lanes,
+                runs.c.served_at,
                 carves.c.exhausted_at.is_(None).label("fresh"),
                 due.label("due"),
                 present.label("present"),
@@ -136,6 +139,7 @@ class Lanes:
         if jobs is not None:
             query = query.where(runs.c.job.in_(list(jobs)))
         found = []
+        served: dict[RunId, float] = {}
         for row in connection.execute(query):
             cap = max(slots.get((row.queue, row.job), 1), 1)
             if row.max_lanes is not None:
@@ -151,9 +155,12 @@ class Lanes:
                 wanted = row.present if row.unfinished else 1
             if wanted > row.present:
                 run_id = RunId(row.id)
+                served[run_id] = row.served_at.timestamp() if row.served_at else 0.0
                 found.append(Demand(run_id, row.job, row.queue, wanted, row.present))
         # Not the database's task: to have them in order SQLite reads every run there ever was.
-        return sorted(found, key=lambda one: (one.present / one.wanted, one.run_id))
+        return sorted(
+            found, key=lambda one: (one.present / one.wanted, served[one.run_id], one.run_id)
+        )
 
     def now(self, connection: Connection) -> datetime:
         """The database's clock."""

@@ -215,13 +215,13 @@ class Runs:
         if marked.rowcount:
             self.note(connection, run_id, actor=actor, verb="forced", detail=None)
 
-    def started(self, connection: Connection, run_id: RunId) -> None:
-        """Note when the first lane began."""
+    def served(self, connection: Connection, run_id: RunId) -> None:
+        """Note that a lane begins, and when the first one did."""
         runs = self._database.schema.runs
         connection.execute(
             update(runs)
-            .where(runs.c.id == run_id, runs.c.started_at.is_(None))
-            .values(started_at=clock())
+            .where(runs.c.id == run_id)
+            .values(started_at=func.coalesce(runs.c.started_at, clock()), served_at=clock())
         )
 
     def free_finisher(

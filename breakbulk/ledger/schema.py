@@ -117,6 +117,8 @@ class Schema:
             Column("submitted_at", Instant, nullable=False),
             Column("submitted_by", Text),
             Column("started_at", Instant),
+            # When a lane came last: whoever has waited longest is next.
+            Column("served_at", Instant),
             Column("finished_at", Instant),
             Column("idempotency_key", Text),
             # Job and parameters while the run occupies their one place; NULL otherwise.

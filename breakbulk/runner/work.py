@@ -226,7 +226,7 @@ def _take_place(
         try:
             with database.transaction(connection, durable=False):
                 if ledger.lanes.enter(connection, lane):
-                    ledger.runs.started(connection, lane.run_id)
+                    ledger.runs.served(connection, lane.run_id)
                     run = ledger.runs.get(connection, lane.run_id)
                 else:
                     run = None

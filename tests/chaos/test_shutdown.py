@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from tests.chaos.faults import processes
 
 if TYPE_CHECKING:
-    from tests.support.arena import Arena, Bout
+    from tests.support.arena import Arena
     from tests.support.arenas import Arenas
+    from tests.support.bout import Bout
 
 _AT_ONCE = 20.0
 
@@ -54,9 +55,3 @@ def test_a_soft_shutdown_that_is_too_short(set_arena: Arenas) -> None:
     arena = set_arena(celery={"worker_soft_shutdown_timeout": 0.1}, rows=400, seconds=0.6)
     bout = arena.suffer(processes.a_cold_shutdown)
     assert not arena.stage.attempts(bout.run)
-
-
-def test_a_new_worker(set_arena: Arenas) -> None:
-    """The team starts one more worker while a run goes on."""
-    arena = set_arena()
-    arena.suffer(processes.a_new_worker)

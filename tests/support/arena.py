@@ -8,7 +8,6 @@ ledger before and right after. If not so, there is another bout.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.support.bout import Bout, measured
 from tests.support.orders import Orders
-from tests.support.sight import Held, Sight, look
+from tests.support.sight import Sight, look
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
     from breakbulk import RunHandle
@@ -44,43 +44,6 @@ _OPEN = """
     SELECT pid, application_name, state, query FROM pg_stat_activity
     WHERE datname = current_database() AND xact_start < clock_timestamp() - interval '1 s'
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bout:
-    """How a run came through a fault. Times are seconds from the stroke, by the ledger.
-
-    Attributes:
-        before: the ledger right before the stroke; ``after``: right after it.
-        healed: the ledger when what does not mend by itself had been put right.
-        struck: what was in flight in the lanes that were struck.
-        resumed: until the next commit of anybody.
-        retaken: until the last struck chunk was begun again (0: it never had to be); None if no
-            lane was struck.
-        handed_on: until the first chunk was begun that struck lanes held beside; None if there was
-            none.
-    """
-
-    fault: Fault
-    run: RunHandle
-    before: Sight
-    after: Sight
-    healed: Sight
-    struck: tuple[Held, ...]
-    resumed: float
-    retaken: float | None
-    handed_on: float | None
-
-    @property
-    def recovery(self) -> float:
-        """Until the work went on: what was struck, or else anything."""
-        return self.resumed if self.retaken is None else self.retaken
-
-    def __str__(self) -> str:
-        return (
-            f"{self.fault.name}: struck at {self.before} ({self.after.share:.0%} right after);"
-            f" recovered after {self.recovery:.2f} s, next commit after {self.resumed:.2f} s"
-        )
 
 
 class Arena:
@@ -122,7 +85,9 @@ class Arena:
         self.runs: list[RunHandle] = []
         #: All is well so far, so its workers can be expected to go home in order.
         self.sound = False
-        self._say = say
+        self.say = say
+        #: Called again and again while something is waited for: who minds the workers meanwhile.
+        self.meanwhile: Callable[[], None] = lambda: None
         self._complaints: set[str] = set()
         directory = Path(stage.directory) / "orders"
         directory.mkdir()
@@ -150,6 +115,10 @@ class Arena:
                 return bout
         raise AssertionError(f"{fault.name} never struck in the window in {TRIES} bouts")
 
+    def expect(self, fault: Fault) -> None:
+        """From now on the workers' logs may hold what they hold because of a fault."""
+        self._complaints.update(fault.complaints)
+
     def submit(self, **parameters: Any) -> RunHandle:
         """Submit a run that takes its time and obeys orders."""
         self.orders.calm_down()
@@ -167,30 +136,62 @@ class Arena:
             return look(connection, schema, run, self.rows, at=at)
 
     def until_share(self, run: RunHandle, share: float) -> Sight:
-        """Wait until so much of a run is done, from 0 to 1, and something is in flight."""
+        """Wait until so much of a run is done, from 0 to 1, with something in flight, or all."""
 
         def there() -> Sight | None:
+            self.meanwhile()
             sight = self.look(run)
-            return sight if sight.share >= share and sight.in_flight else None
+            found = sight.share >= share and (sight.in_flight or sight.share == 1)
+            return sight if found else None
 
         sight = wait_for(there, timeout=120, message=f"{share:.0%} of run {run.id} to be done")
         assert sight is not None
         return sight
 
-    def judge(self) -> None:
-        """Every row done once by each run, called back once, and nothing of them left over."""
+    def see_through(self, run: RunHandle) -> None:
+        """Let a run come to its end soon, and judge it."""
+        self.orders.hurry()
+        self.stage.until_succeeded(run)
+        self.judge(run)
+
+    def order(self, deed: str, **details: Any) -> int:
+        """Have whatever chunk comes next do a deed; the process that does it."""
+        self.orders.give(deed, **details)
+
+        def taken() -> int | None:
+            self.meanwhile()
+            return self.orders.taken(deed)
+
+        return wait_for(taken, message=f"a chunk to take the order to {deed}") or 0
+
+    def judge(self, *runs: RunHandle, version: int | None = None) -> None:
+        """Every row done once by each run, runs called back once, and nothing of them left over.
+
+        Args:
+            runs: to be looked at; all, if none are named.
+            version: how often each row is to be done, if not once by each run that there was.
+        """
         self.sound = False
-        self.stage.judge(*self.runs, rows=self.rows, complaints=sorted(self._complaints))
+        self.stage.judge(
+            *(runs or self.runs),
+            rows=self.rows,
+            version=len(self.runs) if version is None else version,
+            complaints=sorted(self._complaints),
+        )
         wait_for(lambda: not self.open_transactions(), message="all transactions to end")
         self.sound = True
 
     def leader(self) -> int:
-        """The main process of the worker whose steward leads."""
+        """The main process of the worker whose steward leads, or led last."""
         schema = self.stage.bulk.runtime.database.schema
         workers, leader = schema.workers, schema.leader
         query = select(workers.c.pid).join(leader, leader.c.worker_id == workers.c.id)
-        with self.stage.engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+
+        def found() -> int | None:
+            with self.stage.engine.connect() as connection:
+                return connection.execute(query).scalar_one_or_none()
+
+        return wait_for(found, message="somebody to lead") or 0
 
     def lanes_of(self, worker: int) -> set[UUID]:
         """The tokens of a worker's lanes, by its main process."""
@@ -206,6 +207,7 @@ class Arena:
         query = select(lanes.c.pid).where(lanes.c.pid.in_(pids))
 
         def gone() -> bool:
+            self.meanwhile()
             with self.stage.engine.connect() as connection:
                 return connection.execute(query).first() is None
 
@@ -215,6 +217,13 @@ class Arena:
         """Transactions of this database that do not end."""
         with self.stage.engine.connect() as connection:
             return [str(row) for row in connection.execute(text(_OPEN))]
+
+    def ended(self, run: RunHandle) -> dict[tuple[int, str], Any]:
+        """The rows of a run's chunks that have ended, by number and path."""
+        chunks = self.stage.bulk.runtime.database.schema.chunks
+        query = select(chunks).where(chunks.c.run_id == run.id, chunks.c.seconds.is_not(None))
+        with self.stage.engine.connect() as connection:
+            return {(row.number, row.path): row for row in connection.execute(query)}
 
     def close(self) -> None:
         """Send the workers home; nothing may be left of them, nor of what they did."""
@@ -234,10 +243,13 @@ class Arena:
 
     def _bout(self, fault: Fault) -> Bout | None:
         """A run under a fault; None if it did not strike in the window."""
-        self._complaints.update(fault.complaints)
+        self.expect(fault)
         self.sound = False
         run = self.submit()
         before = self.until_share(run, self.dice.uniform(*_MOMENTS))
+        if not before.in_window:
+            self._missed(fault, run, f"{before}")
+            return None
         began = time.monotonic()
         deed = fault.deed(self, before)
         pids = next(deed)
@@ -247,50 +259,20 @@ class Arena:
         healed = self.look(run)
         if after is None:
             after = self.look(run, at=before.at + took)
-        self.orders.hurry()
-        self.stage.until_succeeded(run)
-        self.judge()
-        if not (before.in_window and after.in_window):
-            self._say(f"{fault.name}: not in the window ({before}; {after.share:.0%} right after)")
+        self.see_through(run)
+        if not after.in_window:
+            self._missed(fault, run, f"{before}, right after {after}")
             return None
-        bout = self._measured(fault, run, (before, after, healed), set(pids))
-        self._say(str(bout))
+        bout = measured(fault, run, (before, after, healed), set(pids), self.ended(run))
+        self.say(str(bout))
         return bout
+
+    def _missed(self, fault: Fault, run: RunHandle, sights: str) -> None:
+        self.see_through(run)
+        self.say(f"{fault.name}: not in the window ({sights}), so again")
 
     def _look_if_possible(self, run: RunHandle) -> Sight | None:
         try:
             return self.look(run)
         except DBAPIError:
             return None
-
-    def _measured(
-        self, fault: Fault, run: RunHandle, sights: tuple[Sight, Sight, Sight], pids: set[int]
-    ) -> Bout:
-        before, after, healed = sights
-        struck = tuple(one for one in after.in_flight if one.pid in pids)
-        beside = [one for one in after.held if one.pid in pids and one not in struck]
-        ended = self._ended(run)
-
-        def begun(held: Iterable[Held]) -> list[float]:
-            rows = [ended[one.number, one.path] for one in held if (one.number, one.path) in ended]
-            moments = [row.ended_at - timedelta(seconds=row.seconds) for row in rows]
-            return [max(0.0, (moment - before.at).total_seconds()) for moment in moments]
-
-        resumed = min(row.ended_at for row in ended.values() if row.ended_at > after.at)
-        return Bout(
-            fault=fault,
-            run=run,
-            before=before,
-            after=after,
-            healed=healed,
-            struck=struck,
-            resumed=(resumed - before.at).total_seconds(),
-            retaken=max(begun(struck), default=None),
-            handed_on=min(begun(beside), default=None),
-        )
-
-    def _ended(self, run: RunHandle) -> dict[tuple[int, str], Any]:
-        chunks = self.stage.bulk.runtime.database.schema.chunks
-        query = select(chunks).where(chunks.c.run_id == run.id, chunks.c.seconds.is_not(None))
-        with self.stage.engine.connect() as connection:
-            return {(row.number, row.path): row for row in connection.execute(query)}

@@ -25,12 +25,27 @@ class Fleet:
         self._options = options
         self.members: list[Worker] = []
 
+    def able(self) -> list[Worker]:
+        """Workers that run, and are not frozen."""
+        return [worker for worker in self.members if worker.running and not worker.frozen]
+
     def replenish(self) -> None:
-        """Start workers in the place of those that have ended, and wait until they are ready."""
+        """Start workers in the place of those that are not able, until all are ready.
+
+        If there are too many, because frozen ones have come back, the oldest are sent home.
+        """
         self.members = [worker for worker in self.members if worker.running]
-        fresh = [self.join() for _ in range(self._size - len(self.members))]
+        missing = self._size - len(self.able())
+        fresh = [self.join() for _ in range(missing)]
         for worker in fresh:
             worker.until_ready()
+        surplus = self.able()[: max(0, -missing)]
+        for worker in surplus:
+            worker.until_ready()
+            worker.terminate()
+        for worker in surplus:
+            assert worker.wait() == 0, worker.last_lines()
+            self.members.remove(worker)
 
     def join(self, **options: Any) -> Worker:
         """Start one more worker, and do not wait for it."""

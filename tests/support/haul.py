@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -58,7 +57,7 @@ def make(model: Any, note: Callable[[FinishedRun], None]) -> type[Any]:
             )
             time.sleep(whole - before)  # and part of it while they are
             for name, deed in DEEDS.items():
-                details = orders.take(name, os.getpid())
+                details = orders.take(name, chunk=f"{chunk.run.id}-{chunk.number}")
                 if details is not None:
                     deed(chunk.session, **details)
 

@@ -3,46 +3,57 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from tests.support.waiting import wait_for
 
 
 class Orders:
     """A directory in which a test leaves orders and chunks find them.
 
-    An order is carried out once, by one chunk. Which one is chance, so it strikes at random.
+    An order is carried out by one chunk. Which one is chance, so it strikes at random.
     """
 
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
 
-    def give(self, deed: str, *, timeout: float = 60.0, **details: Any) -> int:
-        """Called by the test: have the next chunk do this; the process that took the order."""
+    def give(self, deed: str, *, again: bool = False, **details: Any) -> None:
+        """Called by the test: have the next chunk do this.
+
+        Args:
+            again: the same chunk is to do it in each further attempt.
+        """
         draft = self.directory / f"{deed}.draft"
-        draft.write_text(json.dumps(details))
+        draft.write_text(json.dumps({"again": again, "details": details}))
         # Complete when it is seen.
         draft.rename(self.directory / f"{deed}.order")
-        taken = wait_for(
-            lambda: next(self.directory.glob(f"{deed}.taken-*"), None),
-            timeout=timeout,
-            message=f"a chunk to take the order to {deed}",
-        )
-        assert taken is not None
-        taken.unlink()
-        return int(taken.name.rpartition("-")[2])
 
-    def take(self, deed: str, pid: int) -> dict[str, Any] | None:
+    def taken(self, deed: str) -> int | None:
+        """Called by the test: the process that has taken the order, if one has."""
+        for taken in self.directory.glob(f"{deed}.taken-*"):
+            taken.unlink()
+            return int(taken.name.rpartition("-")[2])
+        return None
+
+    def take(self, deed: str, *, chunk: str) -> dict[str, Any] | None:
         """Called by the chunk: the order's details, if there is one and nobody was faster."""
-        order = self.directory / f"{deed}.order"
+        mine = self.directory / f"{deed}.chunk-{chunk}"
+        if mine.exists():
+            return self._details(mine)
         with suppress(FileNotFoundError):
-            taken = order.rename(self.directory / f"{deed}.work-{pid}")
-            details: dict[str, Any] = json.loads(taken.read_text())
-            taken.rename(self.directory / f"{deed}.taken-{pid}")
+            (self.directory / f"{deed}.order").rename(mine)
+            details = self._details(mine)
+            (self.directory / f"{deed}.taken-{os.getpid()}").touch()
             return details
         return None
+
+    def _details(self, order: Path) -> dict[str, Any]:
+        found = json.loads(order.read_text())
+        if not found["again"]:
+            order.unlink()
+        details: dict[str, Any] = found["details"]
+        return details
 
     def hurry(self) -> None:
         """Called by the test: from now on no chunk takes longer than it must."""

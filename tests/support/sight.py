@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, select
@@ -10,6 +10,7 @@ from sqlalchemy import and_, func, select
 from breakbulk.ledger.sql import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
@@ -68,6 +69,10 @@ class Sight:
     def in_window(self) -> bool:
         """Whether a fault that strikes now strikes in the middle of the work."""
         return bool(self.in_flight) and WINDOW[0] <= self.share <= WINDOW[1]
+
+    def only(self, wanted: Callable[[Held], bool]) -> Sight:
+        """The same with these chunks alone."""
+        return replace(self, held=tuple(one for one in self.held if wanted(one)))
 
     def __str__(self) -> str:
         return f"{self.share:.0%} done, {len(self.in_flight)} in flight"

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _ROOT = Path(__file__).parents[2]
+_CLOCKS = Path(__file__).parent / "clocks"
 _LOG_LINES = 200
+
+
+def with_clock_off(seconds: float) -> dict[str, str]:
+    """The environment of a worker whose clock is off by so much."""
+    paths = os.pathsep.join([str(_CLOCKS), str(_ROOT)])
+    return {"PYTHONPATH": paths, "CLOCK_IS_OFF_BY": str(seconds)}
 
 
 class Worker:
@@ -37,6 +44,14 @@ class Worker:
     def running(self) -> bool:
         """Whether the main process is there."""
         return self._process.poll() is None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the main process is stopped."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
 
     def until_ready(self) -> None:
         """Wait until it takes messages."""

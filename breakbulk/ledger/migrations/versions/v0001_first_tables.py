@@ -176,6 +176,7 @@ def upgrade() -> None:
         sa.Column("submitted_at", Instant(), nullable=False),
         sa.Column("submitted_by", sa.Text()),
         sa.Column("started_at", Instant()),
+        sa.Column("served_at", Instant()),
         sa.Column("finished_at", Instant()),
         sa.Column("idempotency_key", sa.Text()),
         sa.Column("slot", sa.Text()),
