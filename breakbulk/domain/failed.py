@@ -10,6 +10,23 @@ from breakbulk.domain.chunk import chunk_name
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """What of a failed attempt tells whether it was the rows' fault."""
+
+    at: datetime
+    number: int
+    path: str
+    rows: int
+    error: str
+    place: str | None
+
+    @property
+    def kind(self) -> tuple[str, str | None]:
+        """What makes two failures the same: class and place."""
+        return (self.error, self.place)
+
+
+@dataclass(frozen=True, slots=True)
 class FailureReport:
     """A failed attempt as operators see it. ``number`` None: the callback's."""
 
@@ -28,11 +45,6 @@ class FailureReport:
     worker: str | None
     host: str | None
     seconds: float | None
-
-    @property
-    def kind(self) -> tuple[str, str | None]:
-        """What makes two failures the same: class and place."""
-        return (self.error, self.place)
 
     @property
     def sentence(self) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, distinct, func, insert, or_, select
+from sqlalchemy import Connection, Select, distinct, func, insert, or_, select
 
 from breakbulk.domain.chunk import ChunkRef, Claim, RunId
-from breakbulk.domain.failed import FailureGroup, FailureReport
+from breakbulk.domain.failed import FailedAttempt, FailureGroup, FailureReport
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
+
+#: Failures of all runs, written one after the other, among which a run's latest are looked for.
+_WINDOW = 2_000
 
 
 class Failures:
@@ -57,41 +61,67 @@ class Failures:
             )
         )
 
+    def recent(
+        self,
+        connection: Connection,
+        run_id: RunId,
+        *,
+        round: int,  # noqa: A002  (the field's own word)
+        limit: int,
+    ) -> list[FailedAttempt]:
+        """The latest failed attempts at chunks in a round, newest first.
+
+        Asked after each failure, so it reads no more than it needs: no tracebacks, and of a run
+        that fails beside many others perhaps not all.
+        """
+        failures = self._database.schema.failures
+        columns = [failures.c[name] for name in FailedAttempt.__dataclass_fields__]
+        query = self._newest(select(*columns, failures.c.round), run_id).limit(limit)
+        return [
+            FailedAttempt(row.at, row.number, row.path, row.rows, row.error, row.place)
+            for row in connection.execute(query)
+            if row.number is not None and row.round == round
+        ]
+
     def latest(
         self,
         connection: Connection,
         run_id: RunId,
         *,
-        of_chunks: bool = False,
         chunk: ChunkRef | None = None,
-        round: int | None = None,  # noqa: A002  (the field's own word)
         error: str | None = None,
         limit: int = 20,
     ) -> list[FailureReport]:
         """The latest failed attempts, newest first.
 
         Args:
-            of_chunks: leave out the callback's.
             chunk: only those of this chunk.
-            round: only those of this round.
             error: only those that raised this class.
         """
         failures = self._database.schema.failures
-        query = (
-            select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
-            .where(failures.c.run_id == run_id)
-            .order_by(failures.c.id.desc())
-            .limit(limit)
-        )
-        if of_chunks:
-            query = query.where(failures.c.number.is_not(None))
-        if chunk is not None:
-            query = query.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
-        if round is not None:
-            query = query.where(failures.c.round == round)
+        query = select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
         if error is not None:
             query = query.where(failures.c.error == error)
-        return [FailureReport(**row) for row in connection.execute(query).mappings()]
+        if chunk is None:
+            found = connection.execute(self._newest(query, run_id).limit(limit)).mappings().all()
+            if len(found) == limit:
+                return [FailureReport(**row) for row in found]
+        else:
+            query = query.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
+        query = query.where(failures.c.run_id == run_id).order_by(failures.c.id.desc())
+        return [FailureReport(**row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def _newest(self, query: Select[Any], run_id: RunId) -> Select[Any]:
+        """The query, of no more rows than a few thousand that were written last.
+
+        The planner knows nothing yet of a run that fails fast. It would take it for a few rows,
+        and read and sort all that there are.
+        """
+        failures = self._database.schema.failures
+        last = select(func.max(failures.c.id)).where(failures.c.run_id == run_id).scalar_subquery()
+        return query.where(failures.c.run_id == run_id, failures.c.id > last - _WINDOW).order_by(
+            failures.c.id.desc()
+        )
 
     def count(self, connection: Connection, ref: ChunkRef) -> int:
         """How many attempts at a chunk failed, in all rounds."""

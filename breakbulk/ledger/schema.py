@@ -271,7 +271,8 @@ class Schema:
             Column("host", Text),
             Column("seconds", Float),
             Index(None, "run_id", "id"),
-            Index(None, "run_id", "number", "path"),
+            # With the id, or the planner looks for a chunk's latest among everybody's.
+            Index(None, "run_id", "number", "path", "id"),
         )
 
     def _quarantine(self) -> Table:

@@ -16,7 +16,7 @@ from itertools import takewhile
 from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import Claim
-from breakbulk.domain.failed import FailureReport
+from breakbulk.domain.failed import FailedAttempt
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
 from breakbulk.runner.runtime import Runtime
@@ -44,7 +44,7 @@ class Suspicion:
 
 
 def suspicion(
-    recent: Sequence[FailureReport], claim: Claim, *, chunks_in_a_row: int
+    recent: Sequence[FailedAttempt], claim: Claim, *, chunks_in_a_row: int
 ) -> Suspicion | None:
     """What the latest failures look like.
 
@@ -64,7 +64,6 @@ def suspicion(
         return Suspicion(own[-1].at, frozenset({claim.ref.number}), proven=True, probed=True)
     in_a_row: set[int] = set()
     for failure in alike:
-        assert failure.number is not None
         in_a_row.add(failure.number)
         if len(in_a_row) >= chunks_in_a_row:
             return Suspicion(failure.at, frozenset(in_a_row), proven=False, probed=probed)
@@ -81,9 +80,7 @@ def suspect(
     if run.suspect == name_of(failure):
         return None
     ledger = runtime.ledger
-    recent = ledger.failures.latest(
-        connection, run.id, of_chunks=True, round=run.round, limit=_RECENT
-    )
+    recent = ledger.failures.recent(connection, run.id, round=run.round, limit=_RECENT)
     found = suspicion(recent, claim, chunks_in_a_row=runtime.settings.held_after_chunks)
     if found is None:
         return None

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 CHUNKS = 20_000
 
 
-def plan_of(yard: Yard, act: Callable[[Connection], object]) -> list[str]:
+def plan_of(
+    yard: Yard, act: Callable[[Connection], object], explain: str | None = None
+) -> list[str]:
     """How the database would run the statements of an act, explained with their own values."""
     plans: list[str] = []
     asked: list[tuple[str, Any]] = []
@@ -30,7 +32,7 @@ def plan_of(yard: Yard, act: Callable[[Connection], object]) -> list[str]:
         act(connection)
         connection.rollback()
     is_postgres = yard.engine.dialect.name == "postgresql"
-    explain = "EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN "
+    explain = explain or ("EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN ")
     with yard.engine.connect() as connection:
         for statement, given in asked:
             rows = connection.exec_driver_sql(explain + statement, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from breakbulk import RunHandle
+    from breakbulk.ledger import Ledger
     from tests.support.yard import Yard
 
 RUNS = 5_000
+FAILURES = 20_000
 
 
 @pytest.fixture
@@ -52,6 +55,28 @@ def long_history(yard: Yard) -> RunHandle:
         options.execute(text(f"ANALYZE {runs.fullname}"))
     # SQLite reads what was found when a connection is opened.
     yard.engine.dispose()
+    return handle
+
+
+@pytest.fixture
+def much_failed(postgres_yard: Yard) -> RunHandle:
+    """A run of which much has failed, in so short a time that no statistics tell of it."""
+    yard = postgres_yard
+    handle = yard.submit(yard.job())
+    failures = yard.ledger.database.schema.failures
+    with yard.engine.begin() as connection:
+        connection.execute(
+            text(
+                f"WITH RECURSIVE numbers (n) AS"
+                f" (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {FAILURES})"
+                f" INSERT INTO {failures.fullname} (run_id, round, at, number, path, attempt,"
+                " error, message, traceback, rows)"
+                # Every other one is of a run that is not there any more.
+                " SELECT :run + n % 2, 1, submitted_at, n, '', 1, 'Boom', 'boom', 'trace', 10"
+                f" FROM numbers, {yard.ledger.database.schema.runs.fullname} WHERE id = :run"
+            ),
+            {"run": handle.id},
+        )
     return handle
 
 
@@ -108,6 +133,33 @@ def test_no_question_of_a_lane_reads_all_chunks(
     for plan in plan_of(yard, lambda connection: act(yard, connection, long_run.id)):
         assert "Seq Scan on chunks" not in plan, plan
         assert "SCAN breakbulk_chunks" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ledger, c, run: ledger.failures.recent(c, run, round=1, limit=100),
+        lambda ledger, c, run: ledger.failures.latest(c, run),
+        lambda ledger, c, run: ledger.failures.latest(c, run, chunk=ChunkRef(run, 8), limit=1),
+        lambda ledger, c, run: ledger.failures.count(c, ChunkRef(run, 8)),
+        lambda ledger, c, run: ledger.quarantine.page(c, run, after=8),
+    ],
+    ids=["recent", "latest", "of a chunk", "how many of a chunk", "a page of the quarantine"],
+)
+def test_postgres_no_question_about_failures_reads_all_of_them(
+    postgres_yard: Yard,
+    much_failed: RunHandle,
+    ask: Callable[[Ledger, Connection, RunId], object],
+) -> None:
+    """Though the planner takes the run for a few rows."""
+    ledger = postgres_yard.ledger
+    explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+    (plan,) = plan_of(
+        postgres_yard, lambda connection: ask(ledger, connection, much_failed.id), explain
+    )
+    read = [int(rows) for rows in re.findall(r"'Actual Rows': (\d+)", plan)]
+    filtered = [int(rows) for rows in re.findall(r"'Rows Removed by [\w ]+': (\d+)", plan)]
+    assert max(read + filtered) <= 1_000, plan
 
 
 def test_progress_does_not_count_chunks(yard: Yard, long_run: RunHandle) -> None:

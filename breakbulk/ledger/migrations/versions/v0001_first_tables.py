@@ -104,9 +104,9 @@ def upgrade() -> None:
         schema=schema.namespace,
     )
     op.create_index(
-        f"ix_{name('failures')}_run_id_number_path",
+        f"ix_{name('failures')}_run_id_number_path_id",
         name("failures"),
-        ["run_id", "number", "path"],
+        ["run_id", "number", "path", "id"],
         schema=schema.namespace,
     )
     op.create_table(
