@@ -212,7 +212,7 @@ def _wait_for_length(found: Callable[[], list[float]], length: int) -> None:
     wait_for(lambda: len(found()) == length, message="the team's task")
 
 
-@pytest.mark.parametrize("prefetch", [pytest.param(1, marks=pytest.mark.soak), 4])
+@pytest.mark.parametrize("prefetch", [pytest.param(1, marks=pytest.mark.thorough), 4])
 def test_a_task_of_the_team_waits_for_a_slice_at_most(
     postgres_url: str,
     valkey_url: str,

@@ -21,8 +21,8 @@ _ROWS = 40
     ("pool", "seconds"),
     [
         ("prefork", 1.5 * _LEASE),
-        pytest.param("threads", 1.5 * _LEASE, marks=pytest.mark.soak),
-        pytest.param("prefork", 40.0, marks=pytest.mark.soak),
+        pytest.param("threads", 1.5 * _LEASE, marks=pytest.mark.thorough),
+        pytest.param("prefork", 40.0, marks=pytest.mark.thorough),
     ],
 )
 def test_nobody_is_taken_for_dead(

@@ -31,7 +31,7 @@ def _combinations() -> list[Any]:
         ("postgres", "sqlite"), kinds, ("prefork", "threads", "solo")
     ):
         combination = (database, *kind, pool)
-        marks = [] if combination in _EVERY_TIME else [pytest.mark.soak]
+        marks = [] if combination in _EVERY_TIME else [pytest.mark.thorough]
         found.append(pytest.param(*combination, marks=marks))
     return found
 

@@ -118,7 +118,7 @@ def _key(encoded: str) -> Any:
         ("postgres", "int"),
         ("postgres", "uuid"),
         ("sqlite", "int"),
-        pytest.param("sqlite", "uuid", marks=pytest.mark.soak),
+        pytest.param("sqlite", "uuid", marks=pytest.mark.thorough),
     ],
 )
 def test_a_table_that_lives(

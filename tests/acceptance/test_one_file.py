@@ -19,7 +19,9 @@ _ROOT = Path(__file__).parents[2]
 _HOME = _ROOT / "examples" / "one_file"
 
 
-@pytest.mark.parametrize("database", ["postgres", pytest.param("sqlite", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 def test_the_shop_in_one_file(
     request: pytest.FixtureRequest,
     valkey_url: str,

@@ -50,10 +50,7 @@ def _load(engine: Engine, rows: int) -> None:
         connection.execute(text("ANALYZE packages"))
 
 
-@pytest.mark.parametrize(
-    "broker",
-    [name if name == "valkey" else pytest.param(name, marks=pytest.mark.soak) for name in BROKERS],
-)
+@pytest.mark.parametrize("broker", BROKERS)
 def test_each_row_of_the_catalogue_once(
     broker_named: Any, postgres_url: str, set_stage: Stages, broker: str
 ) -> None:

@@ -62,7 +62,8 @@ def test_the_demo_of_an_installed_wheel(wheel: Path, directory: Path) -> None:
 def test_a_wheel_holds_all_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    ours = {path for path in (_ROOT / "breakbulk").rglob("*.*") if "__pycache__" not in path.parts}
+    files = (path for path in (_ROOT / "breakbulk").rglob("*") if path.is_file())
+    ours = (path for path in files if "__pycache__" not in path.parts)
     assert names == {str(path.relative_to(_ROOT)) for path in ours}
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    event,
     insert,
     select,
     text,
@@ -165,6 +166,51 @@ def test_not_a_number_and_infinity_are_walked_where_they_have_an_order(
     last = keys[-1][0]
     assert isinstance(last, (float, Decimal))
     assert math.isnan(last)
+
+
+def dictionary_of(engine: Engine) -> str:
+    """A collation that sorts as people do, and holds no two texts equal."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            known = "SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'"
+            if connection.execute(text(known)).first() is None:
+                pytest.skip("PostgreSQL was built without ICU")
+        return '"und-x-icu"'
+
+    def compare(one: str, other: str) -> int:
+        ours, theirs = ((value.casefold(), value) for value in (one, other))
+        return (ours > theirs) - (ours < theirs)
+
+    @event.listens_for(engine, "connect")
+    def _teach(connection: Any, _record: object) -> None:
+        connection.create_collation("dictionary", compare)
+
+    return "dictionary"
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 100])
+def test_text_in_the_order_of_a_dictionary(engine: Engine, chunk_size: int) -> None:
+    collation = dictionary_of(engine)
+    words = ["", "a", "A", "ab", "aB", "AB", "b", "B", "ba", "Z", "z", "Zz", "ß", "ss", "Ä", "é"]
+    execute(engine, f"CREATE TABLE goods (k text COLLATE {collation} PRIMARY KEY NOT NULL)")
+    # As it is mapped in most applications: the collation is the database's own business.
+    goods = table(Text())
+    with engine.begin() as connection:
+        connection.execute(insert(goods), [{"k": word} for word in words])
+    source = table_source(select(goods))
+
+    cuts = chunks_of(engine, source, chunk_size)
+
+    with engine.connect() as connection:
+        found = [key[0] for cut in cuts for key in source.keys(connection, cut.bounds)]
+        order = connection.execute(text("SELECT k FROM goods ORDER BY k")).scalars().all()
+        last = source.until(connection)
+    assert found == list(order)
+    assert found != sorted(words), "or it would be the order of code points"
+    assert last == (order[-1],)
+    assert [cut.rows for cut in cuts] == [
+        min(chunk_size, len(words) - first) for first in range(0, len(words), chunk_size)
+    ]
 
 
 def test_collations_that_hold_different_texts_equal(engine: Engine) -> None:
