@@ -10,13 +10,14 @@ from sqlalchemy import Connection, func, select
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus
+from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
 from breakbulk.ledger.standstill import Standstill
 
 #: The rate is that of the last seconds: long enough to be steady, short enough to be true.
 RATE_WINDOW = 10.0
+_WALKED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
 
 
 def progress_of(
@@ -55,10 +56,18 @@ def _progress(
     chunks_done = int(sums.chunks) if sums is not None else 0
     if run.status in FINISHED and run.summary is not None:
         rows_done, chunks_done = run.summary.rows_done, run.summary.chunks_done
+        # Rows come and go: what was split since it was carved was counted anew.
+        walked = rows_done + run.summary.rows_failed
+        if run.status in _WALKED:
+            total = walked
+        elif walked:
+            total = max(total or 0, walked)
+    elif total is not None:
+        rows_done = min(rows_done, total)
     return Progress(
         status=run.status,
         reason=run.reason,
-        rows_done=rows_done if total is None else min(rows_done, total),
+        rows_done=rows_done,
         rows_total=total,
         total_is_exact=bool(place.exhausted),
         chunks_done=chunks_done,
