@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from breakbulk.errors import LedgerUnreachable, SchemaError
 from breakbulk.ledger.database import schema_names
@@ -21,7 +22,7 @@ class Fault(Enum):
 
     ROWS = "the chunk's own failure: an attempt is spent"
     TRANSIENT = "deadlock, serialization failure or lock timeout: again at once"
-    CONNECTION = "the connection is gone: again on a new one, claims read anew"
+    CONNECTION = "there is no connection: again on a new one, claims read anew"
     DATABASE = "the database takes no writes: the run is held"
 
 
@@ -29,20 +30,31 @@ class Fault(Enum):
 _TRANSIENT = {"40001", "40P01", "55P03"}
 _DATABASE = {"25006", "53100", "53200", "53300"}
 _CONNECTION = ("08", "57P01", "57P02", "57P03")
+_TOOK_TOO_LONG = "57014"
 
 
-def fault_of(error: BaseException) -> Fault:
-    """Classify an exception that came out of a chunk's transaction."""
+def fault_of(error: BaseException, *, ours: bool = False) -> Fault:
+    """Classify an exception that came out of a transaction.
+
+    Args:
+        ours: of a statement of the ledger's own. These are short, so if one takes longer than
+            ``statement_timeout`` allows, it waits for what somebody else has locked.
+    """
+    if isinstance(error, PoolTimeout):
+        # Others of this process have all of the engine's connections.
+        return Fault.CONNECTION
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return Fault.CONNECTION
-        return _of_driver(error.orig)
+        return _of_driver(error.orig, ours=ours)
     # A statement that went to the driver directly, in a pipeline.
-    return _of_driver(error) if hasattr(error, "sqlstate") else Fault.ROWS
+    return _of_driver(error, ours=ours) if hasattr(error, "sqlstate") else Fault.ROWS
 
 
-def _of_driver(error: BaseException | None) -> Fault:
+def _of_driver(error: BaseException | None, *, ours: bool) -> Fault:
     state = getattr(error, "sqlstate", None)
+    if ours and state == _TOOK_TOO_LONG:
+        return Fault.TRANSIENT
     if state is not None:
         return _of_state(str(state))
     message, kind = str(error), type(error).__name__
@@ -74,6 +86,11 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    except PoolTimeout as error:
+        raise LedgerUnreachable(
+            "All connections of the ledger's engine are in use: give it a larger pool_size, or run"
+            " fewer slots in a process."
+        ) from error
     except DBAPIError as error:
         first_line = str(error.orig).strip().partition("\n")[0]
         if _is_missing_table(error):

@@ -12,11 +12,15 @@ from enum import Enum
 from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.chunk import Claim, Walk
+from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run
+from breakbulk.errors import SourceError
 from breakbulk.ledger.claims import Frontier
+from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.pacing import share_of_last
 from breakbulk.runner.runtime import Runtime
@@ -60,6 +64,10 @@ def carve(
         connection: idle, to the ledger.
         data: idle, to the rows; the same connection where they are in one database.
         owner: a new token, noted by the lane.
+
+    Raises:
+        SourceError: the rows cannot be walked.
+        DBAPIError: the ledger is in trouble, or the rows are in one that goes away again.
     """
     database, claims = runtime.database, runtime.ledger.claims
     if run.until is None:
@@ -70,15 +78,20 @@ def carve(
         return Carved(ground=Ground.EXHAUSTED)
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
-    with runtime.data.reading(data):
-        walk = source.walk(
-            data,
-            after=frontier.upto,
-            scout=frontier.scout,
-            until=decode_key(run.until),
-            chunk_size=run.chunk_size,
-            chunks=chunks,
-        )
+    try:
+        with runtime.data.reading(data):
+            walk = source.walk(
+                data,
+                after=frontier.upto,
+                scout=frontier.scout,
+                until=decode_key(run.until),
+                chunk_size=run.chunk_size,
+                chunks=chunks,
+            )
+    except DBAPIError as error:
+        if fault_of(error) is Fault.ROWS:
+            raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
+        raise
     return _insert(runtime, connection, frontier, walk, run=run, lane=lane, owner=owner)
 
 

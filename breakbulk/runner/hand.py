@@ -154,13 +154,15 @@ class Hand:
                 owner=self._new_owner(),
             )
         except DBAPIError as error:
-            fault = fault_of(error)
+            fault = fault_of(error, ours=True)
             if fault is Fault.CONNECTION:
                 raise ConnectionGone(None) from error
+            if fault is Fault.DATABASE:
+                raise
             if fault is Fault.TRANSIENT:
                 self._backoff.wait()
                 return Carved(ground=Ground.MOVED)
-            raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
+            raise SourceError(f"no chunk can be carved: {Failure.of(error)}") from error
         self._backoff.reset()
         return carved
 

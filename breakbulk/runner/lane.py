@@ -92,9 +92,12 @@ class LaneWork:
         except BreakbulkError as error:
             # Others put it into sentences of their own.
             self._hold(connection, str(error).removesuffix("."))
+        except DBAPIError as error:
+            if fault_of(error) is not Fault.DATABASE:
+                raise
+            self._hold_for_database(connection, error)
         except Exception as error:
-            expected = (ConnectionGone, DBAPIError, *self._slice.process.interruptions)
-            if isinstance(error, expected):
+            if isinstance(error, (ConnectionGone, *self._slice.process.interruptions)):
                 raise
             # Of the job, but not of a chunk: every lane would meet it again, and for nothing.
             log.exception("run %s: an error outside process()", self._run.id)
@@ -237,7 +240,7 @@ class LaneWork:
                 raise ConnectionGone(None) from error
             return True
         if fault is Fault.DATABASE:
-            self._hold(connection, f"the database takes no writes: {Failure.of(error)}")
+            self._hold_for_database(connection, error)
             return False
         log.warning(
             "run %s: chunk %s failed (attempt %d)",
@@ -323,12 +326,16 @@ class LaneWork:
                 connection, self._run.id, RunStatus.CANCELLING, actor="job", reason=reason
             )
 
+    def _hold_for_database(self, connection: Connection, error: BaseException) -> None:
+        self._hold(connection, f"the database takes no writes: {Failure.of(error)}")
+
     def _hold(self, connection: Connection, reason: str) -> None:
-        log.error("run %s is held: %s", self._run.id, reason)
         with self._runtime.database.transaction(connection):
-            self._runtime.ledger.runs.move(
+            held = self._runtime.ledger.runs.move(
                 connection, self._run.id, RunStatus.HELD, actor="lane", reason=reason
             )
+        if held:
+            log.error("run %s is held: %s", self._run.id, reason)
 
     def _still_here(self, connection: Connection) -> bool:
         with self._runtime.database.reading(connection):

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
@@ -119,7 +119,7 @@ class _Visit:
             except ConnectionGone as gone:
                 doubtful = gone.doubtful or doubtful
                 cause: BaseException | None = gone.__cause__
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 if fault_of(error) is not Fault.CONNECTION:
                     raise
                 cause = error
@@ -130,8 +130,9 @@ class _Visit:
                 return False
             # For as long as it takes: only this process can say that this lane is over.
             wait = next(waits, _RECONNECT_WAITS[-1])
-            first = str(cause).partition("\n")[0]
-            log.warning("run %s: connection lost, again in %s s: %s", self.run.id, wait, first)
+            log.warning(
+                "run %s: connection lost, again in %s s: %s", self.run.id, wait, _first_line(cause)
+            )
             time.sleep(wait)
 
     def _settle_doubt(self, stay: LaneWork, connection: Connection, claim: Claim) -> None:
@@ -162,6 +163,10 @@ class _Visit:
         except Exception as error:  # noqa: BLE001  (whatever it is, somebody has to sign off)
             log.warning("run %s: a lane could not sign off: %s", self.run.id, error)
             _abandon(self.runtime, self.lane)
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _abandon(runtime: Runtime, lane: Lane) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, event, text, update
 
 from breakbulk import RunStatus
 from tests.support.waiting import wait_for
@@ -69,6 +69,32 @@ def waits_for_lock(yard: Yard) -> bool:
             " AND wait_event_type = 'Lock'"
         )
         return bool(connection.execute(query).scalar_one())
+
+
+def test_postgres_a_ledger_that_keeps_a_lane_waiting_is_asked_again(postgres_url: str) -> None:
+    """The team's ``statement_timeout`` is meant for the team's statements, and nobody's fault."""
+    impatient = create_engine(postgres_url, connect_args={"options": "-c statement_timeout=50"})
+    yard, refusals = Yard(impatient, rows=25), list[str]()
+
+    @event.listens_for(impatient, "handle_error")
+    def note(context: Any) -> None:
+        refusals.append(context.original_exception.sqlstate)
+
+    handle = yard.submit(yard.job())
+    crew, blocker = yard.crew(), create_engine(postgres_url)
+    thread = threading.Thread(target=crew.work, daemon=True)
+    with blocker.begin() as connection:
+        carves = yard.ledger.database.schema.carves.fullname
+        connection.execute(text(f"SELECT * FROM {carves} FOR UPDATE"))
+        thread.start()
+        wait_for(lambda: refusals.count("57014") > 2, message="the lane to be refused")
+    thread.join(20)
+    assert not thread.is_alive()
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    assert "held" not in [one.verb for one in handle.activity()]
+    yard.close()
+    blocker.dispose()
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from breakbulk.errors import LedgerUnreachable, SchemaError
 from breakbulk.ledger.database import Database
@@ -46,6 +47,17 @@ def test_postgres_says_it_by_a_code(state: str, fault: Fault) -> None:
     assert fault_of(error) is fault
     assert error.orig is not None
     assert fault_of(error.orig) is fault, "also one that came straight from the driver"
+
+
+def test_a_pool_that_others_have_emptied_is_no_connection() -> None:
+    assert (
+        fault_of(PoolTimeout("QueuePool limit of size 5 overflow 10 reached")) is Fault.CONNECTION
+    )
+
+
+def test_a_statement_of_ours_takes_too_long_only_because_of_somebody_elses_lock() -> None:
+    assert fault_of(of_state("57014"), ours=True) is Fault.TRANSIENT
+    assert fault_of(of_state("42501"), ours=True) is Fault.ROWS
 
 
 @pytest.mark.parametrize(
