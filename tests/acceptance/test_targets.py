@@ -33,7 +33,7 @@ def test_a_database_in_every_form(
         request.getfixturevalue(f"{database}_url"),
         valkey_url,
         target=target,
-        isolation_level=isolation_level,
+        engine={} if isolation_level is None else {"isolation_level": isolation_level},
         job={"chunk_size": 20, "retry_delay": 0},
     )
     stage.fill(_ROWS)

@@ -40,6 +40,8 @@ class Arenas(Protocol):
         job: dict[str, Any] | None = None,
         celery: dict[str, Any] | None = None,
         broker: str | None = None,
+        database: str | None = None,
+        database_of_workers: str | None = None,
         **worker: Any,
     ) -> Arena:
         """Set it.
@@ -52,6 +54,8 @@ class Arenas(Protocol):
             job: options of the job; chunks of ten rows that are retried at once unless …
             celery: Celery's settings.
             broker: URL of another one than Valkey.
+            database: URL of another one than a fresh one of the server that all tests share.
+            database_of_workers: another URL of the same, for the workers.
             worker: options of each worker.
         """
 
@@ -81,6 +85,8 @@ def set_arena(
             job: dict[str, Any] | None = None,
             celery: dict[str, Any] | None = None,
             broker: str | None = None,
+            database: str | None = None,
+            database_of_workers: str | None = None,
             **worker: Any,
         ) -> Arena:
             postgres = valkey = None
@@ -89,12 +95,12 @@ def set_arena(
                 postgres = servers.enter_context(server)
             if "valkey" in breaks:
                 valkey = servers.enter_context(EmbeddedValkey(tmp_path / "valkey"))
-            database = postgres.url if postgres else postgres_url
+            database = database or (postgres.url if postgres else postgres_url)
             broker = broker or (valkey.url if valkey else valkey_url)
             proxy = relay = None
             if "network" in breaks:
                 proxy = servers.enter_context(Proxy(database))
-                worker["database"] = proxy.url
+                database_of_workers = proxy.url
             if "messages" in breaks:
                 # Number 0 is emptied before each test; number 1 has no other use.
                 heard_at = broker.removesuffix("/0") + "/1"
@@ -114,7 +120,7 @@ def set_arena(
 
             arena = Arena(
                 stage,
-                Fleet(stage, size, **worker),
+                Fleet(stage, size, database=database_of_workers or database, **worker),
                 seed,
                 rows=rows,
                 seconds=seconds,

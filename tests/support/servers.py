@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Embedded = TypeVar("Embedded", EmbeddedPostgres, EmbeddedValkey)
 
-NAMES = ("embedded", "postgres", "redis", "amqp", "browser")
+NAMES = ("embedded", "postgres", "redis", "amqp", "browser", "netns", "tmpfs")
 _ANSWER_SECONDS = 10
 TEST_SETTINGS = {
     # No test pulls the plug of the machine; killed servers recover without fsync, too.

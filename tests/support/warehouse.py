@@ -78,6 +78,7 @@ class Config:
         knobs: Breakbulk's settings.
         job: options of every job.
         target: as what ``database=`` is given.
+        engine: options of the engine.
         forgets: jobs that this worker has no code for.
         schedule: seconds after which beat submits ``Count`` again; 0 for never.
     """
@@ -89,7 +90,7 @@ class Config:
     knobs: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
     target: str = "url"
-    isolation_level: str | None = None
+    engine: dict[str, Any] = field(default_factory=dict)
     forgets: list[str] = field(default_factory=list)
     schedule: float = 0
 
@@ -298,9 +299,7 @@ def _target(config: Config) -> Any:
 
 
 def _engine(config: Config) -> Engine:
-    if config.isolation_level is None:
-        return create_engine(config.database)
-    return create_engine(config.database, isolation_level=config.isolation_level)
+    return create_engine(config.database, **config.engine)
 
 
 if VARIABLE in os.environ:
