@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -50,15 +51,19 @@ class Tolerance:
             raise ValueError(given)
         return cls(per_cent=float(matched[1]))
 
-    def exceeded(self, failed: int, total: int | None) -> bool:
-        """Whether that many failed rows are too many.
+    def room(self, failed: int, total: int | None) -> int | None:
+        """How many more rows may fail; less than 0 when too many have.
 
         Args:
-            total: rows of the run as far as known; without it per cent mean nothing yet.
+            total: rows of the run as far as known; without it per cent mean nothing yet, and
+                the room is not known.
         """
         if self.per_cent is None:
-            return failed > self.rows
-        return total is not None and failed * _ALL > self.per_cent * max(total, 1)
+            return self.rows - failed
+        if total is None:
+            return None
+        # A hair more, because 0.29 of 100 is 28.999999999999996.
+        return math.floor(self.per_cent * max(total, 1) / _ALL + 1e-9) - failed
 
     def __str__(self) -> str:
         return str(self.rows) if self.per_cent is None else f"{self.per_cent:g}%"

@@ -25,6 +25,7 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.chunk import FinishedRun
 from breakbulk.runner.runtime import Process, Runtime
+from breakbulk.runner.tolerance import excess
 from breakbulk.runner.unit import ended, unit
 
 log = logging.getLogger("breakbulk.finish")
@@ -57,12 +58,16 @@ def close_run(
         if ledger.chunks.any_unfinished(connection, run_id):
             return False
         tell(connection)
+        # What per cent of the rows are is known for certain only now.
+        too_much = excess(runtime, connection, run)
         return ledger.runs.move(
             connection,
             run_id,
             RunStatus.FINISHING,
             come_from=[RunStatus.RUNNING],
             actor="lane",
+            reason=too_much,
+            outcome=None if too_much is None else str(RunStatus.FAILED),
             finish_attempt=0,
             finish_after=None,
         )

@@ -9,7 +9,7 @@ before it began, and whoever comes next finds the chunk's tries used up.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -21,6 +21,7 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.runner.blame import name_of, reason_of, suspect
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.tolerance import Gauge, excess
 from breakbulk.sources import Source
 
 log = logging.getLogger("breakbulk.isolate")
@@ -95,6 +96,7 @@ class Isolation:
         connection: idle, to the ledger.
         data: idle, to the rows; the same connection where they are in one database.
         actor: who is said to have stopped a run.
+        gauge: how much may fail before it has to be counted.
     """
 
     runtime: Runtime
@@ -103,6 +105,7 @@ class Isolation:
     run: Run
     source: Source[object]
     actor: str
+    gauge: Gauge = field(default_factory=Gauge)
 
     def decide(self, claim: Claim) -> bool:
         """Split a chunk, put it away, or stop the run; whether the run goes on.
@@ -155,23 +158,10 @@ class Isolation:
         log.warning("run %s: chunk %s is given up, rows: %d: %s", run.id, claim.ref, rows, why)
         if run.policy.on_failure is OnFailure.STOP:
             return not self._stop(f"chunk {claim.ref} failed: {why}")
-        return self._tolerable() or not self._stop(self._excess())
-
-    def _tolerable(self) -> bool:
-        failed, total = self._failed_of()
-        return not self.run.policy.tolerate.exceeded(failed, total)
-
-    def _excess(self) -> str:
-        failed, total = self._failed_of()
-        of = f" of {total}" if total else ""
-        return f"{failed} rows{of} failed, more than tolerate={self.run.policy.tolerate}"
-
-    def _failed_of(self) -> tuple[int, int | None]:
-        ledger = self.runtime.ledger
-        failed = ledger.chunks.rows_given_up(self.connection, self.run.id)
-        if self.run.policy.tolerate.per_cent is None:
-            return failed, None
-        return failed, ledger.reports.progress(self.connection, self.run).rows_total
+        if not self.gauge.counts(rows):
+            return True
+        too_much = excess(self.runtime, self.connection, run, self.gauge)
+        return too_much is None or not self._stop(too_much)
 
     def _stop(self, reason: str) -> bool:
         """Let the run end as failed once the chunks in hand have ended; whether it will."""

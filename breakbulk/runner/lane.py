@@ -37,6 +37,7 @@ from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.tolerance import Gauge
 
 log = logging.getLogger("breakbulk.lane")
 
@@ -61,6 +62,7 @@ class LaneWork:
         self._tally = Tally(written_at=time.monotonic())
         self._patience = Patience(runtime.settings.transient_seconds)
         self._backoff = Backoff()
+        self._gauge = Gauge()
         self._doubtful_tally = False
         self._slot: int | None = None
 
@@ -290,9 +292,10 @@ class LaneWork:
     def _resolve(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Decide about a chunk that has had its tries."""
         try:
-            goes_on = Isolation(
-                self._runtime, connection, data, self._run, work.source, actor="lane"
-            ).decide(claim)
+            isolation = Isolation(
+                self._runtime, connection, data, self._run, work.source, "lane", self._gauge
+            )
+            goes_on = isolation.decide(claim)
         except DBAPIError as error:
             fault = fault_of(error)
             if fault is Fault.CONNECTION:

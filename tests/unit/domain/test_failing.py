@@ -9,25 +9,28 @@ from breakbulk.domain.retry import RetryPolicy
 
 
 @pytest.mark.parametrize(
-    ("given", "failed", "total", "exceeded"),
+    ("given", "failed", "total", "room"),
     [
-        (0, 0, 100, False),
-        (0, 1, 100, True),
-        (10, 10, None, False),
-        (10, 11, None, True),
-        ("5%", 5, 100, False),
-        ("5%", 6, 100, True),
-        (" 2.5 %", 25, 1000, False),
-        ("2.5%", 26, 1000, True),
-        ("5%", 1000, None, False),
-        ("0%", 1, 10, True),
-        ("100%", 10, 10, False),
+        (0, 0, 100, 0),
+        (0, 1, 100, -1),
+        (10, 10, None, 0),
+        (10, 11, None, -1),
+        ("5%", 5, 100, 0),
+        ("5%", 6, 100, -1),
+        (" 2.5 %", 25, 1000, 0),
+        ("2.5%", 26, 1000, -1),
+        ("2.5%", 25, 1039, 0),
+        ("0.29%", 29, 10_000, 0),
+        ("5%", 1000, None, None),
+        ("0%", 1, 10, -1),
+        ("100%", 10, 10, 0),
+        ("50%", 0, 1000, 500),
     ],
 )
-def test_how_much_is_too_much(
-    given: int | str, failed: int, total: int | None, *, exceeded: bool
+def test_how_much_may_still_fail(
+    given: int | str, failed: int, total: int | None, room: int | None
 ) -> None:
-    assert Tolerance.parsed(given).exceeded(failed, total) is exceeded
+    assert Tolerance.parsed(given).room(failed, total) == room
 
 
 @pytest.mark.parametrize("given", [-1, True, 1.5, "5", "101%", "-1%", "many", "", None])
