@@ -205,11 +205,15 @@ class Runs:
         )
 
     def force(self, connection: Connection, run_id: RunId, *, actor: str) -> None:
-        """Mark a run, before it is cancelled or after: chunks in hand are not waited for."""
+        """Mark a run that is being cancelled: the chunks in hand are not waited for."""
         runs = self._database.schema.runs
         marked = connection.execute(
             update(runs)
-            .where(runs.c.id == run_id, runs.c.finished_at.is_(None), runs.c.forced.is_(false()))
+            .where(
+                runs.c.id == run_id,
+                runs.c.status == str(RunStatus.CANCELLING),
+                runs.c.forced.is_(false()),
+            )
             .values(forced=true())
         )
         if marked.rowcount:
@@ -257,6 +261,21 @@ class Runs:
             .returning(runs.c.finish_attempt)
         ).one_or_none()
         return None if row is None else int(row.finish_attempt)
+
+    def finisher_of(
+        self, connection: Connection, run_id: RunId, lane: UUID
+    ) -> tuple[UUID, int] | None:
+        """The token and the number of the attempt, if a lane is calling back for a run."""
+        runs = self._database.schema.runs
+        row = connection.execute(
+            select(runs.c.finisher, runs.c.finish_attempt).where(
+                runs.c.id == run_id,
+                runs.c.status == str(RunStatus.FINISHING),
+                runs.c.finisher.is_not(None),
+                runs.c.finisher_lane == lane,
+            )
+        ).one_or_none()
+        return None if row is None else (row.finisher, int(row.finish_attempt))
 
     def orphaned_finishers(self, connection: Connection) -> list[tuple[RunId, UUID]]:
         """Callbacks whose lane is no more."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.status import RunStatus
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import StateError
 from breakbulk.runner.finish import settle
 from breakbulk.runner.runtime import Runtime
@@ -38,10 +39,8 @@ def cancel(
         StateError: the run has ended already.
     """
     said = reason or f"cancelled by {actor}"
-    if force:
-        with runtime.database.transaction(connection):
-            runtime.ledger.runs.force(connection, run_id, actor=actor)
-    return _stop(runtime, connection, run_id, to=RunStatus.CANCELLING, actor=actor, reason=said)
+    to = RunStatus.CANCELLING
+    return _stop(runtime, connection, run_id, to=to, actor=actor, reason=said, force=force)
 
 
 def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
@@ -86,14 +85,28 @@ def _stop(
     to: RunStatus,
     actor: str,
     reason: str | None,
+    force: bool = False,
 ) -> RunStatus:
     ledger = runtime.ledger
-    verb = "paused" if to is RunStatus.PAUSING else "cancelled"
     with runtime.database.transaction(connection):
         moved = ledger.runs.move(connection, run_id, to, actor=actor, reason=reason)
+        if force:
+            ledger.runs.force(connection, run_id, actor=actor)
         run = ledger.runs.get(connection, run_id)
     reached = {RunStatus.PAUSING: RunStatus.PAUSED, RunStatus.CANCELLING: RunStatus.CANCELLED}[to]
     # Asking again for what is so already, or about to be, is no mistake.
     if not moved and run.status not in (to, reached) and run.outcome is not reached:
-        raise StateError(f"Run {run_id} has ended ({run.status}): it cannot be {verb} any more.")
+        raise StateError(_why_not(run, to))
     return settle(runtime, connection, run_id) or run.status
+
+
+def _why_not(run: Run, to: RunStatus) -> str:
+    verb = "paused" if to is RunStatus.PAUSING else "cancelled"
+    if run.status in FINISHED:
+        return f"Run {run.id} has ended ({run.status}): it cannot be {verb} any more."
+    if run.status is RunStatus.FINISHING:
+        return (
+            f"Run {run.id} is finishing: its rows are done and only its callback is due,"
+            f" so it cannot be {verb} any more."
+        )
+    return f"Run {run.id} is {run.status}: only a run that is running can be paused."

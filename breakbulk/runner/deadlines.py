@@ -2,20 +2,26 @@
 
 The main process must know how long a child has been at a chunk, and asking the ledger would cost a
 statement for each. So the memory is shared before the fork: a child writes its lane and a deadline
-when it begins a chunk and clears it when it is done, and the steward reads. Deadlines are on the
-monotonic clock, which all processes of a Linux machine share (clock_gettime(2)).
+when it begins a chunk and clears it when it is done, and the steward reads. It is a file without a
+name, so that a process that is not forked, as one that works without a broker, can be given it too.
+Deadlines are on the monotonic clock, which all processes of a Linux machine share
+(clock_gettime(2)).
 """
 
 from __future__ import annotations
 
+import math
 import mmap
+import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
 from uuid import UUID
 
-_SLOT = struct.Struct("d16s")
+_SLOT = struct.Struct("dd16s")
 _DEADLINE = struct.Struct("d")
 _NONE = 0.0
 
@@ -27,14 +33,43 @@ class Deadlines:
         slots: how many lanes can be watched at once; others are not.
         place: the slot of this process, where each process has only one lane; None where lanes are
             threads of one process.
+        file: descriptor of the memory, where another process has made it.
     """
 
-    def __init__(self, slots: int = 1024, place: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        slots: int = 1024,
+        place: Callable[[], int | None] = lambda: None,
+        file: int | None = None,
+    ) -> None:
         self._slots = slots
         self._place = place
-        self._memory = mmap.mmap(-1, slots * _SLOT.size)
+        size = slots * _SLOT.size
+        self.file = _memory_file(size) if file is None else file
+        """To be passed on to a process that is :meth:`lent` a slot; -1 where that cannot be."""
+        self._memory = mmap.mmap(self.file, size)
         self._free = list(range(slots))
         self._lock = threading.Lock()
+
+    def lend(self, number: int) -> str:
+        """What to tell process number so-and-so that is not of the pool, to be watched as well."""
+        return f"{self.file}:{self._slots}:{self._slots - 1 - number}"
+
+    @classmethod
+    def lent(cls, told: str) -> Self:
+        """The memory of another process, with a slot in it for this one."""
+        file, slots, slot = map(int, told.split(":"))
+        return cls(slots, lambda: slot, file)
+
+    @contextmanager
+    def at_work(self, lane: UUID, seconds: float | None) -> Iterator[None]:
+        """A lane is at something for which it has so many seconds; None: as long as it takes."""
+        slot = self.take()
+        self.begin(slot, lane, seconds)
+        try:
+            yield
+        finally:
+            self.give_back(slot)
 
     def take(self) -> int | None:
         """A slot for a lane, to be given back; None when there is none."""
@@ -55,12 +90,14 @@ class Deadlines:
 
     def begin(self, slot: int | None, lane: UUID, seconds: float | None) -> None:
         """A lane begins a chunk, for which it has so many seconds; None: as long as it takes."""
-        if slot is None or seconds is None:
+        if slot is None:
             return
+        now = time.monotonic()
         # In this order, so that nobody ever reads a deadline beside another lane's name.
         self.end(slot)
-        _SLOT.pack_into(self._memory, slot * _SLOT.size, _NONE, lane.bytes)
-        _DEADLINE.pack_into(self._memory, slot * _SLOT.size, time.monotonic() + seconds)
+        _SLOT.pack_into(self._memory, slot * _SLOT.size, _NONE, now, lane.bytes)
+        deadline = math.inf if seconds is None else now + seconds
+        _DEADLINE.pack_into(self._memory, slot * _SLOT.size, deadline)
 
     def end(self, slot: int | None) -> None:
         """The chunk is done."""
@@ -78,12 +115,29 @@ class Deadlines:
         now = time.monotonic()
         late = set()
         for slot in range(self._slots):
-            deadline, lane = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
+            deadline, _, lane = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
             # Read again: the lane may have gone on to its next chunk in between.
             if _NONE < deadline < now and self._deadline(slot) == deadline:
                 late.add(UUID(bytes=lane))
         return late
 
+    def seconds_of(self, lane: UUID) -> float | None:
+        """How long a lane has been at its chunk, or was when it died; None if it is not known."""
+        for slot in range(self._slots):
+            deadline, began, name = _SLOT.unpack_from(self._memory, slot * _SLOT.size)
+            if deadline != _NONE and name == lane.bytes:
+                return time.monotonic() - float(began)
+        return None
+
     def _deadline(self, slot: int) -> float:
         (deadline,) = _DEADLINE.unpack_from(self._memory, slot * _SLOT.size)
         return float(deadline)
+
+
+def _memory_file(size: int) -> int:
+    create: Callable[[str], int] | None = getattr(os, "memfd_create", None)
+    if create is None:
+        return -1
+    file = create("breakbulk-deadlines")
+    os.ftruncate(file, size)
+    return file

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
-from functools import partial
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -24,6 +24,7 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.chunk import FinishedRun
+from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.runner.tolerance import excess
 from breakbulk.runner.unit import ended, unit
@@ -32,6 +33,7 @@ log = logging.getLogger("breakbulk.finish")
 
 #: The advisory lock of the callback, beside those of the chunks.
 CALLBACK = "callback"
+_FAILED_FOR_GOOD = "the callback failed"
 
 
 def close_run(
@@ -82,14 +84,28 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
         if attempt is None:
             return False
         run = ledger.runs.get(connection, lane.run_id)
-    failed = partial(
-        _failed, runtime, connection, run, token=token, attempt=attempt, process=process
-    )
+    began = time.monotonic()
+
+    def failed(failure: Failure) -> bool:
+        with database.transaction(connection):
+            return note_callback_failure(
+                runtime,
+                connection,
+                run,
+                failure,
+                token=token,
+                attempt=attempt,
+                worker=process.worker_name,
+                host=process.host,
+                seconds=time.monotonic() - began,
+            )
+
     if attempt > run.policy.retry.max_retries + 1 + runtime.settings.max_losses:
-        # No failure is on record, so it took its process with it each time.
-        return failed(failure=Failure.of_death("the callback's process died each time"))
+        # No failure is on record, so it took its machine with it each time.
+        return failed(Failure.of_death("the callback's worker died each time"))
     try:
-        return _attempt(runtime, connection, run, token, attempt)
+        with process.at_work(lane.token, run.policy.chunk_timeout):
+            return _in_the_end(runtime, connection, run, token, attempt)
     except LostClaim as lost:
         log.warning("run %s: %s", run.id, lost)
         return False
@@ -101,10 +117,26 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
             # Of the shutdown, and not the callback's fault.
             raise
         log.exception("run %s: the callback failed (attempt %d)", run.id, attempt)
-        ended = failed(failure=Failure.of(error))
+        ended = failed(Failure.of(error))
         if isinstance(error, process.exits):
             raise
         return ended
+
+
+def _in_the_end(
+    runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int
+) -> bool:
+    """Call back, again at once after a deadlock and the like, as long as there is patience."""
+    until = time.monotonic() + runtime.settings.transient_seconds
+    backoff = Backoff()
+    while True:
+        try:
+            return _attempt(runtime, connection, run, token, attempt)
+        except Exception as error:
+            if fault_of(error) is not Fault.TRANSIENT or time.monotonic() >= until:
+                raise
+            log.info("run %s: the callback again at once: %s", run.id, error)
+        backoff.wait()
 
 
 def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int) -> bool:
@@ -128,6 +160,7 @@ def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, at
             come_from=[RunStatus.FINISHING],
             actor="lane",
             reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
+            outcome=_decided(run),
             finisher=token,
             summary=json.dumps(summary.as_dict()),
         )
@@ -144,6 +177,11 @@ def _outcome(summary: Summary) -> RunStatus:
     return RunStatus.PARTIAL if summary.chunks_failed else RunStatus.SUCCEEDED
 
 
+def _decided(run: Run) -> str | None:
+    """The outcome that its rows have earned it, whatever became of the callback; None if open."""
+    return None if run.outcome is None or run.callback_failed else str(run.outcome)
+
+
 def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
     spec = runtime.jobs.get(run.job)
     name = "failed" if finished.status in (RunStatus.FAILED, RunStatus.CANCELLED) else "finished"
@@ -154,60 +192,79 @@ def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
         callback(finished)
 
 
-def _failed(
+def note_callback_failure(
     runtime: Runtime,
     connection: Connection,
     run: Run,
+    failure: Failure,
     *,
     token: UUID,
     attempt: int,
-    process: Process,
-    failure: Failure,
+    worker: str,
+    host: str,
+    seconds: float | None,
+    at_once: bool = False,
 ) -> bool:
-    """Try again by the job's own retry policy, then end the run with the reason."""
+    """Record a failed callback: it is tried again by the job's policy, then the run fails.
+
+    Call it in a transaction.
+
+    Args:
+        at_once: the first retry need not wait: the process died, which the database got over.
+
+    Returns:
+        Whether the run has ended.
+    """
     ledger = runtime.ledger
     wait = run.policy.retry.wait_after(attempt, failure.kinds)
-    with runtime.database.transaction(connection):
-        ledger.failures.record(
+    ledger.failures.record(
+        connection,
+        run.id,
+        failure,
+        claim=None,
+        attempt=attempt,
+        worker=worker,
+        host=host,
+        seconds=seconds,
+    )
+    if wait is not None:
+        wait = 0.0 if at_once and attempt == 1 else wait
+        ledger.runs.free_finisher(connection, run.id, token, wait=wait)
+        return False
+    why = f"{_FAILED_FOR_GOOD} {attempt} {'time' if attempt == 1 else 'times'}: {failure}"
+    if run.outcome is None and run.has_failed:
+        # Its twin is told, by whoever comes next, with tries of its own.
+        ledger.runs.free_finisher(
             connection,
             run.id,
-            failure,
-            claim=None,
-            attempt=attempt,
-            worker=process.worker_name,
-            host=process.host,
-            seconds=None,
-        )
-        if wait is not None:
-            ledger.runs.free_finisher(connection, run.id, token, wait=wait)
-            return False
-        why = f"the callback failed {attempt} times: {failure}"
-        if run.outcome is None and run.has_failed:
-            # Its twin is told, by whoever comes next, with tries of its own.
-            ledger.runs.free_finisher(
-                connection,
-                run.id,
-                token,
-                wait=0,
-                outcome=str(RunStatus.FAILED),
-                reason=why,
-                finish_attempt=0,
-                callback_failed=True,
-            )
-            return False
-        summary = ledger.chunks.summary(connection, run.id)
-        cancelled = run.outcome is RunStatus.CANCELLED
-        return ledger.runs.move(
-            connection,
-            run.id,
-            RunStatus.CANCELLED if cancelled else RunStatus.FAILED,
-            come_from=[RunStatus.FINISHING],
-            actor="lane",
-            reason=why if run.reason is None else f"{run.reason}; {why}",
-            finisher=token,
+            token,
+            wait=0,
+            outcome=str(RunStatus.FAILED),
+            reason=why,
+            finish_attempt=0,
             callback_failed=True,
-            summary=json.dumps(summary.as_dict()),
         )
+        return False
+    summary = ledger.chunks.summary(connection, run.id)
+    cancelled = run.outcome is RunStatus.CANCELLED
+    return ledger.runs.move(
+        connection,
+        run.id,
+        RunStatus.CANCELLED if cancelled else RunStatus.FAILED,
+        come_from=[RunStatus.FINISHING],
+        actor="lane",
+        reason=why if run.reason is None else f"{run.reason}; {why}",
+        outcome=_decided(run),
+        finisher=token,
+        callback_failed=True,
+        summary=json.dumps(summary.as_dict()),
+    )
+
+
+def reason_without_callback(reason: str | None) -> str | None:
+    """Why a run failed, but for what its callback had to do with it."""
+    why, _, _ = (reason or "").partition(f"; {_FAILED_FOR_GOOD}")
+    return None if not why or why.startswith(_FAILED_FOR_GOOD) else why
 
 
 def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus | None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.failure import Failure
 from breakbulk.ledger.lanes import Lane
-from breakbulk.runner.finish import CALLBACK
+from breakbulk.runner.finish import CALLBACK, note_callback_failure
 from breakbulk.runner.isolate import note_failure
 from breakbulk.runner.runtime import Runtime
 
@@ -32,6 +32,7 @@ def rescue(
     *,
     why: str,
     failure: Failure | None = None,
+    seconds: float | None = None,
 ) -> bool:
     """Give back what a dead lane held; False when its sessions could not be ended yet.
 
@@ -40,6 +41,7 @@ def rescue(
         failure: what the chunk in hand is to blame for: its process was seen dead while its
             worker lives, or it took too long, so the attempt counts. None (the machine is gone,
             the worker shuts down): it is a loss, counted apart.
+        seconds: how long it was at it, if that is known.
     """
     ledger, database = runtime.ledger, runtime.database
     if not _end_sessions(runtime, connection, lane):
@@ -50,6 +52,11 @@ def rescue(
             return True
         claims = ledger.claims.held_by_lane(connection, lane.run_id, lane.number)
         host = ledger.workers.host(connection, lane.worker_id) or "unknown"
+        worker = f"{host}/{lane.pid}"
+        if failure is not None:
+            _blame_callback(
+                runtime, connection, lane, failure, worker=worker, host=host, seconds=seconds
+            )
         for place, claim in enumerate(claims):
             in_hand = place == 0
             lost_too_often = claim.losses >= runtime.settings.max_losses
@@ -60,9 +67,9 @@ def rescue(
                     connection,
                     claim,
                     blamed,
-                    worker=f"{host}/{lane.pid}",
+                    worker=worker,
                     host=host,
-                    seconds=None,
+                    seconds=seconds,
                     at_once=True,
                 )
             else:
@@ -84,6 +91,36 @@ def rescue(
         _names(claims),
     )
     return True
+
+
+def _blame_callback(
+    runtime: Runtime,
+    connection: Connection,
+    lane: Lane,
+    failure: Failure,
+    *,
+    worker: str,
+    host: str,
+    seconds: float | None,
+) -> None:
+    """If it was at a callback, that is what failed."""
+    runs = runtime.ledger.runs
+    calling = runs.finisher_of(connection, lane.run_id, lane.token)
+    if calling is None:
+        return
+    token, attempt = calling
+    note_callback_failure(
+        runtime,
+        connection,
+        runs.get(connection, lane.run_id),
+        failure,
+        token=token,
+        attempt=attempt,
+        worker=worker,
+        host=host,
+        seconds=seconds,
+        at_once=True,
+    )
 
 
 def _end_sessions(runtime: Runtime, connection: Connection, lane: Lane) -> bool:

@@ -12,6 +12,7 @@ from breakbulk.domain.chunk import RunId, chunk_name
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import OverlapError, StateError
+from breakbulk.runner.finish import reason_without_callback
 from breakbulk.runner.runtime import Runtime
 
 
@@ -109,11 +110,14 @@ def finish_again(runtime: Runtime, connection: Connection, run_id: RunId, actor:
         if run.status is RunStatus.FINISHING:
             return run.status
         if run.status is not RunStatus.FAILED or not run.callback_failed:
-            raise StateError(
-                f"Run {run_id} is {run.status}, and not because its callback failed:"
-                f" there is nothing to finish."
-            )
-        _reopen(runtime, connection, run, RunStatus.FINISHING, actor)
+            but = ", and not because its callback failed" if run.status is RunStatus.FAILED else ""
+            raise StateError(f"Run {run_id} is {run.status}{but}: there is nothing to finish.")
+        # What its rows have earned it stays: a run that its policy has stopped is told failed().
+        outcome = None if run.outcome is None else str(run.outcome)
+        reason = reason_without_callback(run.reason)
+        _reopen(
+            runtime, connection, run, RunStatus.FINISHING, actor, outcome=outcome, reason=reason
+        )
     return RunStatus.FINISHING
 
 
@@ -133,7 +137,7 @@ def _reopen(
             to,
             come_from=[run.status],
             actor=actor,
-            outcome=None,
+            forced=False,
             finished_at=None,
             finisher=None,
             finish_attempt=0,
@@ -142,7 +146,7 @@ def _reopen(
             suspect=None,
             summary=None,
             slot=runs.place if run.alone else None,
-            **values,
+            **{"outcome": None, **values},
         )
     except IntegrityError as error:
         raise OverlapError(

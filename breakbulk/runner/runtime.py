@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -117,6 +118,10 @@ class Process:
             deadlines,
             exits,
         )
+
+    def at_work(self, lane: UUID, seconds: float | None) -> AbstractContextManager[None]:
+        """A lane of this process is at something that may take so long; None: however long."""
+        return nullcontext() if self.deadlines is None else self.deadlines.at_work(lane, seconds)
 
 
 def process_started(pid: int) -> float | None:

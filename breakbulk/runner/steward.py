@@ -51,6 +51,7 @@ class Steward:
         describe: the worker as it is now.
         alive: whether a lane of this worker still works.
         overdue: lanes of this worker that have been at their chunk for too long.
+        seconds_of: how long a lane has been at its chunk, as far as that is known.
         end: ends the process of such a lane, where it is one of its own.
         send: sends "come and work" to a queue that many times, good until then; False when it
             could not.
@@ -65,6 +66,7 @@ class Steward:
         *,
         alive: Callable[[Lane], bool],
         overdue: Callable[[], set[UUID]] = set,
+        seconds_of: Callable[[UUID], float | None] = lambda _lane: None,
         end: Callable[[Lane], None] = lambda _lane: None,
         send: Callable[[str, int, datetime], bool],
         free: Callable[[], bool],
@@ -74,6 +76,7 @@ class Steward:
         self._describe = describe
         self._alive = alive
         self._overdue = overdue
+        self._seconds_of = seconds_of
         self._end = end
         self._send = send
         self._free = free
@@ -135,6 +138,8 @@ class Steward:
         rescued = []
         for lane in lanes:
             failure: Failure | None = None
+            # Before its process is ended, and another one has its place.
+            seconds = self._seconds_of(lane.token)
             if not self._alive(lane):
                 why = f"process {lane.pid} died"
                 # During a shutdown nobody can tell who killed it; the shutdown was there first.
@@ -144,11 +149,11 @@ class Steward:
                 self._end(lane)
             elif lane.token in overdue and lane.token in self._overdue():
                 failure = self._timeout(connection, lane)
-                why = f"its chunk {failure.message}"
+                why = f"what it was at {failure.message}"
                 self._end(lane)
             else:
                 continue
-            if rescue(self._runtime, connection, lane, why=why, failure=failure):
+            if rescue(self._runtime, connection, lane, why=why, failure=failure, seconds=seconds):
                 rescued.append(lane)
         if rescued and not worker.draining:
             self._replace(connection, rescued)

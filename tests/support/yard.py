@@ -106,8 +106,10 @@ class Crew:
     alone: list[str] = field(default_factory=list)
     draining: bool = False
     free: bool = True
-    #: Lanes that count as too long at their chunk, and lanes whose process was to be ended.
+    #: Lanes that count as too long at their chunk, how long some have been at theirs, and lanes
+    #: whose process was to be ended.
     overdue: set[UUID] = field(default_factory=set)
+    seconds: dict[UUID, float] = field(default_factory=dict)
     ended: list[UUID] = field(default_factory=list)
 
     def work(self, seconds: float = 20.0) -> bool:
@@ -280,6 +282,7 @@ class Yard:
             lambda: replace(worker, draining=crew.draining),
             alive=alive,
             overdue=lambda: crew.overdue,
+            seconds_of=lambda lane: crew.seconds.get(lane),  # noqa: PLW0108  (not yet there)
             end=lambda lane: crew.ended.append(lane.token),
             send=send,
             free=lambda: crew.free,

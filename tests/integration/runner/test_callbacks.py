@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text, update
 
 from breakbulk import RunStatus
+from breakbulk.runner.runtime import live_lanes
 from tests.support.waiting import wait_for
 from tests.support.yard import Boom, Yard, failing, tell
 
@@ -94,6 +100,107 @@ def test_a_callback_whose_process_dies_each_time_cannot_loop_for_ever(clean_engi
     assert calls == [1, 2, 3, 4]
     assert "died" in str(handle.record().reason)
     yard.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("dies", "WorkerDied: process "), ("hangs", "ChunkTimeout: took longer")]
+)
+def test_a_callback_that_takes_its_process_along_is_tried_by_the_same_policy(
+    yard: Yard, how: str, error: str
+) -> None:
+    handle = yard.submit(yard.job(max_retries=1, retry_delay=60, chunk_timeout=7))
+    crew = yard.first_crew
+    with yard.transaction() as connection:
+        connection.execute(update(yard.ledger.database.schema.runs).values(status="finishing"))
+    for attempt in (1, 2):
+        lane = yard.lane(handle)
+        with yard.transaction() as connection:
+            claimed = yard.ledger.runs.claim_finisher(connection, handle.id, uuid4(), lane.token)
+        assert claimed == attempt
+        crew.seconds[lane.token] = 8.5
+        if how == "hangs":
+            crew.overdue = {lane.token}
+        else:
+            live_lanes.remove(lane.token)
+        crew.tick()
+        assert crew.ended.count(lane.token) == int(how == "hangs")
+        live_lanes.remove(lane.token)
+        newest = handle.failures()[0]
+        assert (newest.number, newest.attempt, newest.seconds) == (None, attempt, 8.5)
+        assert f"{newest.error}: {newest.message}".startswith(error)
+    record = handle.record()
+    assert record.status is RunStatus.FAILED
+    assert str(record.reason).startswith(f"the callback failed 2 times: {error}")
+    assert record.callback_failed
+
+
+def test_postgres_a_deadlock_costs_a_callback_no_attempt(postgres_yard: Yard) -> None:
+    tries: list[int] = []
+
+    def finished(run: FinishedRun) -> None:
+        tries.append(run.attempt)
+        tell(run)
+        if len(tries) < 3:
+            raising = "DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"
+            run.session.execute(text(raising))
+
+    handle = postgres_yard.run(finished=finished, max_retries=0)
+    postgres_yard.assert_proper(handle)
+    assert tries == [1, 1, 1]
+    assert handle.failures() == []
+
+
+def test_a_callback_that_is_no_end_of_its_process_is_a_failure_like_any(yard: Yard) -> None:
+    def finished(run: FinishedRun) -> None:
+        raise asyncio.CancelledError
+
+    handle = yard.run(finished=finished, max_retries=1)
+    assert handle.status() is RunStatus.FAILED
+    assert [one.error for one in handle.failures()] == ["asyncio.exceptions.CancelledError"] * 2
+
+
+def test_a_run_that_its_policy_has_stopped_is_not_finished_by_calling_it_back(
+    clean_engine: Engine,
+) -> None:
+    yard = Yard(clean_engine, rows=200, shared=True, max_carve=2)
+    broken, told = [True], []
+
+    def failed(run: FinishedRun) -> None:
+        told.append(f"{run.status}: {run.reason}")
+        if broken:
+            raise Boom("no mail today")
+
+    job = yard.job(failing(99), failed=failed, max_retries=0, on_failure="stop")
+    handle = yard.submit(job)
+    yard.settle(handle)
+    why = f"chunk 2 failed: {Boom.__module__}.Boom: attempt 1"
+    assert told == [f"failed: {why}"]
+    assert str(handle.record().reason).startswith(f"{why}; the callback failed 1 time: ")
+    broken.clear()
+    assert handle.finish() is RunStatus.FINISHING
+    yard.settle(handle)
+    record = handle.record()
+    assert (record.status, record.reason) == (RunStatus.FAILED, why), "most rows were not tried"
+    assert told[1:] == [f"failed: {why}"]
+    assert yard.notices() == [], "finished() is for runs that came to their end"
+    yard.close()
+
+
+def test_a_callback_whose_twin_was_told_can_be_tried_again(yard: Yard) -> None:
+    broken, told = [True], []
+
+    def finished(run: FinishedRun) -> None:
+        if broken:
+            raise Boom("no mail today")
+        tell(run)
+
+    handle = yard.run(finished=finished, failed=lambda run: told.append(run.status), max_retries=0)
+    assert (handle.status(), told) == (RunStatus.FAILED, [RunStatus.FAILED])
+    broken.clear()
+    handle.finish()
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    assert handle.record().reason is None
 
 
 def test_the_callback_sees_what_was_done(yard: Yard) -> None:

@@ -8,10 +8,13 @@ import pytest
 
 from breakbulk import RunStatus
 from breakbulk.errors import StateError
-from tests.support.yard import Goods, Yard, touch
+from breakbulk.runner.runtime import live_lanes
+from tests.support.yard import Boom, Goods, Yard, touch
 
 if TYPE_CHECKING:
-    from breakbulk import Chunk
+    from collections.abc import Callable
+
+    from breakbulk import Chunk, FinishedRun
 
 
 def test_a_pause_takes_effect_after_the_chunk_in_hand(yard: Yard) -> None:
@@ -62,4 +65,50 @@ def test_an_ended_run_can_be_neither_paused_nor_cancelled_nor_resumed(yard: Yard
     for verb in (handle.pause, handle.cancel, handle.resume):
         with pytest.raises(StateError, match=rf"^Run {handle.id} .*succeeded"):
             verb()
+    yard.assert_proper(handle)
+
+
+def test_what_cannot_be_done_is_told_as_it_is(yard: Yard) -> None:
+    def finished(_run: FinishedRun) -> None:
+        raise Boom("no mail today")
+
+    handle = yard.submit(yard.job(finished=finished, retry_delay=600))
+    with yard.transaction() as connection:
+        yard.ledger.runs.move(connection, handle.id, RunStatus.HELD, actor="test", reason="a test")
+    with pytest.raises(StateError, match=r"is held: only a run that is running can be paused\.$"):
+        handle.pause()
+    handle.resume()
+    yard.first_crew.work()
+    assert handle.status() is RunStatus.FINISHING
+    verbs: list[Callable[[], object]] = [handle.pause, handle.cancel]
+    verbs.append(lambda: handle.cancel(force=True))
+    for verb in verbs:
+        with pytest.raises(StateError, match="is finishing: its rows are done and only its"):
+            verb()
+    assert not yard.rows_of("runs")[0]["forced"]
+    assert "forced" not in {one.verb for one in handle.activity()}
+
+
+def test_force_ends_with_the_round_that_it_was_meant_for(yard: Yard) -> None:
+    bad = [True]
+
+    def process(chunk: Chunk[Goods]) -> None:
+        if bad:
+            raise Boom
+        touch(chunk)
+
+    handle = yard.submit(yard.job(process, max_retries=0, on_failure="stop"))
+    other = yard.lane(handle, 1)
+    yard.crew(slots=2).work()
+    assert handle.status() is RunStatus.CANCELLING, "its policy stops it, and the other is at work"
+    handle.cancel(force=True)
+    assert yard.rows_of("runs")[0]["forced"]
+    yard.first_crew.tick()
+    live_lanes.remove(other.token)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.FAILED
+    bad.clear()
+    handle.retry()
+    assert not yard.rows_of("runs")[0]["forced"]
+    yard.settle(handle)
     yard.assert_proper(handle)

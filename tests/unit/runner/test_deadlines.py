@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
 import os
+import subprocess
+import sys
 from uuid import uuid4
 
 from breakbulk.runner.deadlines import Deadlines
@@ -47,3 +50,34 @@ def test_a_child_is_seen_by_its_parent() -> None:
     deadlines.reset()
     assert deadlines.overdue() == set()
     assert Deadlines(5, place=lambda: 5).take() is None
+
+
+_BEGIN = """
+import sys
+from uuid import UUID
+from breakbulk.runner.deadlines import Deadlines
+deadlines = Deadlines.lent(sys.argv[1])
+deadlines.begin(deadlines.take(), UUID(sys.argv[2]), float(sys.argv[3]))
+"""
+
+
+def test_a_process_that_is_not_forked_is_seen_too() -> None:
+    deadlines, lane, other = Deadlines(8), uuid4(), uuid4()
+    for number, name, seconds in ((0, lane, 0.0001), (1, other, math.inf)):
+        subprocess.run(
+            [sys.executable, "-c", _BEGIN, deadlines.lend(number), str(name), str(seconds)],
+            pass_fds=(deadlines.file,),
+            check=True,
+        )
+    wait_for(lambda: deadlines.overdue() == {lane}, timeout=5, message="it to be late")
+    for name in (lane, other):
+        assert deadlines.seconds_of(name) is not None
+
+
+def test_it_is_known_how_long_a_lane_has_been_at_its_chunk() -> None:
+    deadlines, lane = Deadlines(8), uuid4()
+    assert deadlines.seconds_of(lane) is None
+    with deadlines.at_work(lane, None):
+        wait_for(lambda: (deadlines.seconds_of(lane) or 0) > 0.01, timeout=5, message="some time")
+        assert deadlines.overdue() == set(), "it may take as long as it takes"
+    assert deadlines.seconds_of(lane) is None
