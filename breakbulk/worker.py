@@ -41,6 +41,7 @@ from breakbulk.settings import LANE_TASK, SUBMIT_TASK
 log = logging.getLogger("breakbulk.worker")
 
 _WORKER_VARIABLE = "BREAKBULK_WORKER_ID"
+_DEADLINES_VARIABLE = "BREAKBULK_DEADLINES"
 #: A lane ends well before a time limit of the team would end it.
 _PART_OF_TIME_LIMIT = 0.5
 _GREEN_POOLS = ("gevent", "eventlet")
@@ -159,6 +160,12 @@ def worker_id() -> UUID:
     return UUID(os.environ[_WORKER_VARIABLE])
 
 
+def lent_deadlines() -> Deadlines | None:
+    """The deadlines of the worker that has started this process to work without a broker."""
+    told = os.environ.get(_DEADLINES_VARIABLE)
+    return None if told is None else Deadlines.lent(told)
+
+
 class StewardStep(bootsteps.StartStopStep):
     """Starts the steward with the worker and stops it after the last task.
 
@@ -187,6 +194,9 @@ class StewardStep(bootsteps.StartStopStep):
         self._started = process_started(os.getpid())
         self._thread: StewardThread | None = None
         self._without: dict[str, subprocess.Popen[bytes]] = {}
+        self._places: dict[str, int] = {}
+        #: Lanes of threads that were given up and do not come back.
+        self._stuck: set[UUID] = set()
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         signals.worker_shutdown.connect(self._shutdown, weak=False)
 
@@ -198,6 +208,7 @@ class StewardStep(bootsteps.StartStopStep):
             self._describe,
             alive=self._alive,
             overdue=_deadlines.overdue,
+            seconds_of=_deadlines.seconds_of,
             end=self._end,
             send=self.send,
             free=self._free,
@@ -226,8 +237,7 @@ class StewardStep(bootsteps.StartStopStep):
             id=worker_id(),
             host=socket.gethostname(),
             pid=os.getpid(),
-            # Under --autoscale the pool grows to this when there is work.
-            slots=max(self._parent.max_concurrency or 0, self._parent.concurrency),
+            slots=max(0, self._slots() - len(self._still_stuck())),
             pool=self._pool,
             queues=tuple(sorted(self._parent.app.amqp.queues.consume_from)),
             jobs=tuple(sorted(self.runtime.jobs.all())),
@@ -241,16 +251,31 @@ class StewardStep(bootsteps.StartStopStep):
         started = process_started(lane.pid)
         return started is not None and abs(started - lane.process_started) < 1.0
 
+    def _slots(self) -> int:
+        if self._pool == "solo":
+            # Whatever -c says.
+            return 1
+        # Under --autoscale the pool grows to this when there is work.
+        return int(max(self._parent.max_concurrency or 0, self._parent.concurrency))
+
     def _end(self, lane: Lane) -> None:
-        # A thread cannot be killed: the end of its session, and the fence, have to do.
-        if lane.pid != os.getpid() and self._alive(lane):
+        if lane.pid == os.getpid():
+            # A thread cannot be killed: the end of its session, and the fence, have to do.
+            self._stuck.add(lane.token)
+        elif self._alive(lane):
             os.kill(lane.pid, signal.SIGKILL)
+
+    def _still_stuck(self) -> set[UUID]:
+        self._stuck = {token for token in self._stuck if token in live_lanes}
+        return self._stuck
 
     def _free(self) -> bool:
         if getattr(self._parent.consumer, "connection", None) is None:
             # As long as it connects to its broker it hears of no task's end, and begins none.
             return True
-        return bool(len(state.active_requests) < self._parent.concurrency)
+        concurrency = 1 if self._pool == "solo" else self._parent.concurrency
+        # A process of its own does the work of a thread that is stuck, and can be ended.
+        return bool(len(state.active_requests) - len(self._still_stuck()) < concurrency)
 
     def _without_broker(self, queue: str) -> None:
         name = import_name(self.target)
@@ -261,11 +286,17 @@ class StewardStep(bootsteps.StartStopStep):
         if before is not None and before.poll() is None:
             # One at a time: while the first is still starting, others would only slow it down.
             return
+        environment = {**os.environ, _WORKER_VARIABLE: str(worker_id())}
+        shared = () if _deadlines.file < 0 else (_deadlines.file,)
+        if shared:
+            self._places.setdefault(queue, len(self._places))
+            environment[_DEADLINES_VARIABLE] = _deadlines.lend(self._places[queue])
         # A process of its own, never a fork of this one, and never the main process itself.
         self._without[queue] = subprocess.Popen(
             [sys.executable, "-m", "breakbulk", "-A", name, "lane", "--queue", queue],
-            env={**os.environ, _WORKER_VARIABLE: str(worker_id())},
+            env=environment,
             stdin=subprocess.DEVNULL,
+            pass_fds=shared,
         )
 
 
@@ -288,4 +319,4 @@ def import_name(target: object) -> str | None:
     return None
 
 
-__all__ = ["install", "stopping", "worker_id"]
+__all__ = ["install", "lent_deadlines", "stopping", "worker_id"]

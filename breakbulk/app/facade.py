@@ -345,7 +345,7 @@ class Breakbulk:
 
         It is what a steward starts when there is no broker.
         """
-        inline.work_lane(self.runtime, worker.worker_id(), queue)
+        inline.work_lane(self.runtime, worker.worker_id(), queue, worker.lent_deadlines())
 
     def _nudge_if_possible(self, run: Run) -> None:
         if self._broker is not None and not self._broker.eager:

@@ -17,6 +17,7 @@ from breakbulk.ledger.standstill import Standstill
 
 #: The rate is that of the last seconds: long enough to be steady, short enough to be true.
 RATE_WINDOW = 10.0
+_GIVEN_UP = (ChunkStatus.FAILED, ChunkStatus.SKIPPED)
 _WALKED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
 
 
@@ -72,7 +73,7 @@ def _progress(
         total_is_exact=bool(place.exhausted),
         chunks_done=chunks_done,
         chunks_carved=int(place.number or 0),
-        chunks_failed=counts.get(str(ChunkStatus.FAILED), 0),
+        chunks_failed=sum(counts.get(str(status), 0) for status in _GIVEN_UP),
         chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
         lanes=int(place.lanes),
         waits=waits,
@@ -148,7 +149,7 @@ def _open_counts(
 ) -> dict[RunId, dict[str, int]]:
     # Counted in the index of chunks that are not done.
     chunks = database.schema.chunks
-    shown = database.schema.open_chunks([ChunkStatus.FAILED, *UNFINISHED_CHUNK])
+    shown = database.schema.open_chunks([*_GIVEN_UP, *UNFINISHED_CHUNK])
     counts: dict[RunId, dict[str, int]] = {}
     for row in connection.execute(
         select(chunks.c.run_id, chunks.c.status, func.count().label("chunks"))

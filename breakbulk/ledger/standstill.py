@@ -38,7 +38,10 @@ class Standstill:
     def _nobody(self, connection: Connection, run: Run) -> str | None:
         workers = self._at_hand(connection)
         consumers = [one for one in workers if run.queue in one.queues]
-        if any(run.job in one.jobs for one in consumers):
+        able = [one for one in consumers if run.job in one.jobs]
+        if able and not any(one.slots for one in able):
+            return "every slot of its workers is stuck in a chunk that took too long"
+        if able:
             return None
         if consumers:
             return f"no worker on the queue {run.queue!r} has the code of {run.job}"

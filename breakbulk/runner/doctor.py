@@ -191,6 +191,14 @@ def _workers(
             f" slot{'' if worker.slots == 1 else 's'} ({worker.pool})"
             f" for {', '.join(worker.queues)}{state}.",
         )
+        if not worker.slots:
+            yield Finding(
+                Severity.WARNING,
+                Subject.WORKERS,
+                f"Worker {worker.pid} on {worker.host} has no slot left: threads cannot be ended,"
+                " and each is stuck in a chunk that took too long.",
+                "Restart it: its work goes on, meanwhile in processes of their own.",
+            )
         if worker.version and worker.version.partition(" ")[0] != breakbulk.__version__:
             yield Finding(
                 Severity.WARNING,

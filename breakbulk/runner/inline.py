@@ -12,6 +12,7 @@ from breakbulk.domain.chunk import RunId
 from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
@@ -22,9 +23,15 @@ log = logging.getLogger("breakbulk.inline")
 _LOOK_AGAIN = 0.05
 
 
-def work_lane(runtime: Runtime, worker_id: UUID, queue: str) -> None:
-    """Be a lane of a running worker, in a process of its own, as long as one is needed."""
-    process = Process.current(worker_id)
+def work_lane(
+    runtime: Runtime, worker_id: UUID, queue: str, deadlines: Deadlines | None = None
+) -> None:
+    """Be a lane of a running worker, in a process of its own, as long as one is needed.
+
+    Args:
+        deadlines: where the worker's steward sees how long it has been at a chunk.
+    """
+    process = Process.current(worker_id, deadlines=deadlines)
     while work(runtime, process, queue, runtime.settings.slice_seconds):
         log.debug("no broker: another slice on %r", queue)
 

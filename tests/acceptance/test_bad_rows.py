@@ -113,29 +113,78 @@ def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
     assert _quarantined(run) == {61: "ValueError"}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_rows_that_hang(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
 ) -> None:
-    """A child is killed; a thread cannot be, but it loses its session and its chunk."""
+    """A child is killed; a thread cannot be, but it loses its session, its chunk and its slot.
+
+    When no slot is left the work goes on in processes that can be killed.
+    """
     stage = set_stage(
         postgres_url,
         valkey_url,
         job={"chunk_size": 4, "max_retries": 0, "retry_delay": 0, "chunk_timeout": 1.0},
+        knobs={"broker_patience": 1.0},
     )
     stage.put(12)
     poison, outbox = tmp_path / "poison", tmp_path / "outbox"
     poison.write_text(json.dumps({"6": "hang"}))
-    # A thread that hangs keeps its slot, once for each time it is tried.
-    stage.worker(pool=pool, concurrency=2 if pool == "prefork" else 6)
+    worker = stage.worker(pool=pool, concurrency=2)
     run = stage.bulk.submit(stage.application.mail(outbox=str(outbox), poison=str(poison)))
     stage.until(run, RunStatus.PARTIAL, RunStatus.HELD, timeout=60)
     assert run.status() is RunStatus.PARTIAL, run.record().reason
     assert _quarantined(run) == {6: "ChunkTimeout"}
     assert "took longer than chunk_timeout=1 s" in run.errors()[0].message
+    assert all((failure.seconds or 0) > 1 for failure in run.failures())
     assert stage.versions() == {0: 1, 1: 11}
     assert stage.notices() == {run.id: 1}
     assert run.audit().clean
+    assert ("working without the broker" in worker.log()) is (pool != "prefork")
+    slots = [one.slots for one in stage.bulk.workers()]
+    assert slots == [2 if pool == "prefork" else 0], "as many as can work"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_rows_that_want_to_end_the_process(
+    postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
+) -> None:
+    stage = set_stage(
+        postgres_url, valkey_url, job={"chunk_size": 4, "max_retries": 0, "retry_delay": 0}
+    )
+    stage.put(12)
+    poison, outbox = tmp_path / "poison", tmp_path / "outbox"
+    poison.write_text(json.dumps({"6": "sys.exit", "10": "memory"}))
+    worker = stage.worker(pool=pool)
+    before = {child.pid for child in worker.children()}
+    run = stage.bulk.submit(stage.application.mail(outbox=str(outbox), poison=str(poison)))
+    stage.until(run, RunStatus.PARTIAL, RunStatus.HELD, timeout=60)
+    assert _quarantined(run) == {6: "SystemExit", 10: "MemoryError"}
+    assert stage.versions() == {0: 2, 1: 10}
+    assert {child.pid for child in worker.children()} == before
+    assert worker.running
+
+
+def test_a_callback_that_hangs(
+    postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    stage = set_stage(
+        postgres_url, valkey_url, job={"max_retries": 1, "retry_delay": 0, "chunk_timeout": 1.0}
+    )
+    stage.put(12)
+    poison, outbox = tmp_path / "poison", tmp_path / "outbox"
+    poison.write_text(json.dumps({"finished": "hang"}))
+    stage.worker()
+    run = stage.bulk.submit(stage.application.mail(outbox=str(outbox), poison=str(poison)))
+    record = stage.until(run, RunStatus.FAILED, timeout=60)
+    assert str(record.reason).startswith("the callback failed 2 times: ChunkTimeout: took longer")
+    assert stage.versions() == {1: 12}
+    assert stage.notices() == {}
+    poison.write_text("{}")
+    assert "its callback is due" in stage.breakbulk("finish", str(run.id))
+    stage.until(run, RunStatus.SUCCEEDED)
+    assert stage.notices() == {run.id: 1}
+    assert [failure.number for failure in run.failures()] == [None, None]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

@@ -90,6 +90,17 @@ def test_a_run_says_what_it_waits_for(yard: Yard) -> None:
     assert handle.progress().waits is None
 
 
+def test_a_run_whose_workers_are_stuck_says_so(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    yard.crew(slots=0)
+    assert (
+        handle.progress().waits
+        == "every slot of its workers is stuck in a chunk that took too long"
+    )
+    yard.crew()
+    assert handle.progress().waits is None
+
+
 def test_every_worker_works_for_its_queues_when_no_lane_comes(clean_engine: Engine) -> None:
     """Whether sending fails or a broker keeps the messages to itself."""
     yard = Yard(clean_engine, rows=25, shared=True, broker_patience=0.2)
