@@ -11,6 +11,7 @@ import click
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import ID, chunk_option, json_option, limit_option, run_argument
 from breakbulk.console import output, words
+from breakbulk.console.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _COLUMNS = ("key", "error", "message", "place", "attempts", "round", "at", "chunk", "traceback")
 # What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (full width)
 
 
 @click.command
@@ -47,6 +48,8 @@ def errors(
     """List the rows of RUN in quarantine; if there are none, its latest failed attempts."""
     if sum((group, as_csv, chunk is not None)) > 1:
         raise click.UsageError("Give only one of --group, --csv and --chunk.")
+    if as_csv and as_json:
+        raise click.UsageError("Give --csv or --json, not both.")
     handle = application.ledger.run(run_id)
     if as_csv:
         _export(handle)
@@ -176,8 +179,10 @@ def _all(handle: RunHandle) -> Iterator[QuarantinedRow]:
 
 
 def _harmless(value: object) -> object:
+    if not isinstance(value, str):
+        return value
     # https://owasp.org/www-community/attacks/CSV_Injection
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return printable(f"'{value}" if value.startswith(_FORMULA) else value)
 
 
 def _first(message: str) -> str:

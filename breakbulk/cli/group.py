@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -104,6 +106,10 @@ def _refusal(error: Exception) -> Refusal:
 
 
 def _prepare(*, debug: bool) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Rather a character spelt out than no answer, on a terminal that has not all of them.
+            stream.reconfigure(errors="backslashreplace")
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
     # What an operator must know is said by the verbs; the log of a library is not for them.

@@ -112,19 +112,13 @@ def _rows(run: Run) -> str:
 
 
 def _fields(run: Run, progress: Progress) -> dict[str, str]:
-    chunks = (
-        f"{words.number(progress.chunks_done)} done of {words.number(progress.chunks_carved)}"
-        " carved so far"
-    )
-    if progress.total_is_exact:
-        chunks = chunks.replace(" carved so far", "")
     going = progress.status is RunStatus.RUNNING
     return {
         "status": words.status(progress),
         "rows": f"{words.rows(progress)} ({words.percent(progress)})",
         "rate": f"{words.number(progress.rate)} rows/s" if going else "",
         "left": words.left(progress).removesuffix(" left"),
-        "chunks": ", ".join(filter(None, (chunks, words.troubles(progress)))),
+        "chunks": ", ".join(filter(None, (words.chunks(progress), words.troubles(progress)))),
         "lanes": words.number(progress.lanes) if going else "",
         "queue": run.queue,
         "submitted": f"{words.moment(run.submitted_at)} by {run.submitted_by or 'unknown'}",

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from breakbulk.console import words
+from breakbulk.console.printable import printable_line
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
@@ -33,7 +34,7 @@ class Bar:
     """
 
     def __init__(self, run: Run, console: Console | None = None) -> None:
-        self._title = f"Run {run.id}  {run.job}"
+        self._title = printable_line(f"Run {run.id}  {run.job}")
         self._console = console
         self._live: Live | None = None
         self._progress: Progress | None = None
@@ -90,12 +91,14 @@ class Bar:
         first.add_column(ratio=1)
         first.add_column(justify="right", no_wrap=True)
         first.add_row(bar, Text(words.percent(progress), style=style))
-        title = Text.assemble((self._title, "bold"), "  ", (words.status(progress), style))
+        title = Text.assemble(
+            (self._title, "bold"), "  ", (printable_line(words.status(progress)), style)
+        )
         parts: list[Any] = [
             title,
             first,
             Text(" · ".join([words.rows(progress), *words.figures(progress)])),
         ]
         if self._trouble:
-            parts.append(Text(self._trouble, style="yellow"))
+            parts.append(Text(printable_line(self._trouble), style="yellow"))
         return Group(*parts)

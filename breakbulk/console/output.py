@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import click
 
+from breakbulk.console.printable import printable, printable_json, printable_line
+
 _COLOURS = {
     "running": "cyan",
     "succeeded": "green",
@@ -30,22 +32,23 @@ def is_terminal(stream: IO[Any]) -> bool:
 
 def document(value: object) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str, indent=2))
+    click.echo(printable_json(json.dumps(value, ensure_ascii=False, default=str, indent=2)))
 
 
 def event(value: object) -> None:
     """Print one line of JSON: an event in a stream of them."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")))
+    line = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    click.echo(printable_json(line))
 
 
 def say(sentence: str) -> None:
     """Print a result."""
-    click.echo(sentence)
+    click.echo(printable(sentence))
 
 
 def warn(sentence: str) -> None:
     """Print what is no result: a warning, a hint, where to go on."""
-    click.echo(sentence, err=True)
+    click.echo(printable(sentence), err=True)
 
 
 def fields(values: Mapping[str, str]) -> None:
@@ -53,12 +56,12 @@ def fields(values: Mapping[str, str]) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
         if value:
-            click.echo(f"  {name:<{width}}  {value}")
+            click.echo(f"  {name:<{width}}  {printable_line(value)}")
 
 
 def table(headings: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """Print a table: fitted to a terminal, else whole, so that a pipe loses nothing."""
-    texts = [["" if cell is None else str(cell) for cell in line] for line in lines]
+    texts = [["" if cell is None else printable_line(str(cell)) for cell in line] for line in lines]
     if is_terminal(sys.stdout):
         _rich_table(headings, texts)
         return

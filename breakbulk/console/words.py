@@ -68,6 +68,15 @@ def status(progress: Progress) -> str:
     return f"{progress.status} ({why})" if why else str(progress.status)
 
 
+def chunks(progress: Progress) -> str:
+    """Chunks done and carved; of those that were split, the parts are what can be done."""
+    done = f"{number(progress.chunks_done)} done"
+    carved, failed = progress.chunks_carved, progress.chunks_failed
+    if progress.chunks_done + failed + progress.chunks_waiting > carved:
+        return f"{done}, in parts of {number(carved)}"
+    return f"{done} of {number(carved)}{'' if progress.total_is_exact else ' carved so far'}"
+
+
 def troubles(progress: Progress) -> str:
     """Chunks that wait for a retry or were given up; empty where there are none."""
     counts = ((progress.chunks_waiting, "waiting"), (progress.chunks_failed, "failed"))

@@ -86,6 +86,15 @@ def test_one_of_a_kind() -> None:
     )
 
 
+def test_chunks_that_were_split_are_not_more_than_all() -> None:
+    progress = replace(_RUNNING, chunks_done=25, chunks_carved=40)
+    assert words.chunks(progress) == "25 done of 40 carved so far"
+    ended = replace(progress, chunks_done=40, total_is_exact=True)
+    assert words.chunks(ended) == "40 done of 40"
+    split = replace(ended, chunks_done=48, chunks_failed=1)
+    assert words.chunks(split) == "48 done, in parts of 40"
+
+
 def test_troubles_are_counted() -> None:
     progress = replace(_RUNNING, chunks_waiting=1, chunks_failed=2)
     assert words.troubles(progress) == "1 chunk waiting, 2 chunks failed"
