@@ -113,7 +113,8 @@ class Chunk(Generic[Row]):
 class FinishedRun:
     """A run in the hands of ``finished`` or ``failed``.
 
-    What is done through :attr:`session` commits together with the run's last status, once.
+    What is done through :attr:`session` commits together with the run's last status, once. Where
+    the rows are in another database it commits there, right before: at least once.
     """
 
     def __init__(

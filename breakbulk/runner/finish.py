@@ -75,8 +75,15 @@ def close_run(
         )
 
 
-def call_back(runtime: Runtime, connection: Connection, process: Process, lane: Lane) -> bool:
-    """Call the job back if it is due and nobody else does; True when the run has ended."""
+def call_back(
+    runtime: Runtime, connection: Connection, data: Connection, process: Process, lane: Lane
+) -> bool:
+    """Call the job back if it is due and nobody else does; True when the run has ended.
+
+    Args:
+        connection: idle, to the ledger.
+        data: idle, to the rows; the same connection where they are in one database.
+    """
     ledger, database = runtime.ledger, runtime.database
     token = uuid4()
     with database.transaction(connection):
@@ -105,7 +112,7 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
         return failed(Failure.of_death("the callback's worker died each time"))
     try:
         with process.at_work(lane.token, run.policy.chunk_timeout):
-            return _in_the_end(runtime, connection, run, token, attempt)
+            return _in_the_end(runtime, connection, data, run, token=token, attempt=attempt)
     except LostClaim as lost:
         log.warning("run %s: %s", run.id, lost)
         return False
@@ -124,13 +131,21 @@ def call_back(runtime: Runtime, connection: Connection, process: Process, lane: 
 
 
 def _in_the_end(
-    runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int
+    runtime: Runtime,
+    connection: Connection,
+    data: Connection,
+    run: Run,
+    *,
+    token: UUID,
+    attempt: int,
 ) -> bool:
     """Call back, again at once after a deadlock and the like, as long as there is patience."""
     until = time.monotonic() + runtime.settings.transient_seconds
     backoff = Backoff()
     while True:
         try:
+            if runtime.at_least_once:
+                return _attempt_apart(runtime, connection, data, run, token=token, attempt=attempt)
             return _attempt(runtime, connection, run, token, attempt)
         except Exception as error:
             if fault_of(error) is not Fault.TRANSIENT or time.monotonic() >= until:
@@ -153,24 +168,72 @@ def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, at
         work.check()
         if not database.unbroken(connection, seal):
             raise ended()
-        moved = ledger.runs.move(
-            connection,
-            run.id,
-            outcome,
-            come_from=[RunStatus.FINISHING],
-            actor="lane",
-            reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
-            outcome=_decided(run),
-            finisher=token,
-            summary=json.dumps(summary.as_dict()),
-        )
-        if not moved:
-            raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")
+        _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
         # failpoint: after callback
         work.commit()
         # failpoint: after finish
-    log.info("run %s %s: %d rows", run.id, outcome, summary.rows_done)
+    _told(run, outcome, summary)
     return True
+
+
+def _attempt_apart(
+    runtime: Runtime,
+    connection: Connection,
+    data: Connection,
+    run: Run,
+    *,
+    token: UUID,
+    attempt: int,
+) -> bool:
+    # The callback first, where its tables are: a crash between the two commits repeats it.
+    database, ledger = runtime.data, runtime.ledger
+    with runtime.database.reading(connection):
+        summary = ledger.chunks.summary(connection, run.id)
+    outcome = run.outcome or _outcome(summary)
+    with database.turn(), unit(database, data) as work:
+        database.begin_writing(data)
+        seal = database.seal(data)
+        _call(
+            runtime, run, FinishedRun(run, summary, work.session, outcome=outcome, attempt=attempt)
+        )
+        work.session.flush()
+        work.check()
+        if not database.unbroken(data, seal):
+            raise ended()
+        work.commit()
+    with runtime.database.transaction(connection):
+        _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
+    _told(run, outcome, summary)
+    return True
+
+
+def _end(
+    runtime: Runtime,
+    connection: Connection,
+    run: Run,
+    *,
+    token: UUID,
+    outcome: RunStatus,
+    summary: Summary,
+) -> None:
+    """Write the run's last status, if it is this caller's to write."""
+    moved = runtime.ledger.runs.move(
+        connection,
+        run.id,
+        outcome,
+        come_from=[RunStatus.FINISHING],
+        actor="lane",
+        reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
+        outcome=_decided(run),
+        finisher=token,
+        summary=json.dumps(summary.as_dict()),
+    )
+    if not moved:
+        raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")
+
+
+def _told(run: Run, outcome: RunStatus, summary: Summary) -> None:
+    log.info("run %s %s: %d rows", run.id, outcome, summary.rows_done)
 
 
 def _outcome(summary: Summary) -> RunStatus:

@@ -115,7 +115,7 @@ class _Visit:
                         waits = iter(_RECONNECT_WAITS)
                     if self.run.status is not RunStatus.FINISHING:
                         stay.stay(connection, data)
-                    return self._leave(stay, connection)
+                    return self._leave(stay, connection, data)
             except ConnectionGone as gone:
                 doubtful = gone.doubtful or doubtful
                 cause: BaseException | None = gone.__cause__
@@ -142,13 +142,13 @@ class _Visit:
         outcome = "had happened" if done else "had not happened"
         log.warning("run %s: the COMMIT of chunk %s %s", self.run.id, claim.ref, outcome)
 
-    def _leave(self, stay: LaneWork, connection: Connection) -> bool:
+    def _leave(self, stay: LaneWork, connection: Connection, data: Connection) -> bool:
         """Call back if all is done, sign off, settle a stopped run; whether to come again."""
         runtime, run_id = self.runtime, self.run.id
         ended = False
         asks = stay.idle or self.run.status is RunStatus.FINISHING
         if asks and close_run(runtime, connection, run_id, tell=stay.tell):
-            ended = call_back(runtime, connection, self.process, self.lane)
+            ended = call_back(runtime, connection, data, self.process, self.lane)
         stay.sign_off(connection)
         with runtime.database.reading(connection):
             status = runtime.ledger.runs.status(connection, run_id)

@@ -342,7 +342,7 @@ def test_of_many_who_ask_at_once_one_calls_back(yard: Yard) -> None:
     def finish(lane: Lane) -> bool:
         with yard.runtime.database.connect() as connection:
             return close_run(yard.runtime, connection, handle.id) and call_back(
-                yard.runtime, connection, process, lane
+                yard.runtime, connection, connection, process, lane
             )
 
     results = together(*(lambda lane=lane: finish(lane) for lane in lanes))

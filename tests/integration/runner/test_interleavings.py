@@ -144,7 +144,7 @@ class Strand:
         process = self.yard.first_crew.process
         with self.yard.runtime.database.connect() as connection:
             if close_run(self.yard.runtime, connection, self.handle.id):
-                call_back(self.yard.runtime, connection, process, self.lane)
+                call_back(self.yard.runtime, connection, connection, process, self.lane)
 
 
 class Interleavings(RuleBasedStateMachine):

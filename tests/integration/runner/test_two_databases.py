@@ -1,0 +1,142 @@
+"""Rows in another database than the ledger: everything works, at least once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import create_engine, delete, insert, select
+
+from breakbulk import RunStatus
+from breakbulk.ledger.chunks import Chunks
+from breakbulk.ledger.runs import Runs
+from tests.support.yard import Base, Boom, Goods, Notice, Yard, tell, touch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from breakbulk import Chunk, RunHandle
+
+
+class Elsewhere:
+    """A yard whose goods are in a database of their own."""
+
+    def __init__(self, ledger: Engine, rows: Engine) -> None:
+        self.rows = rows
+        Base.metadata.create_all(rows)
+        with rows.begin() as connection:
+            connection.execute(insert(Goods), [{"id": number} for number in range(1, 26)])
+        self.yard = Yard(ledger, shared=True, data=rows, at_least_once=True)
+
+    def versions(self) -> Counter[int]:
+        """How many goods were processed how often."""
+        with self.rows.connect() as connection:
+            return Counter(connection.execute(select(Goods.version)).scalars())
+
+    def notices(self) -> list[str]:
+        """What the callbacks said."""
+        with self.rows.connect() as connection:
+            return list(connection.execute(select(Notice.words)).scalars())
+
+    def assert_proper(self, handle: RunHandle) -> None:
+        """The run succeeded and the ledger is in order, whatever was done twice."""
+        assert handle.status() is RunStatus.SUCCEEDED, handle.record().reason
+        audit = handle.audit()
+        assert audit.clean, audit.findings
+        assert audit.notes == ()
+        assert self.yard.count("lanes") == self.yard.count("waiting") == 0
+        assert not self.yard.versions(), "the ledger's database has no goods"
+
+
+@pytest.fixture(params=["rows in SQLite", "rows in PostgreSQL"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Elsewhere]:
+    """The goods are not where the ledger is."""
+    if request.param == "rows in SQLite":
+        ledger = request.getfixturevalue("postgres_yard").engine
+        url = f"sqlite:///{tmp_path / 'rows.sqlite'}"
+    else:
+        ledger = request.getfixturevalue("sqlite_yard").engine
+        url = request.getfixturevalue("postgres_url")
+    for table in (Goods, Notice):
+        with ledger.begin() as connection:
+            connection.execute(delete(table))
+    rows = create_engine(url)
+    made = Elsewhere(ledger, rows)
+    yield made
+    made.yard.close()
+    rows.dispose()
+
+
+def fails_once(monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str, which: int) -> None:
+    """Let a method of the ledger raise at one of its calls, as a crash would at that moment."""
+    right = getattr(kind, method)
+    calls = [0]
+
+    def once(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == which:
+            raise Boom("between the two commits")
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(kind, method, once)
+
+
+def test_a_run_and_its_callback(elsewhere: Elsewhere) -> None:
+    handle = elsewhere.yard.run()
+    elsewhere.assert_proper(handle)
+    assert handle.record().at_least_once
+    assert elsewhere.versions() == {1: 25}
+    assert elsewhere.notices() == ["succeeded 25"]
+
+
+def test_a_chunk_that_fails_is_rolled_back(elsewhere: Elsewhere) -> None:
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        chunk.session.flush()
+        if chunk.number == 2 and chunk.attempt == 1:
+            raise Boom
+
+    handle = elsewhere.yard.run(process)
+    elsewhere.assert_proper(handle)
+    assert elsewhere.versions() == {1: 25}
+    assert len(handle.failures()) == 1
+
+
+def test_a_crash_between_the_commits_repeats_the_chunk(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, Chunks, "mark_done", 2)
+    handle = elsewhere.yard.run()
+    elsewhere.assert_proper(handle)
+    assert elsewhere.versions() == {1: 15, 2: 10}
+    assert elsewhere.notices() == ["succeeded 25"]
+
+
+def test_a_crash_between_the_commits_repeats_the_callback(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = elsewhere.yard.submit(elsewhere.yard.job(finished=tell))
+    # The first move of this run is to finishing, the second one ends it.
+    fails_once(monkeypatch, Runs, "move", 2)
+    elsewhere.yard.settle(handle)
+    elsewhere.assert_proper(handle)
+    assert elsewhere.versions() == {1: 25}
+    assert elsewhere.notices() == ["succeeded 25"] * 2
+
+
+def test_a_row_that_fails_is_found_where_it_is(elsewhere: Elsewhere) -> None:
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        if 7 in [row.id for row in chunk]:
+            raise Boom
+
+    handle = elsewhere.yard.run(process, max_retries=0)
+    assert handle.status() is RunStatus.PARTIAL
+    assert [row.key for row in handle.errors()] == ["[7]"]
+    assert elsewhere.versions() == {0: 1, 1: 24}
+    assert elsewhere.notices() == ["partial 24"]
+    assert handle.audit().clean
