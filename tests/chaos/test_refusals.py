@@ -14,7 +14,7 @@ from breakbulk import RunStatus
 from breakbulk.embedded import EmbeddedPostgres
 from tests.chaos.faults.databases import STEWARD
 from tests.support.disks import Disk, small_disk
-from tests.support.effort import endure
+from tests.support.effort import sit_out
 from tests.support.fault import fault
 from tests.support.servers import TEST_SETTINGS
 from tests.support.waiting import wait_for
@@ -115,7 +115,7 @@ def test_a_full_disk(disk: Disk, url_on_disk: str, set_arena: Arenas) -> None:
         disk.fill()
         yield ()
         _until_refused(arena, "No space left")
-        endure(arena.fleet.members, _AWAY)
+        sit_out(arena.fleet.members, _AWAY)
         disk.clear()
         _go_on(arena)
 
@@ -133,7 +133,7 @@ def test_a_database_that_has_become_read_only(set_arena: Arenas) -> None:
         _set(url, "default_transaction_read_only = on")
         yield ()
         _until_refused(arena, "read-only transaction")
-        endure(arena.fleet.members, _AWAY)
+        sit_out(arena.fleet.members, _AWAY)
         _tell(url, "SET default_transaction_read_only = off", *_ALL_RESET)
         _go_on(arena)
 
@@ -155,7 +155,7 @@ def test_a_statement_timeout(set_arena: Arenas) -> None:
             connection.execute(text(f"SELECT * FROM {carves} FOR UPDATE"))
             yield ()
             _until_refused(arena, "statement timeout")
-            endure(arena.fleet.members, _AWAY)
+            sit_out(arena.fleet.members, _AWAY)
         _tell(stage.config.database, *_ALL_RESET)
 
     arena = set_arena(breaks=a_statement_timeout.breaks)
@@ -175,7 +175,7 @@ def test_too_many_connections(postgres_url: str, role: str, set_arena: Arenas) -
         )
         yield ()
         _until_refused(arena, "too many connections")
-        endure(arena.fleet.members, _AWAY)
+        sit_out(arena.fleet.members, _AWAY)
         _tell(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
 
     url = make_url(postgres_url).set(username=role, password=role)
@@ -212,7 +212,7 @@ def test_a_full_disk_under_sqlite(disk: Disk, valkey_url: str, set_stage: Stages
     stage.until_done(run, 20)
     disk.fill()
     wait_for(lambda: "disk is full" in worker.log(), message="a worker to be told so")
-    endure([worker], _AWAY)
+    sit_out([worker], _AWAY)
     disk.clear()
 
     def ended() -> bool:

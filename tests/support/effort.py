@@ -18,7 +18,7 @@ _CPU = 0.1
 _LINES = 10
 
 
-def endure(workers: Sequence[Worker], seconds: float) -> None:
+def sit_out(workers: Sequence[Worker], seconds: float) -> None:
     """Something is away for so long, and nobody may spin meanwhile.
 
     Raises:

@@ -60,10 +60,12 @@ class Proxy:
 
     Args:
         url: of PostgreSQL or a broker.
+        host: the address to listen on.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, host: str = _LOOPBACK) -> None:
         self._target = make_url(url)
+        self._host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
@@ -79,7 +81,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """The server's URL by way of the proxy."""
-        url = self._target.set(host=_LOOPBACK, port=self._port)
+        url = self._target.set(host=self._host, port=self._port)
         return url.render_as_string(hide_password=False)
 
     def up(self) -> None:
@@ -152,7 +154,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, _LOOPBACK, self._port)
+            self._server = await asyncio.start_server(self._accept, self._host, self._port)
             self._port = self._server.sockets[0].getsockname()[1]
 
     async def _close_door(self) -> None:

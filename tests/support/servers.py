@@ -8,7 +8,8 @@ environment variable names them::
     BREAKBULK_TEST_AMQP       URL of a RabbitMQ virtual host
 
 A test whose server is missing is skipped, with the reason; it fails when ``BREAKBULK_REQUIRE``
-(names from `NAMES`, separated by blanks) demands that server.
+(names from `NAMES`, separated by blanks) demands that server. ``netns`` and ``tmpfs`` are no
+servers: as root some tests cut a network of their own, or fill a disk.
 """
 
 from __future__ import annotations

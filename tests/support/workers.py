@@ -143,6 +143,7 @@ class WorkerFactory:
         extra_args: Sequence[str] = (),
         ready: bool = True,
         failpoint: failpoints.Failpoint | None = None,
+        within: Sequence[str] = (),
     ) -> Worker:
         """Start ``celery -A app_target worker`` and wait until it is ready.
 
@@ -156,6 +157,7 @@ class WorkerFactory:
             extra_args: more arguments of ``celery worker``.
             ready: False: return at once, for a worker that is expected to refuse.
             failpoint: where one of its processes is to be struck.
+            within: program that becomes the worker, such as ``nsenter``.
         """
         number = len(self.workers) + 1
         name = f"worker{number}-{os.getpid()}@localhost"
@@ -164,7 +166,7 @@ class WorkerFactory:
         celery = [str(Path(sys.executable).with_name("celery"))]
         program = celery if failpoint is None else ["-c", failpoints.PROGRAM]
         command = [
-            *(sys.executable, *program, "-A", app_target, "worker"),
+            *(*within, sys.executable, *program, "-A", app_target, "worker"),
             *("--hostname", name, "--pool", pool, "--concurrency", str(concurrency)),
             # Talk among workers that no test is about; it costs a second at each start.
             *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from tests.support.effort import endure
+from tests.support.effort import sit_out
 from tests.support.fault import fault
 from tests.support.proxy import Fate
 from tests.support.waiting import wait_for
@@ -38,7 +38,7 @@ def a_crashed_database(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]
     assert arena.postgres is not None
     arena.postgres.stop("immediate")
     yield ()
-    endure(arena.fleet.members, _AWAY)
+    sit_out(arena.fleet.members, _AWAY)
     arena.postgres.start()
 
 
@@ -64,7 +64,7 @@ def a_silent_network(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     assert arena.proxy is not None
     arena.proxy.blackhole()
     yield ()
-    endure(arena.fleet.members, 2 * arena.lease)
+    sit_out(arena.fleet.members, 2 * arena.lease)
     arena.proxy.heal()
 
 
