@@ -103,6 +103,28 @@ def test_a_death_in_a_window(
     assert run.record().finish_attempt == (2 if window.sight.status is _FINISHING else 1)
 
 
+def test_a_writer_that_is_frozen_on_sqlite_is_named(
+    sqlite_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    """Nobody can end its session there, so a human has to; nothing needs to be written for that."""
+    stage = set_stage(sqlite_url, valkey_url, job={"chunk_size": _ROWS // _CHUNKS})
+    stage.fill(_ROWS)
+    failpoint = Failpoint("before commit", str(tmp_path), at=3, signal=signal.SIGSTOP)
+    stage.worker(failpoint=failpoint)
+    run = stage.submit()
+    frozen = failpoint.victim()
+    named = f"process {frozen}, which is stopped, holds SQLite's only writer"
+    wait_for(lambda: run.progress().waits == named, message="the run to say so")
+    assert named in stage.breakbulk("status", str(run.id))
+    told = stage.breakbulk("doctor", code=1)
+    assert f"Process {frozen} is stopped and holds SQLite's only writer" in told
+    assert f"kill -CONT {frozen}" in told
+    psutil.Process(frozen).resume()
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS)
+    assert not stage.attempts(run), "it came back in time for nobody to notice"
+
+
 def _look(stage: Stage, run: RunHandle, victim: int) -> Sight:
     """Look at a lane from outside, while it stands still."""
     done = len(stage.chunk_statuses(run, "succeeded"))

@@ -113,8 +113,8 @@ class Stage:
         """Put products with the numbers from 1 on the shelves."""
         self.insert(Product, ({"id": n, "name": f"product {n}"} for n in range(1, rows + 1)))
 
-    def breakbulk(self, *arguments: str) -> str:
-        """Run the command line, as an operator does; what it prints."""
+    def breakbulk(self, *arguments: str, code: int = 0) -> str:
+        """Run the command line, as an operator does, and expect an exit code; what it prints."""
         done = subprocess.run(
             [sys.executable, "-m", "breakbulk", "-A", f"{_MODULE}:bulk", *arguments],
             cwd=self.directory,
@@ -125,7 +125,7 @@ class Stage:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr or done.stdout
         return done.stdout
 
     def until(self, run: RunHandle, *statuses: RunStatus, timeout: float = 120) -> Run:
