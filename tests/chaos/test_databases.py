@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 #: Seconds from the end of the silence until the ledger was looked at.
 _LOOKING = 0.5
+#: What a lane says that has asked what became of its COMMIT.
+_FOUND = {
+    databases.a_commit_whose_answer_is_lost: "the COMMIT of chunk .* had happened",
+    databases.a_commit_that_is_lost: "the COMMIT of chunk .* had not happened",
+    databases.a_commit_that_arrives_late: "the COMMIT of chunk .* had happened",
+}
 _SHORT = [one for one in databases.ALL if one is not databases.a_silent_network]
 
 
@@ -26,6 +33,9 @@ def test_the_run_goes_on_when_it_is_back(set_arena: Arenas, what: Fault) -> None
     bout = arena.suffer(what)
     assert not arena.stage.attempts(bout.run)
     assert not arena.stage.losses(bout.run)
+    logs = [worker.log() for worker in arena.stage.workers]
+    found = _FOUND.get(what, "")
+    assert any(re.search(found, log) for log in logs), f"nobody says {found!r}"
 
 
 def test_a_silence_in_which_all_leases_end(set_arena: Arenas) -> None:

@@ -88,6 +88,8 @@ class Arena:
         self.say = say
         #: Called again and again while something is waited for: who minds the workers meanwhile.
         self.meanwhile: Callable[[], None] = lambda: None
+        #: One fault at a time, so that it can be told what it does to the workers.
+        self.alone = True
         self._complaints: set[str] = set()
         directory = Path(stage.directory) / "orders"
         directory.mkdir()
@@ -134,6 +136,15 @@ class Arena:
         with self.stage.engine.connect() as connection:
             schema = self.stage.bulk.runtime.database.schema
             return look(connection, schema, run, self.rows, at=at)
+
+    def until(self, condition: Callable[[], object], *, message: str) -> None:
+        """Wait for something, with the workers minded meanwhile."""
+
+        def there() -> bool:
+            self.meanwhile()
+            return bool(condition())
+
+        wait_for(there, message=message)
 
     def until_share(self, run: RunHandle, share: float) -> Sight:
         """Wait until so much of a run is done, from 0 to 1, with something in flight, or all."""

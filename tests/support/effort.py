@@ -10,6 +10,7 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.support.arena import Arena
     from tests.support.workers import Worker
 
 #: Of each second of a core, for each process. One that spins takes all that it can get.
@@ -18,8 +19,17 @@ _CPU = 0.1
 _LINES = 10
 
 
-def sit_out(workers: Sequence[Worker], seconds: float) -> None:
-    """Something is away for so long, and nobody may spin meanwhile.
+def sit_out(arena: Arena, seconds: float) -> None:
+    """Something is away for so long, and nobody may spin meanwhile."""
+    if arena.alone:
+        sit_out_quietly(arena.fleet.members, seconds)
+    else:
+        # Workers that start meanwhile have much to do.
+        time.sleep(seconds)  # that long it is away
+
+
+def sit_out_quietly(workers: Sequence[Worker], seconds: float) -> None:
+    """The same for workers without an arena.
 
     Raises:
         AssertionError: one of the workers' processes took more time than it takes to look now

@@ -31,7 +31,7 @@ def endure(arena: Arena, faults: Sequence[Fault], seconds: float) -> int:
         if not arena.fleet.able():
             arena.fleet.replenish()
 
-    arena.meanwhile = mind
+    arena.meanwhile, arena.alone = mind, False
     began = time.monotonic()
     seed = arena.dice.random()
     struck = number = 0

@@ -40,8 +40,8 @@ class Relay:
         self.sent_to, self.heard_at = sent_to, heard_at
         #: Asked for each message: after how many seconds each copy of it is to arrive.
         self.deal: Callable[[], Sequence[float]] = once
-        #: Messages that came in, and copies that went out.
-        self.came = self.went = 0
+        #: Messages that came in, copies that went out, and messages that were not simply passed on.
+        self.came = self.went = self.unusual = 0
         self._queue = Queue(queue, Exchange(queue, type="direct"), routing_key=queue)
         self._held: list[tuple[float, int, Any, dict[str, Any]]] = []
         self._order = itertools.count()
@@ -85,6 +85,7 @@ class Relay:
 
     def _take(self, body: Any, message: Any) -> None:
         self.came += 1
+        self.unusual += self.deal is not once
         for seconds in self.deal():
             properties = {
                 "exchange": self._queue.exchange,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kombu import Connection, Queue
 from redis import Redis
 
+from breakbulk.domain.status import FINISHED
 from tests.support.fault import Fault, fault
-from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from tests.support.arena import Arena
     from tests.support.proxy import Proxy
-    from tests.support.relay import Relay
     from tests.support.sight import Sight
     from tests.support.workers import Worker
 
@@ -89,9 +89,9 @@ def lost_messages(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
 
 def _until_back(arena: Arena) -> None:
     """Wait until the workers have found the broker, and start those again that have not."""
-    for worker in arena.fleet.members:
+    for worker in list(arena.fleet.members):
         # Kombu 5.7 may end a worker that holds messages from Redis when the connection is lost.
-        wait_for(lambda worker=worker: _is_back(worker), message=f"{worker.name} to be back")  # type: ignore[misc]
+        arena.until(partial(_is_back, worker), message=f"{worker.name} to be back")
     arena.fleet.replenish()
 
 
@@ -106,12 +106,13 @@ def _treated(arena: Arena, deal: Callable[[], Sequence[float]]) -> Iterator[Coll
     came, good = relay.came, relay.deal
     relay.deal = deal
     yield ()
-    wait_for(lambda: _came(relay) >= came + _MESSAGES, message="messages to come")
+    run = arena.runs[-1]
+    arena.until(
+        lambda: relay.came >= came + _MESSAGES or run.status() in FINISHED,
+        message="messages to come, or the run to end",
+    )
     relay.deal = good
 
 
-def _came(relay: Relay) -> int:
-    return relay.came
-
-
-ALL = (a_flushed_broker, doubled_messages, late_messages, lost_messages)
+MESSAGES = (a_flushed_broker, doubled_messages, late_messages, lost_messages)
+ALL = (*MESSAGES, a_broker_away(3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import processes
+from tests.chaos.faults import brokers, databases, processes, refusals
 
 #: A seed draws from this list by place, so what is new comes last.
-FAULTS = (*processes.ALL,)
+FAULTS = (*processes.ALL, *brokers.ALL, *databases.ALL, *refusals.ALL)
