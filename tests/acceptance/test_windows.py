@@ -6,20 +6,24 @@ The process is stopped at the failpoint, looked at from outside, and killed ther
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, insert, select, text
 
 from breakbulk import RunStatus
+from tests.support.databases import fresh_postgres
 from tests.support.failpoints import Failpoint
 from tests.support.waiting import wait_for
+from tests.support.warehouse import Base, Product
 
 if TYPE_CHECKING:
     from breakbulk import RunHandle
+    from tests.support.servers import Servers
     from tests.support.stage import Stage
     from tests.support.stages import Stages
 
@@ -101,6 +105,38 @@ def test_a_death_in_a_window(
     in_callback = window.sight.done == _CHUNKS
     assert sorted(stage.attempts(run).values()) == ([] if in_callback else [2]), "one chunk pays"
     assert run.record().finish_attempt == (2 if window.sight.status is _FINISHING else 1)
+
+
+def test_a_death_between_two_databases(
+    postgres_url: str,
+    valkey_url: str,
+    test_servers: Servers,
+    set_stage: Stages,
+    tmp_path: Path,
+) -> None:
+    """At least once, as it was agreed upon: the chunk is done again, and no other one."""
+    with fresh_postgres(test_servers.postgres) as elsewhere:
+        stage = set_stage(
+            postgres_url,
+            valkey_url,
+            job={"chunk_size": _ROWS // _CHUNKS, "retry_delay": 0},
+            knobs={"lease_seconds": 600.0, "data": elsewhere, "at_least_once": True},
+        )
+        rows = create_engine(elsewhere)
+        Base.metadata.create_all(rows)
+        with rows.begin() as connection:
+            connection.execute(insert(Product), [{"id": n, "name": ""} for n in range(_ROWS)])
+        failpoint = Failpoint("between two databases", str(tmp_path), at=3)
+        stage.worker(concurrency=1, failpoint=failpoint)
+        run = stage.submit()
+        failpoint.victim()
+        stage.until_succeeded(run)
+        stage.judge_ledger(run, complaints=_CELERY)
+        with rows.connect() as connection:
+            versions = Counter(connection.execute(select(Product.version)).scalars())
+        assert versions == {1: _ROWS - _ROWS // _CHUNKS, 2: _ROWS // _CHUNKS}
+        stage.finish()
+        rows.dispose()
 
 
 def test_a_writer_that_is_frozen_on_sqlite_is_named(

@@ -47,7 +47,9 @@ class Stage:
         self.bulk.upgrade()
         # Whoever polls for SQLite's one writer, as we do here, may have to be patient.
         patience = {"timeout": 120} if config.database.startswith("sqlite") else {}
-        self.engine: Engine = create_engine(config.database, connect_args=patience)
+        self.engine: Engine = create_engine(
+            config.database, connect_args=patience, pool_pre_ping=True
+        )
         Base.metadata.create_all(self.engine)
 
     def fill(self, rows: int = 1000) -> None:

@@ -34,6 +34,11 @@ def a_flushed_broker(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     with Redis.from_url(arena.stage.config.broker) as client:
         client.flushall()
     yield ()
+    run = arena.runs[-1]
+    arena.until(
+        lambda: arena.stage.lanes() > 1 or run.status() in FINISHED,
+        message="lanes in the place of those that were on their way",
+    )
 
 
 def a_rabbit_away(seconds: float, url: str, way: Proxy) -> Fault:
