@@ -181,7 +181,7 @@ class Breakbulk:
                     self._need_schema(connection)
                 with (
                     self._rows(connection) as rows,
-                    self.runtime.database.transaction(connection),
+                    self.runtime.database.transaction(connection, patient=True),
                 ):
                     submitted = submitting.submit(
                         self.runtime, connection, rows, spec=spec, job=job, order=order

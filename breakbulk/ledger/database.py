@@ -48,9 +48,9 @@ _WATCH = {
     "tcp_user_timeout": "15000",
     "client_connection_check_interval": "2000",
 }
-#: Far longer than our own statements take, shorter than a lease. The server ends whoever freezes
-#: in one of our transactions, or all stewards would wait for the rows that he has locked.
-_FROZEN = "SET LOCAL idle_in_transaction_session_timeout = 8000"
+_LIMIT = "SET LOCAL idle_in_transaction_session_timeout"
+#: Milliseconds; far longer than we do anything between two statements, shorter than a lease.
+_FROZEN = 8000
 _SEAL = "breakbulk_seal"
 _SUPPORTED = ("postgresql", "sqlite")
 _instances: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -170,14 +170,23 @@ class Database:
 
     @contextmanager
     def transaction(
-        self, connection: Connection | None = None, *, durable: bool = True
+        self,
+        connection: Connection | None = None,
+        *,
+        durable: bool = True,
+        patient: bool = False,
     ) -> Iterator[Connection]:
         """A transaction of the ledger's own: READ COMMITTED whatever the engine says.
+
+        On PostgreSQL the server ends whoever freezes in the middle of one. All others would wait
+        for what he has locked, be it the carve row, a lane's place or who leads, and no steward
+        could tell whom to end.
 
         Args:
             connection: an idle one to use; else one from the pool.
             durable: False lets COMMIT return before the log is on disk. Right only for what a
                 later durable commit implies: the log is sequential.
+            patient: the team's own code runs in it, and may take its time.
         """
         with self._on(connection) as conn, ExitStack() as stack:
             with self.let_go(conn):
@@ -186,9 +195,9 @@ class Database:
             with conn.begin():
                 self._read_committed(conn, level)
                 self.begin_writing(conn)
-                if self.is_postgresql:
-                    lax = "" if durable else "; SET LOCAL synchronous_commit = off"
-                    conn.exec_driver_sql(_FROZEN + lax)
+                if self.is_postgresql and not patient:
+                    lazily = "" if durable else "; SET LOCAL synchronous_commit = off"
+                    conn.exec_driver_sql(f"{_LIMIT} = {_FROZEN}{lazily}")
                 yield conn
 
     def turn(self) -> AbstractContextManager[None]:
