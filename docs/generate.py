@@ -50,7 +50,7 @@ _CLASSES: tuple[type, ...] = (
     jobs.Masked,
 )
 #: Public in the code because other rooms of the house use them, but not for users.
-_INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker"}
+_INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker", "nudges"}
 
 
 def main() -> None:

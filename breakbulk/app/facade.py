@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, scoped_session
 from breakbulk import worker
 from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
+from breakbulk.app.nudging import Nudges
 from breakbulk.broker import Broker, CeleryApp, CelerySignature
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
@@ -89,6 +90,7 @@ class Breakbulk:
         self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen)
         self.celery = celery
         self._broker: Broker | None = None
+        self.nudges = Nudges(self.nudge)
         self._schema_fits = False
         if celery is not None:
             self._broker = Broker(celery)
@@ -396,16 +398,25 @@ class Breakbulk:
                 self.runtime, connection, rows, spec=spec, job=job, order=order
             )
 
-        def begin(_session: Session) -> None:
-            # The run is committed. Whatever goes wrong here only costs time: the steward asks
-            # again, so nothing may reach the caller, whose commit has succeeded.
-            try:
-                self._begin(submitted.run, created=submitted.created)
-            except Exception:
-                log.exception("run %s is submitted, but no lane was asked for", submitted.run.id)
-
-        after_commit(own, begin)
+        if submitted.created:
+            after_commit(own, lambda _session: self._begin_behind(submitted.run))
         return self._handle(submitted)
+
+    def _begin_behind(self, run: Run) -> None:
+        """Begin with a run that somebody's transaction has just committed.
+
+        Whatever goes wrong here only costs time: the steward asks again, so nothing may reach the
+        caller, and nothing may keep him waiting.
+        """
+        if run.status is not RunStatus.RUNNING:
+            return
+        if not self._need_broker().eager:
+            self.nudges.later(run)
+            return
+        try:
+            inline.work_until_over(self.runtime, run.id, run.queue)
+        except Exception:
+            log.exception("run %s is submitted, but was not worked on", run.id)
 
     def _handle(self, submitted: submitting.Submitted) -> RunHandle:
         return RunHandle(self.runtime, submitted.run.id, self._nudge_if_possible, submitted.created)

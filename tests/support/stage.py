@@ -240,6 +240,7 @@ class Stage:
         for process in self._processes:
             process.kill()
             process.wait()
+        wait_for(lambda: self.bulk.nudges.idle, message="the nudges to be over")
         if self.bulk.broker is not None:
             self.bulk.broker._drop()
         self.application.app.close()

@@ -166,6 +166,7 @@ class Yard:
 
     def close(self) -> None:
         """Let go of everything."""
+        wait_for(lambda: self.bulk.nudges.idle, message="the nudges to be over")
         for crew in self._crews:
             with self.runtime.database.connect() as connection:
                 crew.steward.leave(connection)

@@ -48,15 +48,21 @@ def sent(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 # In the caller's transaction
 
 
+def nudged(yard: Yard) -> None:
+    wait_for(lambda: yard.bulk.nudges.idle, message="the nudges to be over")
+
+
 def test_a_commit_submits_and_asks_for_a_lane_once(yard: Yard, sent: list[Any]) -> None:
     with Session(yard.engine) as session:
         session.add(Notice(run=0, words="with it"))
         handle = yard.submit(yard.job(), session=session)
         assert sent == []
         session.commit()
+        nudged(yard)
         assert sent == [("celery", 1)]
         session.add(Notice(run=0, words="later"))
         session.commit()
+    nudged(yard)
     assert sent == [("celery", 1)]
     yard.settle(handle)
     assert handle.status() is RunStatus.SUCCEEDED
@@ -109,6 +115,7 @@ def test_a_savepoint_that_is_kept_submits(yard: Yard, sent: list[Any]) -> None:
         sibling = session.begin_nested()
         sibling.rollback()
         session.commit()
+    nudged(yard)
     assert yard.count("runs") == 1
     assert sent == [("celery", 1)]
 
@@ -119,11 +126,13 @@ def test_several_runs_in_one_transaction(yard: Yard, sent: list[Any]) -> None:
     with Session(yard.engine) as session:
         handles = [yard.submit(job, session=session) for job in jobs]
         session.commit()
+        nudged(yard)
         assert len(sent) == 3
         session.execute(select(Notice))
         session.commit()
         again = yard.submit(yard.job(), session=session)
         session.commit()
+    nudged(yard)
     assert len(sent) == 4
     yard.settle(*handles, again)
     assert set(yard.versions().values()) == {4}
@@ -139,6 +148,7 @@ def test_a_nudge_that_fails_does_not_reach_the_caller(
     with Session(yard.engine) as session:
         handle = yard.submit(yard.job(), session=session)
         session.commit()
+    nudged(yard)
     assert "is submitted, but no lane was asked for" in caplog.text
     assert handle.status() is RunStatus.RUNNING
 
@@ -159,6 +169,7 @@ def test_a_scoped_session_is_the_one_of_this_thread(yard: Yard, sent: list[Any])
         assert sent == []
     sessions.commit()
     sessions.remove()
+    nudged(yard)
     assert sent == [("celery", 1)]
     assert handle.status() is RunStatus.RUNNING
 
