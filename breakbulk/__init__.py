@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from breakbulk.domain.status import ChunkStatus, RunStatus
     from breakbulk.errors import BreakbulkError, CancelRun, Snooze
     from breakbulk.jobs import Masked, job
-    from breakbulk.runner.chunk import Chunk, FinishedRun
+    from breakbulk.runner.chunk import Chunk, FinishedRun, SubmittedRun
     from breakbulk.settings import Settings
     from breakbulk.sources import table_source
 
@@ -34,6 +34,7 @@ _HOMES = {
     "RunStatus": "breakbulk.domain.status",
     "Settings": "breakbulk.settings",
     "Snooze": "breakbulk.errors",
+    "SubmittedRun": "breakbulk.runner.chunk",
     "job": "breakbulk.jobs",
     "table_source": "breakbulk.sources",
 }
@@ -51,6 +52,7 @@ __all__ = [
     "RunStatus",
     "Settings",
     "Snooze",
+    "SubmittedRun",
     "job",
     "table_source",
 ]

@@ -20,7 +20,7 @@ from breakbulk.cli import breakbulk as command_line
 from breakbulk.domain import chunkmap, failed, options, progress, run, series
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
-from breakbulk.runner import audit, chunk, retry, submit
+from breakbulk.runner import audit, chunk, context, retry, submit
 
 HOME = Path(__file__).parent
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
@@ -34,6 +34,9 @@ _CLASSES: tuple[type, ...] = (
     chunk.Chunk,
     chunk.RunInfo,
     chunk.FinishedRun,
+    chunk.SubmittedRun,
+    context.Context,
+    context.Notify,
     run.Summary,
     retry.Retried,
     failed.QuarantinedRow,

@@ -38,6 +38,8 @@ from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner import doctor, inline
 from breakbulk.runner import submit as submitting
+from breakbulk.runner.chunk import SubmittedRun
+from breakbulk.runner.context import Context, Notify, surrounded
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.settings import Settings
 
@@ -57,6 +59,10 @@ class Breakbulk:
         schema: PostgreSQL schema of our tables; a prefix of their names on SQLite.
         data: where the rows are, when that is another database.
         at_least_once: accept that then a crash may process a chunk twice.
+        context: what is put around each call of a job's code, as in
+            ``lambda _handed: flask_app.app_context()``; see ``Context``.
+        notify: who is told, in the transaction, that a run is submitted or has ended; see
+            ``Notify``.
         settings: the knobs; single ones may be given by name instead.
 
     Raises:
@@ -71,6 +77,8 @@ class Breakbulk:
         schema: str = "breakbulk",
         data: Target | None = None,
         at_least_once: bool = False,
+        context: Context | None = None,
+        notify: Notify | None = None,
         settings: Settings | None = None,
         **knobs: float,
     ) -> None:
@@ -87,7 +95,7 @@ class Breakbulk:
             at_least_once=at_least_once,
         )
         self.jobs = Registry()
-        self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen)
+        self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen, context, notify)
         self.celery = celery
         self._broker: Broker | None = None
         self.nudges = Nudges(self.nudge)
@@ -188,6 +196,9 @@ class Breakbulk:
                     submitted = submitting.submit(
                         self.runtime, connection, rows, spec=spec, job=job, order=order
                     )
+                    if submitted.created and self.runtime.notify is not None:
+                        with self.runtime.database.session(connection) as own:
+                            self._tell(submitted.run, own)
         self._begin(submitted.run, created=submitted.created)
         return self._handle(submitted)
 
@@ -399,6 +410,7 @@ class Breakbulk:
             )
 
         if submitted.created:
+            self._tell(submitted.run, own)
             after_commit(own, lambda _session: self._begin_behind(submitted.run))
         return self._handle(submitted)
 
@@ -417,6 +429,15 @@ class Breakbulk:
             inline.work_until_over(self.runtime, run.id, run.queue)
         except Exception:
             log.exception("run %s is submitted, but was not worked on", run.id)
+
+    def _tell(self, run: Run, session: Session) -> None:
+        """Tell whom the application wants told that a run is submitted."""
+        if self.runtime.notify is None:
+            return
+        submitted = SubmittedRun(run, session)
+        with surrounded(self.runtime.context, submitted):
+            self.runtime.notify(submitted)
+            session.flush()
 
     def _handle(self, submitted: submitting.Submitted) -> RunHandle:
         return RunHandle(self.runtime, submitted.run.id, self._nudge_if_possible, submitted.created)

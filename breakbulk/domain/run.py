@@ -31,7 +31,8 @@ class Run:
         until: the source's highest key at submit, encoded; None for an empty table.
         rows_estimate: rows the planner expected at submit.
         at_least_once: the data is in another database than the ledger.
-        has_failed: the job has a ``failed()`` to be told when the run fails or is cancelled.
+        has_failed: somebody is to be told when the run fails or is cancelled: the job has a
+            ``failed()``, or the application wants to know.
         waits_for: the run that this one stands behind (``overlap="wait"``).
     """
 

@@ -55,8 +55,10 @@ class Quarantine:
         )
         return [QuarantinedRow(**row) for row in connection.execute(query).mappings()]
 
-    def count(self, connection: Connection, run_id: RunId) -> int:
-        """How many rows are in quarantine."""
+    def count(self, connection: Connection, run_id: RunId, *, round: int | None = None) -> int:  # noqa: A002
+        """How many rows are in quarantine, or how many of them one round has put there."""
         rows = self._database.schema.quarantine
         query = select(func.count()).where(rows.c.run_id == run_id)
+        if round is not None:
+            query = query.where(rows.c.round == round)
         return int(connection.execute(query).scalar_one())

@@ -16,6 +16,7 @@ from breakbulk.domain.status import RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.runner.chunk import Chunk
+from breakbulk.runner.context import surrounded
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.unit import ended, unit
 from breakbulk.sources import Source, guard_key
@@ -85,24 +86,26 @@ class Work:
         with database.turn(), unit(database, connection) as work:
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
-            # failpoint: before work
-            self.job.process(Chunk(self.run, claim, self.source, work.session))
-            work.session.flush()
-            work.check()
-            if not database.is_postgresql and not database.unbroken(connection, seal):
-                raise ended()
-            status, seen = self._mark(connection, claim, began)
-            if seen != seal:
-                raise ended()
-            tallied = self._note(connection, claim)
-            # failpoint: before commit
-            try:
-                work.commit()
-            except DBAPIError as error:
-                if fault_of(error) is Fault.CONNECTION:
-                    raise DoubtfulCommit(tallied=tallied) from error
-                raise
-            # failpoint: after commit
+            chunk = Chunk(self.run, claim, self.source, work.session)
+            with surrounded(self.runtime.context, chunk):
+                # failpoint: before work
+                self.job.process(chunk)
+                work.session.flush()
+                work.check()
+                if not database.is_postgresql and not database.unbroken(connection, seal):
+                    raise ended()
+                status, seen = self._mark(connection, claim, began)
+                if seen != seal:
+                    raise ended()
+                tallied = self._note(connection, claim)
+                # failpoint: before commit
+                try:
+                    work.commit()
+                except DBAPIError as error:
+                    if fault_of(error) is Fault.CONNECTION:
+                        raise DoubtfulCommit(tallied=tallied) from error
+                    raise
+                # failpoint: after commit
         self.tally.count(claim.rows, written=tallied)
         return status
 
@@ -115,12 +118,14 @@ class Work:
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)
-            self.job.process(Chunk(self.run, claim, self.source, work.session))
-            work.session.flush()
-            work.check()
-            if not database.unbroken(data, seal):
-                raise ended()
-            work.commit()
+            chunk = Chunk(self.run, claim, self.source, work.session)
+            with surrounded(self.runtime.context, chunk):
+                self.job.process(chunk)
+                work.session.flush()
+                work.check()
+                if not database.unbroken(data, seal):
+                    raise ended()
+                work.commit()
         # failpoint: between two databases
         with self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)

@@ -1,4 +1,4 @@
-"""What user code is handed: a chunk in ``process``, a finished run in ``finished``."""
+"""What user code is handed: a chunk in ``process``, a run in ``finished`` and in *notify*."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Chunk(Generic[Row]):
 
     Everything done through :attr:`session` commits together with "this chunk is done", or not
     at all. Savepoints are fine; a commit or rollback of your own is refused.
+
+    Attributes:
+        session: the SQLAlchemy session of the chunk's transaction, made by your own sessionmaker.
+        run: the run it belongs to.
+        request: what the application's context gave: in Pyramid, a prepared request.
     """
 
     def __init__(self, run: Run, claim: Claim, source: Source[Row], session: Session) -> None:
@@ -55,6 +60,7 @@ class Chunk(Generic[Row]):
         self._source = source
         self.session = session
         self.run = RunInfo.of(run)
+        self.request: Any = None
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._source.rows(self.session, self._claim.bounds))
@@ -115,10 +121,27 @@ class FinishedRun:
 
     What is done through :attr:`session` commits together with the run's last status, once. Where
     the rows are in another database it commits there, right before: at least once.
+
+    Attributes:
+        status: what the run will be once this has committed.
+        reason: why, when it has failed or was cancelled.
+        parameters: JSON values by name.
+        summary: what was done.
+        quarantined: rows that this round has put in quarantine.
+        attempt: which try at the callback this is, from 1.
+        session: the SQLAlchemy session of the callback's transaction.
+        request: what the application's context gave: in Pyramid, a prepared request.
     """
 
     def __init__(
-        self, run: Run, summary: Summary, session: Session, *, outcome: RunStatus, attempt: int
+        self,
+        run: Run,
+        summary: Summary,
+        session: Session,
+        *,
+        outcome: RunStatus,
+        attempt: int,
+        quarantined: int = 0,
     ) -> None:
         self.id = run.id
         self.job = run.job
@@ -128,8 +151,10 @@ class FinishedRun:
         self.status = outcome
         self.parameters: dict[str, Any] = json.loads(json.dumps(run.parameters))
         self.summary = summary
+        self.quarantined = quarantined
         self.session = session
         self.attempt = attempt
+        self.request: Any = None
 
     @property
     def idempotency_key(self) -> str:
@@ -141,3 +166,33 @@ class FinishedRun:
         """A logger whose records carry the run."""
         extra = {"run": self.id, "job": self.job, "round": self.round}
         return logging.LoggerAdapter(logging.getLogger(f"breakbulk.job.{self.job}"), extra)
+
+
+class SubmittedRun:
+    """A run that is being submitted, in the hands of *notify*.
+
+    What is done through :attr:`session` is part of the transaction that submits it: if that does
+    not commit, there is no run.
+
+    Attributes:
+        id: its number.
+        job: the job's name.
+        parameters: JSON values by name.
+        queue: the Celery queue its lanes are sent to.
+        status: ``running``, or ``held`` when it waits for another one.
+        submitted_at: when.
+        submitted_by: by whom.
+        session: the SQLAlchemy session of the transaction.
+        request: what the application's context gave: in Pyramid, the request that submits it.
+    """
+
+    def __init__(self, run: Run, session: Session) -> None:
+        self.id = run.id
+        self.job = run.job
+        self.parameters: dict[str, Any] = json.loads(json.dumps(run.parameters))
+        self.queue = run.queue
+        self.status = run.status
+        self.submitted_at = run.submitted_at
+        self.submitted_by = run.submitted_by
+        self.session = session
+        self.request: Any = None

@@ -24,6 +24,7 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.chunk import FinishedRun
+from breakbulk.runner.context import surrounded
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.runner.tolerance import excess
@@ -160,18 +161,25 @@ def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, at
         seal = ledger.chunks.begin_named(connection, run.id, CALLBACK)
         summary = ledger.chunks.summary(connection, run.id)
         outcome = run.outcome or _outcome(summary)
-        # failpoint: before callback
-        _call(
-            runtime, run, FinishedRun(run, summary, work.session, outcome=outcome, attempt=attempt)
+        finished = FinishedRun(
+            run,
+            summary,
+            work.session,
+            outcome=outcome,
+            attempt=attempt,
+            quarantined=_quarantined(runtime, connection, run, summary),
         )
-        work.session.flush()
-        work.check()
-        if not database.unbroken(connection, seal):
-            raise ended()
-        _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
-        # failpoint: after callback
-        work.commit()
-        # failpoint: after finish
+        with surrounded(runtime.context, finished):
+            # failpoint: before callback
+            _call(runtime, run, finished)
+            work.session.flush()
+            work.check()
+            if not database.unbroken(connection, seal):
+                raise ended()
+            _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
+            # failpoint: after callback
+            work.commit()
+            # failpoint: after finish
     _told(run, outcome, summary)
     return True
 
@@ -189,22 +197,37 @@ def _attempt_apart(
     database, ledger = runtime.data, runtime.ledger
     with runtime.database.reading(connection):
         summary = ledger.chunks.summary(connection, run.id)
+        quarantined = _quarantined(runtime, connection, run, summary)
     outcome = run.outcome or _outcome(summary)
     with database.turn(), unit(database, data) as work:
         database.begin_writing(data)
         seal = database.seal(data)
-        _call(
-            runtime, run, FinishedRun(run, summary, work.session, outcome=outcome, attempt=attempt)
+        finished = FinishedRun(
+            run,
+            summary,
+            work.session,
+            outcome=outcome,
+            attempt=attempt,
+            quarantined=quarantined,
         )
-        work.session.flush()
-        work.check()
-        if not database.unbroken(data, seal):
-            raise ended()
-        work.commit()
+        with surrounded(runtime.context, finished):
+            _call(runtime, run, finished)
+            work.session.flush()
+            work.check()
+            if not database.unbroken(data, seal):
+                raise ended()
+            work.commit()
     with runtime.database.transaction(connection):
         _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
     _told(run, outcome, summary)
     return True
+
+
+def _quarantined(runtime: Runtime, connection: Connection, run: Run, summary: Summary) -> int:
+    """Rows that this round has put in quarantine; asked only where there are any at all."""
+    if not summary.rows_quarantined:
+        return 0
+    return runtime.ledger.quarantine.count(connection, run.id, round=run.round)
 
 
 def _end(
@@ -253,6 +276,8 @@ def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
     callback = getattr(instance, name, None)
     if callback is not None:
         callback(finished)
+    if runtime.notify is not None:
+        runtime.notify(finished)
 
 
 def note_callback_failure(

@@ -15,6 +15,7 @@ import psutil
 from breakbulk.errors import SecondDatabase
 from breakbulk.jobs import Registry
 from breakbulk.ledger import Database, Ledger
+from breakbulk.runner.context import Context, Notify
 from breakbulk.runner.deadlines import Deadlines
 from breakbulk.settings import Settings
 
@@ -28,12 +29,16 @@ class Runtime:
         data: where the rows are; the ledger's own database unless ``at_least_once``.
         jobs: what this process has code for.
         settings: the knobs.
+        context: what the application puts around its code.
+        notify: who is told of runs that are submitted and that end.
     """
 
     ledger: Ledger
     data: Database
     jobs: Registry
     settings: Settings
+    context: Context | None = None
+    notify: Notify | None = None
 
     @property
     def database(self) -> Database:

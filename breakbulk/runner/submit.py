@@ -150,7 +150,7 @@ def submit(
         max_lanes=spec.options.max_lanes,
         policy=spec.options.policy,
         at_least_once=runtime.at_least_once,
-        has_failed=callable(getattr(spec.cls, "failed", None)),
+        has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,
         waits_for=waits_for,
     )
     run_id = runs.insert(connection, new, submitted_at)
