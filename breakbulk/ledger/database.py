@@ -285,8 +285,10 @@ class Database:
 
     def forget(self) -> None:
         """Let go of everything that must not cross a fork, without closing the parent's sockets."""
-        if self._engine is not None:
-            self._engine.dispose(close=False)
+        # Theirs, too, where nobody has needed us yet: they may have asked something at their start.
+        engine = self._engine or _engine_in(self._target)
+        if engine is not None:
+            engine.dispose(close=False)
         self._engine = self._sessions = self._turnstile = None
 
     def dispose(self) -> None:
@@ -325,8 +327,8 @@ class Database:
         if isinstance(target, scoped_session):
             target = target.session_factory
         if isinstance(target, sessionmaker):
-            engine = target.kw.get("bind")
-            if not isinstance(engine, Engine):
+            engine = _engine_in(target)
+            if engine is None:
                 raise ConfigurationError(
                     "The sessionmaker has no engine: create it with sessionmaker(bind=engine)."
                 )
@@ -337,6 +339,13 @@ class Database:
             self._engine = _engine_for(target)
             self._sessions = sessionmaker(self._engine)
         self._dialect_name = _known(self._engine.dialect.name)
+
+
+def _engine_in(target: Any) -> Engine | None:
+    if isinstance(target, scoped_session):
+        target = target.session_factory
+    engine = target.kw.get("bind") if isinstance(target, sessionmaker) else target
+    return engine if isinstance(engine, Engine) else None
 
 
 def autocommits(connection: Connection) -> bool:

@@ -274,9 +274,43 @@ print("well")
 """
 
 
-def test_a_forked_child_talks_for_itself(database_url: str) -> None:
+_FORK_OF_USED_ENGINE = """
+import os, sys
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import scoped_session, sessionmaker
+from breakbulk.ledger import Database
+
+def scoped(engine):
+    return scoped_session(sessionmaker(engine))
+
+for kind in (lambda engine: engine, sessionmaker, scoped):
+    engine = create_engine(sys.argv[1])
+    database = Database(kind(engine))
+    # The application asks something at its start. Nobody has needed Breakbulk yet.
+    with engine.connect() as connection:
+        parents = connection.connection.driver_connection
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with database.reading() as own:
+                assert own.connection.driver_connection is not parents
+            status = 0
+        except BaseException as error:
+            print("child:", repr(error), flush=True)
+            status = 1
+        os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is parents
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+print("well")
+"""
+
+
+@pytest.mark.parametrize("program", [_FORK, _FORK_OF_USED_ENGINE], ids=["ours", "theirs"])
+def test_a_forked_child_talks_for_itself(database_url: str, program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _FORK, database_url],
+        [sys.executable, "-c", program, database_url],
         cwd=_ROOT,
         capture_output=True,
         text=True,
