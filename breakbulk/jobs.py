@@ -202,10 +202,16 @@ class JobSpec:
 
 
 class Registry:
-    """The jobs that one application knows: its own, and the unbound ones."""
+    """The jobs that one application knows: its own, and the unbound ones.
 
-    def __init__(self) -> None:
+    Args:
+        unbound: False: it knows only those that are added, as a Pyramid application does that
+            scans for them.
+    """
+
+    def __init__(self, *, unbound: bool = True) -> None:
         self._own: dict[str, JobSpec] = {}
+        self._takes_unbound = unbound
 
     def add(self, spec: JobSpec) -> None:
         """Register a job.
@@ -213,8 +219,10 @@ class Registry:
         Raises:
             DeclarationError: another class has that name already.
         """
-        _refuse_other(_unbound, spec)
-        _put(self._own, spec)
+        if self._takes_unbound:
+            _refuse_other(_unbound, spec)
+        _refuse_other(self._own, spec)
+        self._own[spec.name] = spec
 
     def get(self, name: str) -> JobSpec:
         """The job of that name; its class's bare name will do where only one has it.
@@ -250,13 +258,22 @@ class Registry:
         cls = job if isinstance(job, type) else type(job)
         spec: JobSpec | None = cls.__dict__.get("__breakbulk_job__")
         if spec is None or self.all().get(spec.name) is not spec:
-            raise UnknownJob(
-                f"{cls.__name__} is not a job of this application: declare it with @bulk.job."
-            )
+            way = "declare it with @bulk.job"
+            if not self._takes_unbound:
+                way = "declare it with @breakbulk.job in a module that config.scan() sees"
+            raise UnknownJob(f"{cls.__name__} is not a job of this application: {way}.")
         return spec
 
     def all(self) -> dict[str, JobSpec]:
-        """All jobs by name."""
+        """All jobs by name.
+
+        Raises:
+            DeclarationError: two unbound jobs have the same name.
+        """
+        if not self._takes_unbound:
+            return dict(self._own)
+        for spec in _doubles.values():
+            _refuse_other(_unbound, spec)
         return _unbound | self._own
 
     def __iter__(self) -> Iterator[JobSpec]:
@@ -264,6 +281,9 @@ class Registry:
 
 
 _unbound: dict[str, JobSpec] = {}
+# Unbound jobs whose name another one has. Whether that is a mistake is for the application to say
+# that knows both: in Pyramid one of them may override the other.
+_doubles: dict[str, JobSpec] = {}
 
 
 def parameters_hash(job: str, parameters: Mapping[str, Any]) -> str:
@@ -311,19 +331,42 @@ def declare(
 def job(cls: type[T] | None = None, /, **options: Unpack[JobOptions]) -> Any:
     """Declare a job of no application in particular, as Celery's ``shared_task`` does.
 
-    Every ``Breakbulk`` knows it once its module is imported; the options are those of
-    ``Breakbulk.job``.
+    Every ``Breakbulk`` knows it once its module is imported; a Pyramid application, once
+    ``config.scan()`` has found it. The options are those of ``Breakbulk.job``.
     """
 
     def decorate(target: type[T]) -> type[T]:
-        return declare(target, lambda spec: _put(_unbound, spec), **options)
+        declared = declare(target, _put_unbound, **options)
+        _show_to_scan(declared, frames=2 if cls is None else 3)
+        return declared
 
     return decorate if cls is None else decorate(cls)
 
 
-def _put(registered: dict[str, JobSpec], spec: JobSpec) -> None:
-    _refuse_other(registered, spec)
-    registered[spec.name] = spec
+def _put_unbound(spec: JobSpec) -> None:
+    first = _unbound.setdefault(spec.name, spec)
+    (_unbound if _place(first) == _place(spec) else _doubles)[spec.name] = spec
+
+
+def _show_to_scan(cls: type[Any], *, frames: int) -> None:
+    """Let Pyramid's scan find a job, if there is a Pyramid.
+
+    Args:
+        frames: how far up the stack the decorator was used, for error messages.
+    """
+    try:
+        # What a scan looks for: a library of its own, without Pyramid.
+        from venusian import attach
+    except ImportError:
+        return
+
+    def found(scanner: Any, _name: str, found: type[Any]) -> None:
+        config = getattr(scanner, "config", None)
+        add = getattr(config, "add_breakbulk_job", None)
+        if add is not None:
+            add(found, _info=about.codeinfo)
+
+    about = attach(cls, found, category="breakbulk", depth=frames)
 
 
 def _refuse_other(registered: dict[str, JobSpec], spec: JobSpec) -> None:

@@ -185,6 +185,10 @@ class StewardStep(bootsteps.StartStopStep):
         if pool in _GREEN_POOLS:
             # Not an exception that Celery lets out with its whole traceback: one sentence.
             raise SystemExit(str(unsupported(pool)))
+        try:
+            self.runtime.jobs.all()
+        except BreakbulkError as error:
+            raise SystemExit(str(error)) from None
         os.environ[_WORKER_VARIABLE] = str(uuid4())
         _shared[0] = 0
         _deadlines.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 import breakbulk
+from breakbulk import jobs
 from breakbulk.errors import DeclarationError, SourceError, UnknownJob
 from breakbulk.jobs import JobRun, Registry
 from tests.support.declared import GOODS, job_of, process, registered, source, with_parameter
@@ -197,3 +199,40 @@ def test_a_callable_factory_is_kept() -> None:
     assert spec.parameters["things"].default == [1]
     assert not spec.parameters["things"].required
     assert spec.build({}).things == [1]
+
+
+@pytest.fixture
+def unbound() -> Iterator[None]:
+    """Whatever a test declares for nobody in particular is forgotten."""
+    before = dict(jobs._unbound), dict(jobs._doubles)
+    yield
+    for now, then in zip((jobs._unbound, jobs._doubles), before, strict=True):
+        now.clear()
+        now.update(then)
+
+
+@pytest.mark.usefixtures("unbound")
+def test_two_unbound_jobs_of_one_name_are_told_by_whoever_knows_both() -> None:
+    first, again = (breakbulk.job(name="twice")(job_of()) for _ in range(2))
+    registry = Registry()
+    assert registry.of(again).cls is again  # its module was imported anew
+    with pytest.raises(UnknownJob):
+        registry.of(first)
+    breakbulk.job(name="twice")(type("Other", (), {"source": source, "process": process}))
+    with pytest.raises(DeclarationError, match=r"Two jobs are called 'twice' \(.*Job and .*Other"):
+        registry.all()
+    with pytest.raises(DeclarationError, match="Two jobs are called 'twice'"):
+        registry.of(again)
+
+
+@pytest.mark.usefixtures("unbound")
+def test_a_registry_of_its_own_knows_only_what_is_added() -> None:
+    declared = breakbulk.job(name="somewhere")(job_of())
+    registry = Registry(unbound=False)
+    assert registry.all() == {}
+    with pytest.raises(UnknownJob, match=r"in a module that config\.scan\(\) sees"):
+        registry.of(declared)
+    registry.add(declared.__breakbulk_job__)
+    assert registry.of(declared).name == "somewhere"
+    breakbulk.job(name="somewhere")(type("Other", (), {"source": source, "process": process}))
+    assert list(registry) == [declared.__breakbulk_job__]
