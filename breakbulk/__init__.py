@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pyramid.config import Configurator
+
     from breakbulk.app import Breakbulk, RunHandle
     from breakbulk.domain.progress import Progress
     from breakbulk.domain.status import ChunkStatus, RunStatus
@@ -56,6 +58,11 @@ __all__ = [
     "job",
     "table_source",
 ]
+
+
+def includeme(config: Configurator) -> None:
+    """Add Breakbulk to a Pyramid application: ``config.include("breakbulk")``."""
+    config.include("breakbulk.pyramid")
 
 
 def __getattr__(name: str) -> Any:

@@ -366,7 +366,8 @@ def _show_to_scan(cls: type[Any], *, frames: int) -> None:
         if add is not None:
             add(found, _info=about.codeinfo)
 
-    about = attach(cls, found, category="breakbulk", depth=frames)
+    # Pyramid's own category, which is all that config.scan() looks for unless it is told otherwise.
+    about = attach(cls, found, category="pyramid", depth=frames)
 
 
 def _refuse_other(registered: dict[str, JobSpec], spec: JobSpec) -> None:

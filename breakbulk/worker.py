@@ -282,7 +282,7 @@ class StewardStep(bootsteps.StartStopStep):
         return bool(len(state.active_requests) - len(self._still_stuck()) < concurrency)
 
     def _without_broker(self, queue: str) -> None:
-        name = import_name(self.target)
+        name = getattr(self.target, "address", None) or import_name(self.target)
         if name is None:
             log.error("no lane without a broker: Breakbulk(…) is not a name in any module")
             return

@@ -63,6 +63,7 @@ class Breakbulk:
             ``lambda _handed: flask_app.app_context()``; see ``Context``.
         notify: who is told, in the transaction, that a run is submitted or has ended; see
             ``Notify``.
+        jobs: those that it knows; default its own and the unbound ones.
         settings: the knobs; single ones may be given by name instead.
 
     Raises:
@@ -79,6 +80,7 @@ class Breakbulk:
         at_least_once: bool = False,
         context: Context | None = None,
         notify: Notify | None = None,
+        jobs: Registry | None = None,
         settings: Settings | None = None,
         **knobs: float,
     ) -> None:
@@ -94,9 +96,11 @@ class Breakbulk:
             None if data is None else Database(data, schema_name=schema),
             at_least_once=at_least_once,
         )
-        self.jobs = Registry()
+        self.jobs = Registry() if jobs is None else jobs
         self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen, context, notify)
         self.celery = celery
+        #: How a process of its own finds it, as ``-A`` takes it, where no module has it.
+        self.address: str | None = None
         self._broker: Broker | None = None
         self.nudges = Nudges(self.nudge)
         self._schema_fits = False

@@ -40,12 +40,15 @@ class RunHandle:
 
     Attributes:
         created: False when ``submit()`` found it by its idempotency key.
+        actor: whose name goes on what is done with it; default the operating system's user and
+            host.
     """
 
     runtime: Runtime
     id: RunId
     nudge: Callable[[Run], None]
     created: bool = True
+    actor: str | None = None
 
     def record(self) -> Run:
         """The run as the ledger has it now."""
@@ -94,12 +97,12 @@ class RunHandle:
     def pause(self, *, by: str | None = None) -> RunStatus:
         """Stop after the chunks in hand; the status reached so far."""
         with self._connection() as connection:
-            return control.pause(self.runtime, connection, self.id, by or who())
+            return control.pause(self.runtime, connection, self.id, by or self.actor or who())
 
     def resume(self, *, by: str | None = None) -> RunStatus:
         """Go on."""
         with self._connection() as connection:
-            status = control.resume(self.runtime, connection, self.id, by or who())
+            status = control.resume(self.runtime, connection, self.id, by or self.actor or who())
         self.nudge(self.record())
         return status
 
@@ -113,7 +116,7 @@ class RunHandle:
         """
         with self._connection() as connection:
             status = control.cancel(
-                self.runtime, connection, self.id, by or who(), reason, force=force
+                self.runtime, connection, self.id, by or self.actor or who(), reason, force=force
             )
         if status is RunStatus.FINISHING:
             self.nudge(self.record())
@@ -144,7 +147,9 @@ class RunHandle:
             key=encode_key(key) if isinstance(key, tuple) else key,
         )
         with self._connection() as connection:
-            retried = retrying.retry(self.runtime, connection, self.id, by or who(), choice)
+            retried = retrying.retry(
+                self.runtime, connection, self.id, by or self.actor or who(), choice
+            )
         self.nudge(self.record())
         return retried
 
@@ -155,7 +160,9 @@ class RunHandle:
             StateError: it was not the callback that failed.
         """
         with self._connection() as connection:
-            status = retrying.finish_again(self.runtime, connection, self.id, by or who())
+            status = retrying.finish_again(
+                self.runtime, connection, self.id, by or self.actor or who()
+            )
         self.nudge(self.record())
         return status
 
