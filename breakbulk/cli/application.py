@@ -50,12 +50,13 @@ class Application:
             return _of_celery(self._celery)
         if not self._target:
             raise _usage(
-                "Which application? Say -A shop.jobs:bulk, or set BREAKBULK_APP=shop.jobs:bulk."
+                "Which application? Say -A shop.jobs:bulk, or set BREAKBULK_APP=shop.jobs:bulk;"
+                " of a Pyramid application, -A development.ini."
             )
         here = os.getcwd()  # noqa: PTH109  (as it goes on sys.path)
         if here not in sys.path:
             sys.path.insert(0, here)
-        bulk = _find(self._target)
+        bulk = _of_ini(self._target) if _is_ini(self._target) else _find(self._target)
         _imported(self._target, bulk.import_modules)
         return bulk
 
@@ -79,6 +80,28 @@ class Application:
     def hint(self, *words: object) -> str:
         """A command line to go on with."""
         return " ".join([self.command, *map(str, words)])
+
+
+def _is_ini(target: str) -> bool:
+    # Without asking the add-on, whose room may not be there.
+    return target.partition("#")[0].endswith(".ini")
+
+
+def _of_ini(target: str) -> Breakbulk:
+    """The Breakbulk of a Pyramid application."""
+    try:
+        from breakbulk.pyramid.ini import checked, load
+    except ModuleNotFoundError as error:
+        raise _usage(
+            f"{target} is a Pyramid application's, and there is no {error.name} here:"
+            " pip install 'breakbulk[web]'."
+        ) from error
+    try:
+        checked(target)
+    except ConfigurationError as error:
+        raise _usage(str(error)) from error
+    bulk: Breakbulk = _imported(target, lambda: load(target), verb="loaded")
+    return bulk
 
 
 def _of_celery(celery: Any) -> Breakbulk:
@@ -141,7 +164,7 @@ def _module(name: str) -> Any:
         ) from error
 
 
-def _imported(name: str, load: Callable[[], Any]) -> Any:
+def _imported(name: str, load: Callable[[], Any], *, verb: str = "imported") -> Any:
     """Import the user's code; what it raises is told with the place that raised it."""
     try:
         return load()
@@ -152,7 +175,7 @@ def _imported(name: str, load: Callable[[], Any]) -> Any:
         if missing is not None and f"{name}.".startswith(f"{missing}."):
             raise
         raise ConfigurationError(
-            f"{name} cannot be imported: {type(error).__name__}: {_first_line(error)}"
+            f"{name} cannot be {verb}: {type(error).__name__}: {_first_line(error)}"
             f" ({_place(error)})."
         ) from error
 
@@ -163,6 +186,9 @@ def _usage(sentence: str) -> Refusal:
 
 def _first_line(error: Exception) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if type(error).__name__ == "ConfigurationConflictError":
+        # Pyramid's: the places are what matters, and they are on the lines below.
+        return " ".join(text.split()).rstrip(".")
     return text.strip().partition("\n")[0].rstrip(".")
 
 

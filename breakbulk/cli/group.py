@@ -52,6 +52,7 @@ Examples:
   breakbulk -A shop.jobs:bulk plan ProcessWarehouse -p rate=1.05
   breakbulk -A shop.jobs:bulk run ProcessWarehouse -p rate=1.05 --watch
   BREAKBULK_APP=shop.jobs:bulk breakbulk status 12 --json
+  breakbulk -A development.ini runs
 """
 _CELERY_EXAMPLES = """\b
 Examples:
@@ -134,7 +135,8 @@ _debug_option = click.option(
     "target",
     envvar="BREAKBULK_APP",
     metavar="MODULE:NAME",
-    help="Your application: where its Breakbulk(…) is, or the module alone.  [env: BREAKBULK_APP]",
+    help="Your application: where its Breakbulk(…) is, or the module alone; of a Pyramid"
+    " application, its .ini.  [env: BREAKBULK_APP]",
 )
 @_debug_option
 @click.version_option(__version__, prog_name="breakbulk")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from sqlalchemy import select
 
 import breakbulk
-from breakbulk import jobs
 from breakbulk.errors import DeclarationError, SourceError, UnknownJob
 from breakbulk.jobs import JobRun, Registry
 from tests.support.declared import GOODS, job_of, process, registered, source, with_parameter
@@ -199,16 +197,6 @@ def test_a_callable_factory_is_kept() -> None:
     assert spec.parameters["things"].default == [1]
     assert not spec.parameters["things"].required
     assert spec.build({}).things == [1]
-
-
-@pytest.fixture
-def unbound() -> Iterator[None]:
-    """Whatever a test declares for nobody in particular is forgotten."""
-    before = dict(jobs._unbound), dict(jobs._doubles)
-    yield
-    for now, then in zip((jobs._unbound, jobs._doubles), before, strict=True):
-        now.clear()
-        now.update(then)
 
 
 @pytest.mark.usefixtures("unbound")

@@ -40,7 +40,8 @@ def test_version() -> None:
 def test_no_application_given(shop: Shop, refused: Refused) -> None:
     shop.target = None
     assert refused(shop("jobs"), 2) == (
-        "Which application? Say -A shop.jobs:bulk, or set BREAKBULK_APP=shop.jobs:bulk."
+        "Which application? Say -A shop.jobs:bulk, or set BREAKBULK_APP=shop.jobs:bulk;"
+        " of a Pyramid application, -A development.ini."
     )
 
 

@@ -13,6 +13,11 @@ from sqlalchemy.orm import sessionmaker
 Configure = Callable[..., Configurator]
 
 
+@pytest.fixture(autouse=True)
+def _forgotten(unbound: None) -> None:
+    """Jobs that a test scans are nobody else's."""
+
+
 @pytest.fixture
 def configure() -> Configure:
     """Call it with settings for a configurator that includes Breakbulk."""

@@ -11,7 +11,6 @@ import pytest
 from pyramid.exceptions import ConfigurationConflictError
 
 import breakbulk
-from breakbulk import jobs
 from breakbulk.errors import ConfigurationError, DeclarationError, UnknownJob
 from tests.support.declared import job_of
 
@@ -39,7 +38,7 @@ Package = Callable[..., str]
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
     """Call it with modules and their text for the name of a package that has them."""
-    before, modules_before = (dict(jobs._unbound), dict(jobs._doubles)), set(sys.modules)
+    before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(name: str = "scanned", **modules: str) -> str:
@@ -51,10 +50,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
         return name
 
     yield make
-    for now, then in zip((jobs._unbound, jobs._doubles), before, strict=True):
-        now.clear()
-        now.update(then)
-    for module in set(sys.modules) - modules_before:
+    for module in set(sys.modules) - before:
         if module.startswith(("scanned", "overridden")):
             del sys.modules[module]
 
