@@ -75,6 +75,7 @@ bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its opti
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
 		.hypothesis
+	rm -rf examples/*/*.egg-info examples/*/*.sqlite*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python-:
@@ -95,5 +96,5 @@ $(FOR_DEMO): pyproject.toml $(MADE)
 
 $(FOR_DEVELOPMENT): pyproject.toml $(MADE)
 	@echo "Installing what the tests need ..."
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable examples/pyramid_shop
 	@touch $@
