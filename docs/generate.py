@@ -20,6 +20,10 @@ from breakbulk.cli import breakbulk as command_line
 from breakbulk.domain import chunkmap, failed, options, progress, run, series
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
+from breakbulk.pyramid import events, permissions, request
+from breakbulk.pyramid import jobs as pyramid_jobs
+from breakbulk.pyramid import settings as pyramid_settings
+from breakbulk.pyramid.celery import celery_app, load_in_workers
 from breakbulk.runner import audit, chunk, context, retry, submit
 
 HOME = Path(__file__).parent
@@ -85,6 +89,31 @@ def _settings() -> str:
         for field in fields(settings.Settings)
     ]
     return "\n".join(lines)
+
+
+def _pyramid_settings() -> str:
+    kind = pyramid_settings.PyramidSettings
+    meanings = dict(_entries(inspect.getdoc(kind) or ""))
+    lines = ["| setting | default | |", "|---|---|---|"]
+    for field in fields(kind):
+        default = "" if field.default is None else f"`{field.default}`"
+        name = f"{pyramid_settings.PREFIX}{field.name}"
+        lines.append(f"| `{name}` | {default} | {_cell(meanings[field.name])} |")
+    return "\n".join(lines)
+
+
+def _events() -> str:
+    kinds = [one for one in vars(events).values() if _is_event(one)]
+    return "\n\n".join(_class(kind, level=3) for kind in kinds)
+
+
+def _is_event(one: object) -> bool:
+    return isinstance(one, type) and issubclass(one, events.RunEvent)
+
+
+def _permissions() -> str:
+    asked = (permissions.may, permissions.require)
+    return "\n\n".join(_function(one.__name__, one, level=3) for one in asked)
 
 
 def _options() -> str:
@@ -171,16 +200,19 @@ def _interface() -> str:
     return "\n\n".join([*(_class(one) for one in _CLASSES), *parts])
 
 
-def _class(cls: type) -> str:
-    parts = [f"## `{cls.__name__}`", _rendered(inspect.getdoc(cls) or "")]
+def _class(cls: type, level: int = 2) -> str:
+    name = f"{'#' * level} `{cls.__name__}`"
+    return "\n\n".join([name, _rendered(inspect.getdoc(cls) or ""), *_members(cls, level + 1)])
+
+
+def _members(cls: type, level: int) -> Iterator[str]:
     for name, member in vars(cls).items():
         if name.startswith("_") or name in _INTERNAL:
             continue
         if isinstance(member, property):
-            parts.append(f"### `.{name}`\n\n{_rendered(inspect.getdoc(member) or '')}")
+            yield f"{'#' * level} `.{name}`\n\n{_rendered(inspect.getdoc(member) or '')}"
         elif inspect.isfunction(member):
-            parts.append(_function(f".{name}", member, level=3))
-    return "\n\n".join(parts)
+            yield _function(f".{name}", member, level=level)
 
 
 def _function(name: str, function: Callable[..., object], level: int = 2) -> str:
@@ -239,6 +271,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "interface": _interface,
     "lifecycle": lifecycle_diagram,
     "example": _example,
+    "pyramid-settings": _pyramid_settings,
+    "pyramid-request": lambda: "\n\n".join(_members(request.RequestBreakbulk, 3)),
+    "pyramid-directive": lambda: _rendered(inspect.getdoc(pyramid_jobs.add_breakbulk_job) or ""),
+    "pyramid-events": _events,
+    "pyramid-permissions": _permissions,
+    "pyramid-celery": lambda: "\n\n".join(
+        _function(one.__name__, one, level=3) for one in (celery_app, load_in_workers)
+    ),
 }
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import click
-from celery import Celery
+from celery import Celery, signals
 from celery.loaders.base import BaseLoader
 from pyramid.config import Configurator
 from pyramid.paster import get_appsettings
 from pyramid.path import DottedNameResolver
 
+from breakbulk.app import Breakbulk
 from breakbulk.errors import BreakbulkError, ConfigurationError
 from breakbulk.pyramid.celery_settings import celery_settings
 
@@ -41,6 +42,28 @@ def celery_app(name: str) -> Celery:
         name: what Celery calls it.
     """
     app = Celery(name, loader=PyramidLoader, set_as_current=False)
+    _takes_ini(app)
+    return app
+
+
+def load_in_workers(app: Celery) -> None:
+    """Have a Celery application that is there already load its Pyramid application in a worker.
+
+    It keeps its own configuration, and takes ``--ini`` as one of :func:`celery_app` does. The
+    Pyramid application names it, by ``breakbulk.celery``.
+
+    Args:
+        app: the application.
+    """
+
+    def load(**_: Any) -> None:
+        _load_for(app)
+
+    _takes_ini(app)
+    signals.import_modules.connect(load, sender=app, weak=False)
+
+
+def _takes_ini(app: Celery) -> None:
     app.user_options["preload"].add(
         click.Option(
             ["--ini"],
@@ -51,7 +74,6 @@ def celery_app(name: str) -> Celery:
             help=f"The Pyramid application's .ini.  [env: {VARIABLE}]",
         )
     )
-    return app
 
 
 def _ini_given(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -73,13 +95,18 @@ class PyramidLoader(BaseLoader):
 
     def import_default_modules(self) -> list[Any]:
         """Load the Pyramid application, and whatever modules Celery was told to import."""
-        from breakbulk.pyramid.ini import load
-
-        if _loading.get() is None:
-            with _in_one_sentence(), loading(self.app):
-                load(os.environ.get(VARIABLE))
+        _load_for(self.app)
         imported: list[Any] = super().import_default_modules()
         return imported
+
+
+def _load_for(app: Celery) -> None:
+    """Load the Pyramid application, unless this process has it already."""
+    from breakbulk.pyramid.ini import load
+
+    if _loading.get() is None and Breakbulk.of(app) is None:
+        with _in_one_sentence(), loading(app):
+            load(os.environ.get(VARIABLE))
 
 
 @contextmanager

@@ -6,16 +6,19 @@ import ast
 import re
 import tomllib
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import breakbulk
+import breakbulk.pyramid
 from breakbulk.console import exits
 from breakbulk.domain.status import ChunkStatus, RunStatus, lifecycle_diagram
 from breakbulk.errors import BreakbulkError
 from breakbulk.ledger.schema import schema
+from breakbulk.pyramid.settings import PREFIX, PyramidSettings
 from breakbulk.runner.celery_settings import _ADVICE
 from breakbulk.settings import Settings
 from docs import generate
@@ -81,6 +84,19 @@ def test_every_public_name_is_documented() -> None:
     assert [name for name in breakbulk.__all__ if f"`{name}`" not in text] == []
 
 
+def test_every_setting_of_a_pyramid_application_is_documented() -> None:
+    text = page("reference/pyramid.md")
+    names = [f"`{PREFIX}{field.name}`" for field in fields(PyramidSettings)]
+    assert [name for name in names if name not in text] == []
+
+
+def test_every_public_name_of_the_add_on_is_documented() -> None:
+    text = page("reference/pyramid.md")
+    others = {"includeme": "config.include", "RequestBreakbulk": "request.breakbulk"}
+    names = [others.get(name, name) for name in breakbulk.pyramid.__all__]
+    assert [name for name in names if name not in text] == []
+
+
 def test_every_exit_code_is_documented() -> None:
     text = page("reference/exit-codes.md")
     codes = {name: value for name, value in vars(exits).items() if name.isupper()}
@@ -144,8 +160,9 @@ def test_python_snippets_compile(code: str) -> None:
 @pytest.mark.parametrize("code", snippets())
 def test_python_snippets_import_what_is_there(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module == "breakbulk":
-            assert [one.name for one in node.names if one.name not in breakbulk.__all__] == []
+        if isinstance(node, ast.ImportFrom) and node.module in {"breakbulk", "breakbulk.pyramid"}:
+            public = import_module(node.module).__all__
+            assert [one.name for one in node.names if one.name not in public] == []
 
 
 def test_every_decision_has_its_four_parts() -> None:

@@ -65,12 +65,19 @@ def shop(tmp_path: Path) -> Path:
 
 
 def celery(shop: Path, *arguments: str, ini: str | None = None) -> tuple[int, str, str]:
+    done = _python(shop, "-m", "celery", "-A", "celeryshop.celery", *arguments, ini=ini)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _python(
+    shop: Path, *arguments: str, ini: str | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{_ROOT}{os.pathsep}{shop}"}
     environment.pop("BREAKBULK_APP", None)
     if ini is not None:
         environment["BREAKBULK_APP"] = ini
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "celeryshop.celery", *arguments],
+    return subprocess.run(
+        [sys.executable, *arguments],
         cwd=shop,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -79,7 +86,6 @@ def celery(shop: Path, *arguments: str, ini: str | None = None) -> tuple[int, st
         timeout=120,
         check=False,
     )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_its_command_line_knows_the_jobs_and_the_settings(shop: Path) -> None:
@@ -88,6 +94,25 @@ def test_its_command_line_knows_the_jobs_and_the_settings(shop: Path) -> None:
     assert "reprice" in out
     assert "queue shopping" in out
     assert celery(shop, "breakbulk", "jobs", ini="shop.ini")[1] == out
+
+
+@pytest.mark.parametrize("made", ["celery_app", "theirs"])
+def test_one_that_the_application_names_is_the_one_in_every_process(shop: Path, made: str) -> None:
+    ini = shop / "shop.ini"
+    ini.write_text(ini.read_text() + "breakbulk.celery = celeryshop.celery:app\n")
+    if made == "theirs":
+        (shop / "celeryshop" / "celery.py").write_text(
+            "from celery import Celery\n"
+            "from breakbulk.pyramid.celery import load_in_workers\n"
+            'app = Celery("theirs", broker="memory://", set_as_current=False)\n'
+            "load_in_workers(app)\n"
+        )
+    code, out, errors = celery(shop, "breakbulk", "--ini", "shop.ini", "jobs")
+    assert code == 0, errors
+    assert "queue shopping" in out
+    done = _python(shop, "-m", "breakbulk", "-A", "shop.ini", "jobs")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == out
 
 
 def test_its_report_has_tasks_and_settings(shop: Path) -> None:
