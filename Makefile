@@ -94,7 +94,7 @@ $(FOR_DEMO): pyproject.toml $(MADE)
 	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
-$(FOR_DEVELOPMENT): pyproject.toml $(MADE)
+$(FOR_DEVELOPMENT): pyproject.toml examples/pyramid_shop/pyproject.toml $(MADE)
 	@echo "Installing what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable examples/pyramid_shop
 	@touch $@

@@ -201,7 +201,7 @@ class Breakbulk:
                         self.runtime, connection, rows, spec=spec, job=job, order=order
                     )
                     if submitted.created and self.runtime.notify is not None:
-                        with self.runtime.database.session(connection) as own:
+                        with self.runtime.database.joined_session(connection) as own:
                             self._tell(submitted.run, own)
         self._begin(submitted.run, created=submitted.created)
         return self._handle(submitted)

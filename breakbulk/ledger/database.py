@@ -118,6 +118,16 @@ class Database:
         assert self._sessions is not None
         return self._sessions(bind=connection)
 
+    def joined_session(self, connection: Connection) -> Session:
+        """One that takes part in the transaction the connection is in, and does not end it.
+
+        Whatever the user's sessionmaker says of such sessions: a savepoint of its own would be
+        rolled back when it is closed, and so would a transaction that it controls.
+        """
+        self.engine  # noqa: B018  (resolves the session factory, too)
+        assert self._sessions is not None
+        return self._sessions(bind=connection, join_transaction_mode="rollback_only")
+
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection from the user's pool."""

@@ -43,6 +43,13 @@ def test_the_core_knows_no_celery(statement: str) -> None:
     assert not pulled_in(statement) & {"celery", "kombu", "click", "rich", "pyramid"}
 
 
+@pytest.mark.parametrize(
+    "statement", ["from breakbulk import includeme", "import breakbulk.worker, breakbulk.cli"]
+)
+def test_nobody_needs_pyramid(statement: str) -> None:
+    assert not pulled_in(statement) & {"pyramid", "webob", "zope", "transaction", "plaster"}
+
+
 @pytest.mark.parametrize("name", breakbulk.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(breakbulk, name).__name__ == name

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from breakbulk import CancelRun, RunStatus
 from breakbulk.runner.chunk import FinishedRun, SubmittedRun
@@ -241,6 +241,26 @@ def test_a_telling_that_fails_refuses_the_submit(
             told_yard.submit(told_yard.job(), **options)
     assert told_yard.count("runs") == 0
     assert told(told_yard) == []
+
+
+@pytest.mark.parametrize(
+    "mode", ["conditional_savepoint", "create_savepoint", "control_fully", "rollback_only"]
+)
+def test_a_submit_by_itself_whatever_the_sessionmaker_does(
+    clean_engine: Engine, herald: Herald, mode: Any
+) -> None:
+    sessions = sessionmaker(clean_engine, join_transaction_mode=mode)
+    yard = Yard(sessions, rows=25, shared=True, notify=herald)
+    handle = yard.submit(yard.job())
+    assert told(yard) == ["told submitted"]
+    herald.fails = {"submitted": 1}
+    with pytest.raises(Boom):
+        yard.submit(yard.job())
+    assert told(yard) == ["told submitted"]
+    assert yard.count("runs") == 1
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    yard.close()
 
 
 def test_a_run_that_was_there_already_is_not_told_again(told_yard: Yard, herald: Herald) -> None:
