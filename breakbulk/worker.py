@@ -28,7 +28,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.worker import state
 
 import breakbulk
-from breakbulk.errors import UnsupportedPool
+from breakbulk.errors import BreakbulkError, UnsupportedPool
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.deadlines import Deadlines
