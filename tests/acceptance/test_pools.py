@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.stage import Stage
 
+_ROOT = Path(__file__).parents[2]
 #: As much of each package as Celery touches before it starts the worker.
 _PACKAGES = {
     "gevent": {
@@ -32,7 +33,8 @@ def test_green_threads_are_refused(stage: Stage, tmp_path: Path, pool: str) -> N
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    worker = stage.worker(pool=pool, ready=False)
+    paths = os.pathsep.join([str(tmp_path), str(_ROOT)])
+    worker = stage.worker(pool=pool, ready=False, env={"PYTHONPATH": paths})
     assert worker.wait() != 0
     log = worker.log()
     assert "Traceback" not in log
