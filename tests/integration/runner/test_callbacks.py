@@ -16,6 +16,8 @@ from tests.support.waiting import wait_for
 from tests.support.yard import Boom, Yard, failing, tell
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from sqlalchemy import Engine
 
     from breakbulk import FinishedRun
@@ -201,6 +203,32 @@ def test_a_callback_whose_twin_was_told_can_be_tried_again(yard: Yard) -> None:
     yard.settle(handle)
     yard.assert_proper(handle)
     assert handle.record().reason is None
+
+
+def test_postgres_a_callback_that_another_has_taken_up_is_rolled_back(postgres_yard: Yard) -> None:
+    """Its lane was declared dead in the middle of it; it lives, and comes to its end."""
+    yard = postgres_yard
+    runs = yard.ledger.runs
+    tokens: list[UUID] = []
+
+    def finished(run: FinishedRun) -> None:
+        tell(run)
+        run.session.flush()
+        if run.attempt == 1:
+            (row,) = yard.rows_of("runs")
+            tokens.append(uuid4())
+            with yard.transaction() as connection:
+                assert runs.free_finisher(connection, handle.id, row["finisher"], wait=0)
+                assert runs.claim_finisher(connection, handle.id, tokens[0], uuid4()) == 2
+
+    handle = yard.submit(yard.job(finished=finished))
+    crew = yard.crew()
+    crew.work()
+    assert (handle.status(), yard.notices()) == (RunStatus.FINISHING, [])
+    crew.tick()  # nobody knows the other's lane, so the callback is taken up once more
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert yard.notices() == ["succeeded 25"]
 
 
 def test_the_callback_sees_what_was_done(yard: Yard) -> None:

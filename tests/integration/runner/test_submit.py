@@ -421,6 +421,17 @@ def test_a_run_that_waits_cannot_be_hurried_but_cancelled(yard: Yard) -> None:
     assert set(yard.versions().values()) == {2}
 
 
+def test_a_run_waits_for_one_that_occupies_no_place_as_well(yard: Yard) -> None:
+    job = yard.job()
+    first = yard.submit(job, overlap="allow")
+    second = yard.submit(job, overlap="wait")
+    yard.first_crew.tick()
+    assert second.status() is RunStatus.HELD
+    yard.settle(first)
+    yard.first_crew.tick()
+    assert second.status() is RunStatus.RUNNING
+
+
 def test_two_that_are_allowed_run_side_by_side(yard: Yard) -> None:
     job = yard.job()
     first, second = yard.submit(job), yard.submit(job, overlap="allow")

@@ -9,10 +9,12 @@ import pytest
 from breakbulk import RunStatus
 from breakbulk.errors import StateError
 from breakbulk.runner.runtime import live_lanes
-from tests.support.yard import Boom, Goods, Yard, touch
+from tests.support.yard import Boom, Goods, Yard, touch, wipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import Engine
 
     from breakbulk import Chunk, FinishedRun
 
@@ -41,6 +43,31 @@ def test_a_pause_takes_effect_after_the_chunk_in_hand(yard: Yard) -> None:
     assert handle.resume() is RunStatus.RUNNING
     yard.settle(handle)
     yard.assert_proper(handle)
+
+
+def test_postgres_a_pause_takes_effect_though_the_lane_holds_more_chunks(
+    postgres_ground: Engine,
+) -> None:
+    """Its pace is known by the third, so it has claimed as much as it has time for."""
+    wipe(postgres_ground)
+    yard = Yard(postgres_ground, rows=25, shared=True, carve_seconds=600, slice_seconds=600)
+    held: list[int] = []
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        if chunk.number == 3:
+            held.append(len(yard.rows_of("chunks", "status = 'carved'")))
+            assert handle.pause() is RunStatus.PAUSING
+
+    handle = yard.submit(yard.job(process, chunk_size=1))
+    yard.settle(handle)
+    assert held[0] > 1
+    assert handle.status() is RunStatus.PAUSED
+    assert sum(yard.versions().values()) == 3
+    handle.resume()
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    yard.close()
 
 
 @pytest.mark.parametrize("before", ["running", "paused", "held"])

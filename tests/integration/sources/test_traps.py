@@ -33,6 +33,7 @@ from sqlalchemy.exc import NotSupportedError
 
 from breakbulk.errors import SourceError
 from breakbulk.sources import table_source
+from breakbulk.sources import walk as walking
 
 if TYPE_CHECKING:
     from breakbulk.domain.chunk import Cut, Scout
@@ -106,6 +107,36 @@ def test_a_bad_key_in_the_middle_is_refused_too(postgres_engine: Engine) -> None
 
     with pytest.raises(SourceError, match=r"key \[0\.7\] of column k"):
         chunks_of(postgres_engine, table_source(select(table(Float()))))
+
+
+@pytest.mark.parametrize("keys", ["(0.7), (8)", "(0.5), (0.7)"], ids=["lowest", "highest"])
+def test_a_bad_key_at_either_end_is_refused_at_submit(postgres_engine: Engine, keys: str) -> None:
+    execute(
+        postgres_engine,
+        "CREATE TABLE goods (k float4 PRIMARY KEY)",
+        f"INSERT INTO goods VALUES {keys}",
+    )
+    source = table_source(select(table(Double())))
+
+    words = r"key \[0\.7\] of column k does not come back"
+    with postgres_engine.connect() as connection, pytest.raises(SourceError, match=words):
+        source.check(connection)
+
+
+def test_a_bad_key_at_the_edge_of_a_window_is_refused_too(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row of it matches, so it is no chunk's bound; but the walk goes on from there."""
+    monkeypatch.setattr(walking, "FIRST_WINDOW", 2)
+    execute(
+        postgres_engine,
+        "CREATE TABLE goods (k float4 PRIMARY KEY)",
+        "INSERT INTO goods VALUES (0.5), (0.7), (8)",
+    )
+    goods = table(Float())
+
+    with pytest.raises(SourceError, match=r"key \[0\.7\] of column k"):
+        chunks_of(postgres_engine, table_source(select(goods).where(goods.c.k > 5)))
 
 
 @pytest.mark.parametrize("kind", [CHAR(4), String(), Text()])

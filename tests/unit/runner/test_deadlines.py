@@ -4,10 +4,15 @@ import math
 import os
 import subprocess
 import sys
+import time
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from breakbulk.runner.deadlines import Deadlines
 from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_who_takes_too_long_is_seen_and_nobody_else() -> None:
@@ -23,6 +28,15 @@ def test_who_takes_too_long_is_seen_and_nobody_else() -> None:
     wait_for(lambda: deadlines.overdue() == {slow}, timeout=5, message="the slow one to be late")
     deadlines.begin(slots[0], slow, 60)
     assert deadlines.overdue() == set(), "its next chunk has a time of its own"
+
+
+def test_who_has_just_gone_on_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks at its slot the lane has begun its next chunk."""
+    deadlines = Deadlines(8)
+    deadlines.begin(deadlines.take(), uuid4(), 0.0001)
+    wait_for(deadlines.overdue, timeout=5, message="it to be late")
+    monkeypatch.setattr(deadlines, "_deadline", lambda _slot: time.monotonic() + 60)
+    assert deadlines.overdue() == set()
 
 
 def test_a_slot_is_used_again() -> None:
