@@ -67,6 +67,10 @@ unit: $(FOR_DEVELOPMENT) ## run the tests that need no server (JOBS and ARGS as 
 soak: $(FOR_DEVELOPMENT) ## run the tests that take long (ARGS: pytest's options)
 	@$(BIN)/python -m pytest -m soak $(ARGS)
 
+.PHONY: mutants
+mutants: $(FOR_DEVELOPMENT) ## take away one guard at a time; each must turn a test red (ARGS: its options)
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: bench
 bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its options)
 	@$(BIN)/python -m bench $(ARGS)

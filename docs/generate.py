@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +30,7 @@ from breakbulk.runner import audit, chunk, context, retry, submit
 
 HOME = Path(__file__).parent
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
+MUTANTS = HOME.parent / "tests" / "mutants"
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises[^:\n]*):$", re.MULTILINE)
 _ENTRY = re.compile(r"^((?:\w+,\s)*\w+): (.*(?:\n .*)*)", re.MULTILINE)
@@ -262,6 +265,52 @@ def _example() -> str:
     return f"```python\n{EXAMPLE.read_text(encoding='utf-8').strip()}\n```"
 
 
+def _invariants() -> str:
+    parts = []
+    for one in _rows("invariant"):
+        parts.append(f"### {one['number']}. {one['name']}\n\n{one['says']}")
+        lines = ["| guard | without it | red without it | id |", "|---|---|---|---|"]
+        others = []
+        for guard in _rows("guard"):
+            first, *more = guard["keeps"]
+            words = (guard["guard"], guard["without"], _tests(guard["tests"]), f"`{guard['id']}`")
+            if first == one["number"]:
+                lines.append(f"| {' | '.join(words)} |")
+            elif one["number"] in more:
+                others.append(words[-1])
+        parts.append("\n".join(lines))
+        if others:
+            parts.append(f"These keep it as well: {', '.join(others)}.")
+    return "\n\n".join(parts)
+
+
+def _defects() -> str:
+    guards = {guard["id"]: guard for guard in _rows("guard")}
+    lines = ["| what happened | cure | tests |", "|---|---|---|"]
+    for defect in _rows("defect"):
+        cures = [guards[name] for name in defect.get("guards", ())]
+        ids = ", ".join(f"`{guard['id']}`" for guard in cures) or f"none: {defect['because']}"
+        tests = [test for guard in cures for test in guard["tests"]] + defect.get("tests", [])
+        lines.append(f"| {defect['seen']} | {ids} | {_tests(dict.fromkeys(tests))} |")
+    return "\n".join(lines)
+
+
+def _tests(names: Iterable[str]) -> str:
+    shown = []
+    for name in names:
+        file, _, test = name.partition("::")
+        link = f"[`{test.replace('|', '')}`](../../{file})"
+        if link not in shown:
+            shown.append(link)
+    return "<br>".join(shown)
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
+    """What the table of mutants says, file by file."""
+    tables = (tomllib.loads(path.read_text("utf-8")) for path in sorted(MUTANTS.glob("*.toml")))
+    return [row for one in tables for row in one.get(kind, [])]
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "options": _options,
     "settings": _settings,
@@ -279,6 +328,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "pyramid-celery": lambda: "\n\n".join(
         _function(one.__name__, one, level=3) for one in (celery_app, load_in_workers)
     ),
+    "invariants": _invariants,
+    "defects": _defects,
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ environment variable names them::
     BREAKBULK_TEST_REDIS      URL of a Redis or Valkey database, which the tests empty
     BREAKBULK_TEST_AMQP       URL of a RabbitMQ virtual host
 
+Whoever runs many short sessions starts one PostgreSQL for all of them and names it in
+``BREAKBULK_RUNNING_POSTGRES``.
+
 A test whose server is missing is skipped, with the reason; it fails when ``BREAKBULK_REQUIRE``
 (names from `NAMES`, separated by blanks) demands that server. ``netns`` and ``tmpfs`` are no
 servers: as root some tests cut a network of their own, or fill a disk.
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 Embedded = TypeVar("Embedded", EmbeddedPostgres, EmbeddedValkey)
 
 NAMES = ("embedded", "postgres", "redis", "amqp", "browser", "netns", "tmpfs")
+RUNNING_POSTGRES = "BREAKBULK_RUNNING_POSTGRES"
 _ANSWER_SECONDS = 10
 TEST_SETTINGS = {
     # No test pulls the plug of the machine; killed servers recover without fsync, too.
@@ -93,7 +97,8 @@ class Servers:
     @property
     def postgres(self) -> str:
         """URL of the embedded PostgreSQL."""
-        return self._start("postgres", EmbeddedPostgres, TEST_SETTINGS)
+        running = os.environ.get(RUNNING_POSTGRES)
+        return running or self._start("postgres", EmbeddedPostgres, TEST_SETTINGS)
 
     @property
     def valkey(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Names the most seconds that any wait may take, where most will be in vain.
+PATIENCE = "BREAKBULK_PATIENCE"
 _POLL_SECONDS = 0.02
 
 
@@ -27,6 +30,7 @@ def wait_for(
     Raises:
         AssertionError: the time is over.
     """
+    timeout = min(timeout, float(os.environ.get(PATIENCE, timeout)))
     end = time.monotonic() + timeout
     pause = threading.Event()
     while True:
