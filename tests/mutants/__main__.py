@@ -22,6 +22,8 @@ from tests.mutants.table import Guard, Mismatch
 from tests.mutants.trial import Trial, Verdict
 from tests.support.servers import TEST_SETTINGS
 
+_LEAST_PATIENCE = 15.0
+
 
 class Mutants:
     """Some guards, each to be taken away.
@@ -37,12 +39,13 @@ class Mutants:
         self._postgres = postgres
         self._pool = pool
 
-    def must_be_green(self) -> None:
-        """Run all named tests on the code as it is.
+    def must_be_green(self) -> float:
+        """Run all named tests on the code as it is; how long the slowest of them took.
 
         Raises:
             Mismatch: one of them does not pass.
         """
+        slowest = 0.0
         tests = sorted({test for guard in self._chosen for test in guard.tests})
         files = [list(found) for _, found in groupby(tests, lambda test: test.partition("::")[0])]
         _say(f"{len(tests)} tests in {len(files)} files, first with all guards in their places.")
@@ -55,11 +58,13 @@ class Mutants:
                 if red:
                     _say(session.output)
                     raise Mismatch(f"Not green with all guards in their places: {', '.join(red)}.")
+                slowest = max(slowest, session.slowest)
+        return slowest
 
-    def trials(self) -> list[Trial]:
+    def trials(self, patience: float) -> list[Trial]:
         """Take them away, one at a time; in the order of the table."""
         waiting = {
-            self._pool.submit(trial.try_without, guard, self._postgres): place
+            self._pool.submit(trial.try_without, guard, self._postgres, patience): place
             for place, guard in enumerate(self._chosen)
         }
         done: dict[int, list[Trial]] = {}
@@ -85,8 +90,9 @@ def main(*, only: Sequence[str], jobs: int, as_json: bool) -> None:
             ThreadPoolExecutor(jobs) as pool,
         ):
             mutants = Mutants(chosen, server.url, pool)
-            mutants.must_be_green()
-            trials = mutants.trials()
+            slowest = mutants.must_be_green()
+            # In vain no test need wait for as long as it might for what comes.
+            trials = mutants.trials(patience=max(_LEAST_PATIENCE, 2 * slowest))
     except Mismatch as mismatch:
         _say(str(mismatch))
         sys.exit(1)

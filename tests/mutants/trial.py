@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE
 
 #: Copied, not linked: a file that is linked would be found at its old place.
 _COPIED = ("breakbulk", "tests", "pyproject.toml")
-_MOST_SECONDS = 240
+_MOST_SECONDS = 600
 #: Raised by code that is broken, rather than by code that lacks a guard.
 _CLUMSY = frozenset({"AttributeError", "ImportError", "NameError", "SyntaxError", "TypeError"})
 
@@ -59,6 +59,17 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How the setup, the call or the teardown of one test ended."""
+
+    test: str
+    when: str
+    outcome: str
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """What one pytest run said.
 
@@ -68,22 +79,33 @@ class Session:
         output: what it printed.
     """
 
-    parts: tuple[dict[str, str], ...]
+    parts: tuple[Part, ...]
     seconds: float
     output: str
 
-    def of(self, test: str) -> list[dict[str, str]]:
+    def of(self, test: str) -> list[Part]:
         """The parts of a named test, or of all that it was parametrised to."""
-        return [part for part in self.parts if part["test"] == test or _is_one_of(part, test)]
+        return [
+            part for part in self.parts if part.test == test or part.test.startswith(f"{test}[")
+        ]
 
     @property
     def red(self) -> list[str]:
         """Tests that did not pass in all of their parts."""
-        return sorted({part["test"] for part in self.parts if part["outcome"] != "passed"})
+        return sorted({part.test for part in self.parts if part.outcome != "passed"})
+
+    @property
+    def slowest(self) -> float:
+        """How long its slowest test took, in seconds."""
+        return max((part.seconds for part in self.parts if part.when == "call"), default=0.0)
 
 
-def try_without(guard: Guard, postgres: str) -> list[Trial]:
+def try_without(guard: Guard, postgres: str, patience: float) -> list[Trial]:
     """Take a guard away, and see whether each of its tests turns red.
+
+    Args:
+        postgres: URL of a server on which the tests may create databases.
+        patience: seconds that a test may wait for what will not come.
 
     Raises:
         Mismatch: the row does not fit the code.
@@ -91,7 +113,7 @@ def try_without(guard: Guard, postgres: str) -> list[Trial]:
     changed = guard.mutated()
     with copy() as directory:
         _replace(directory / guard.file, changed)
-        session = run(directory, guard.tests, guard.module, postgres)
+        session = run(directory, guard.tests, guard.module, postgres, patience)
     trials = []
     for test in guard.tests:
         verdict, remark = judge(session, test)
@@ -113,12 +135,19 @@ def copy() -> Iterator[Path]:
         yield directory
 
 
-def run(directory: Path, tests: Sequence[str], module: str, postgres: str) -> Session:
+def run(
+    directory: Path,
+    tests: Sequence[str],
+    module: str,
+    postgres: str,
+    patience: float | None = None,
+) -> Session:
     """Run some tests of a copy.
 
     Args:
         module: has to be imported, and from the copy.
-        postgres: URL of a server that runs already.
+        postgres: URL of a server on which the tests may create databases.
+        patience: seconds that a test may wait for anything; None: as long as it likes.
     """
     report = directory / f"report-{secrets.token_hex(4)}.json"
     # No server but the embedded ones: each would be one more of every test.
@@ -127,11 +156,11 @@ def run(directory: Path, tests: Sequence[str], module: str, postgres: str) -> Se
     environment |= {
         "PYTHONPATH": str(directory),
         RUNNING_POSTGRES: postgres,
-        # A run that would go on for ever need not do so for a minute.
-        PATIENCE: "30",
         REPORT: str(report),
         MODULE: module,
     }
+    if patience is not None:
+        environment[PATIENCE] = str(patience)
     began = time.monotonic()
     options = ["-p", "tests.mutants.witness", "-p", "no:cacheprovider", "-m", ""]
     process = subprocess.Popen(
@@ -150,25 +179,21 @@ def run(directory: Path, tests: Sequence[str], module: str, postgres: str) -> Se
         os.killpg(process.pid, 9)
         output, _ = process.communicate()
     parts = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
-    return Session(tuple(parts), time.monotonic() - began, output)
+    return Session(tuple(Part(**part) for part in parts), time.monotonic() - began, output)
 
 
 def judge(session: Session, test: str) -> tuple[Verdict, str]:
     """What a session says of the mutant, by one test; and why, if it is broken."""
     parts = session.of(test)
-    red = [part for part in parts if part["outcome"] == "failed"]
-    if not parts or (not red and any(part["outcome"] == "skipped" for part in parts)):
+    red = [part for part in parts if part.outcome == "failed"]
+    if not parts or (not red and any(part.outcome == "skipped" for part in parts)):
         return Verdict.BROKEN, _last_line(session.output) or "it did not come to its end"
     if not red:
         return Verdict.SURVIVED, ""
     for part in red:
-        if part["when"] == "call" and part["error"] not in _CLUMSY:
+        if part.when == "call" and part.error not in _CLUMSY:
             return Verdict.KILLED, ""
-    return Verdict.BROKEN, f"{red[0]['error']} in {red[0]['when']}"
-
-
-def _is_one_of(part: dict[str, str], test: str) -> bool:
-    return part["test"].startswith(f"{test}[")
+    return Verdict.BROKEN, f"{red[0].error} in {red[0].when}"
 
 
 def _replace(path: Path, text: str) -> None:

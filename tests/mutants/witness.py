@@ -18,7 +18,7 @@ REPORT = "BREAKBULK_MUTANT_REPORT"
 MODULE = "BREAKBULK_MUTANT_MODULE"
 _KIND = "mutant error"
 
-_seen: list[dict[str, str]] = []
+_seen: list[dict[str, str | float]] = []
 
 
 def pytest_sessionstart() -> None:
@@ -55,6 +55,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             "when": report.when,
             "outcome": report.outcome,
             "error": str(kinds.get(_KIND, "")),
+            "seconds": report.duration,
         }
     )
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.mutants import table
 from tests.mutants.__main__ import main
 from tests.mutants.table import Guard, Mismatch
-from tests.mutants.trial import Session, Verdict, judge, try_without
+from tests.mutants.trial import Part, Session, Verdict, judge, try_without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,8 +77,8 @@ def test_what_is_no_python_any_more_is_told_in_one_sentence(tmp_path: Path) -> N
         guard.mutated(tmp_path)
 
 
-def part(when: str, outcome: str, error: str = "", test: str = "test_x[a]") -> dict[str, str]:
-    return {"test": f"t.py::{test}", "when": when, "outcome": outcome, "error": error}
+def part(when: str, outcome: str, error: str = "", test: str = "test_x[a]") -> Part:
+    return Part(f"t.py::{test}", when, outcome, error)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,7 @@ def part(when: str, outcome: str, error: str = "", test: str = "test_x[a]") -> d
         ([], Verdict.BROKEN),
     ],
 )
-def test_only_a_red_test_kills_and_not_a_broken_one(
-    parts: list[dict[str, str]], verdict: Verdict
-) -> None:
+def test_only_a_red_test_kills_and_not_a_broken_one(parts: list[Part], verdict: Verdict) -> None:
     assert judge(Session(tuple(parts), 1.0, "what pytest said"), "t.py::test_x")[0] is verdict
 
 
@@ -125,7 +123,7 @@ def test_a_mutant_is_tried_in_a_copy(old: str, new: str, test: str, verdict: Ver
     file = table.ROOT / "breakbulk/runner/pacing.py"
     before = file.read_text(encoding="utf-8")
     guard = Guard("pace", "", "", (7,), "breakbulk/runner/pacing.py", old, new, (test,))
-    (trial,) = try_without(guard, postgres="")
+    (trial,) = try_without(guard, postgres="", patience=15)
     assert (trial.verdict, trial.test) == (verdict, test), trial.remark
     assert file.read_text(encoding="utf-8") == before
 
