@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import psutil
 
 from tests.mutants.table import ROOT, Guard
 from tests.mutants.witness import MODULE, REPORT
@@ -178,6 +180,8 @@ def run(
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         output, _ = process.communicate()
+    finally:
+        _end_all(str(report))
     parts = json.loads(report.read_text(encoding="utf-8")) if report.exists() else []
     return Session(tuple(Part(**part) for part in parts), time.monotonic() - began, output)
 
@@ -194,6 +198,15 @@ def judge(session: Session, test: str) -> tuple[Verdict, str]:
         if part.when == "call" and part.error not in _CLUMSY:
             return Verdict.KILLED, ""
     return Verdict.BROKEN, f"{red[0].error} in {red[0].when}"
+
+
+def _end_all(report: str) -> None:
+    """End what a session has left behind: some guards are those that would have ended it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(REPORT) == report:
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
 
 
 def _replace(path: Path, text: str) -> None:
