@@ -311,14 +311,15 @@ class LaneWork:
     def _snooze(self, connection: Connection, claim: Claim, snooze: Snooze) -> bool:
         if claim.snoozes >= self._runtime.settings.max_snoozes:
             self._record(connection, claim, Failure.of(snooze), 0.0)
-            return True
+            return self._still_here(connection)
         with self._runtime.database.transaction(connection):
             self._runtime.ledger.claims.lock(connection, self._run.id)
             self._runtime.ledger.claims.give_back(
                 connection, claim, wait=snooze.seconds, attempt_spent=False, snoozed=True
             )
         self._hand.put_down()
-        return True
+        # The done-mark would have told of a pause, and nothing was marked.
+        return self._still_here(connection)
 
     def _cancel(self, connection: Connection, claim: Claim, cancel: CancelRun) -> None:
         # Whatever user code has given for a reason, and whether or not it can be printed.

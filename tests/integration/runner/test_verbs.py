@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from breakbulk import RunStatus
+from breakbulk import RunStatus, Snooze
 from breakbulk.errors import StateError
 from breakbulk.runner.runtime import live_lanes
 from tests.support.yard import Boom, Goods, Yard, touch, wipe
@@ -67,6 +67,34 @@ def test_postgres_a_pause_takes_effect_though_the_lane_holds_more_chunks(
     handle.resume()
     yard.settle(handle)
     yard.assert_proper(handle)
+    yard.close()
+
+
+@pytest.mark.parametrize("max_snoozes", [0, 1000])
+def test_postgres_a_lane_whose_chunks_all_snooze_obeys(
+    postgres_ground: Engine, max_snoozes: int
+) -> None:
+    """Nothing is marked done, so nothing tells it of the pause by the way."""
+    wipe(postgres_ground)
+    knobs = {"max_snoozes": max_snoozes, "slice_seconds": 1000.0, "carve_seconds": 1000.0}
+    yard = Yard(postgres_ground, rows=100, shared=True, **knobs)
+    handles: list[Any] = []
+    begun: list[int] = []
+
+    def process(chunk: Chunk[Goods]) -> None:
+        if chunk.number == 1:
+            # Now its pace is known, so the lane takes several at a time.
+            touch(chunk)
+            return
+        begun.append(chunk.number)
+        if chunk.number == 2:
+            assert handles[0].pause() is RunStatus.PAUSING
+        raise Snooze(600)
+
+    handles.append(yard.submit(yard.job(process, retry_delay=600)))
+    yard.settle(handles[0])
+    assert handles[0].status() is RunStatus.PAUSED
+    assert begun == [2]
     yard.close()
 
 
