@@ -48,9 +48,9 @@ def _run_slowly(shop: Stage, *, seconds: float, **options: Any) -> Worker:
 @pytest.mark.parametrize(
     ("celery", "arguments"),
     [
-        ({"task_time_limit": 4, "task_soft_time_limit": 2}, []),
-        ({"task_annotations": {"breakbulk.lane": {"time_limit": 2}}}, []),
-        ({}, ["--time-limit", "4", "--soft-time-limit", "2"]),
+        ({"task_time_limit": 8, "task_soft_time_limit": 4}, []),
+        ({"task_annotations": {"breakbulk.lane": {"time_limit": 4}}}, []),
+        ({}, ["--time-limit", "8", "--soft-time-limit", "4"]),
     ],
     ids=["settings", "annotations", "command line"],
 )
@@ -64,7 +64,7 @@ def test_time_limits_shorter_than_a_slice(
     stage = set_stage(postgres_url, valkey_url, celery=celery, job=_JOB)
     stage.fill(_ROWS)
     # Longer than the limits, shorter than a slice of the default length.
-    worker = _run_slowly(stage, seconds=0.15, extra_args=arguments)
+    worker = _run_slowly(stage, seconds=0.24, extra_args=arguments)
     assert "time limit" not in worker.log()
 
 
