@@ -130,15 +130,21 @@ class Process:
 
 
 def process_started(pid: int) -> float | None:
-    """When a live process was started, in seconds since the epoch; None when it is dead.
+    """When a live process was started, in seconds since the machine was; None when it is dead.
 
-    A zombie is dead: it holds no lock and will never commit.
+    Not since the epoch: whenever the clock of the machine is set, every process would seem to be
+    another one. A zombie is dead: it holds no lock and will never commit.
     """
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return process.create_time()
+        while True:
+            # Both are worked out with the clock, so it must not be set in between.
+            booted = psutil.boot_time()
+            started = process.create_time() - booted
+            if psutil.boot_time() == booted:
+                return started
     except psutil.Error:
         return None
 

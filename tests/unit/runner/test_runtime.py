@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from breakbulk.runner.runtime import process_started
@@ -15,7 +16,17 @@ from tests.support.waiting import wait_for
 def test_a_process_is_known_by_its_start() -> None:
     started = process_started(os.getpid())
     assert started is not None
-    assert 0 < time.time() - started < 86_400
+    assert 0 < time.clock_gettime(time.CLOCK_BOOTTIME) - started < 86_400
+
+
+def test_a_process_is_known_again_when_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NTP steps a clock, or a virtual machine that was paused gets the right time again."""
+    before = process_started(os.getpid())
+    booted = psutil.boot_time()
+    # Linux tells when it was booted by the clock as it is now; everything else follows from that.
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 600.0)
+    assert psutil.Process().create_time() > booted + 600.0, "the clock is another one now"
+    assert process_started(os.getpid()) == pytest.approx(before, abs=0.5)
 
 
 def test_a_zombie_is_dead() -> None:
