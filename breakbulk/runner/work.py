@@ -125,7 +125,8 @@ class _Visit:
                 cause = error
             lost = True
             if self.process.stopping():
-                log.error("run %s: the database is away; the steward goes on", self.run.id)
+                told = "run %s: connection lost in a shutdown, so this lane ends here: %s"
+                log.warning(told, self.run.id, _first_line(cause))
                 _abandon(self.runtime, self.lane)
                 return False
             # For as long as it takes: only this process can say that this lane is over.
