@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -86,7 +87,11 @@ def _hear_of_shutdowns() -> None:
 def _hear(main: int, of_celery: Callable[[int, Any], Any], number: int, frame: Any) -> None:
     if os.getpid() == main:
         _shared[0] = 1
-    of_celery(number, frame)
+    # In a cold shutdown of threads, or of the main process itself, Celery finds that it cannot end
+    # them, in the middle of whatever is at work. It has made a note to end before, and so has the
+    # lane, which does what it has in hand.
+    with suppress(NotImplementedError):
+        of_celery(number, frame)
 
 
 def install(
@@ -195,7 +200,6 @@ class StewardStep(bootsteps.StartStopStep):
         _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
         self._parent = parent
         self._pool = pool
-        self._started = process_started(os.getpid())
         self._thread: StewardThread | None = None
         self._without: dict[str, subprocess.Popen[bytes]] = {}
         self._places: dict[str, int] = {}
