@@ -9,6 +9,9 @@ from tests.chaos.faults import processes
 if TYPE_CHECKING:
     from tests.support.arenas import Arenas
 
+#: Nobody can have waited for it.
+_ENDLESS = {"lease_seconds": 600.0}
+
 
 def test_a_frozen_worker_that_comes_back(set_arena: Arenas) -> None:
     """A virtual machine is paused, for a snapshot or a move, and goes on as if nothing was."""
@@ -34,3 +37,19 @@ def test_a_frozen_main_process(set_arena: Arenas) -> None:
     bout = arena.suffer(processes.a_frozen_main_process)
     assert bout.healed.share < 1, "its lanes were ended, not just done"
     assert not arena.stage.attempts(bout.run)
+
+
+def test_a_frozen_child(set_arena: Arenas) -> None:
+    """Somebody attaches a debugger to one process of the pool and forgets about it."""
+    arena = set_arena(job={"chunk_timeout": processes.CHUNK_TIMEOUT}, knobs=_ENDLESS)
+    bout = arena.suffer(processes.a_frozen_child)
+    assert len(arena.stage.attempts(bout.run)) <= 1
+    assert not arena.stage.losses(bout.run)
+
+
+def test_workers_that_are_all_frozen(set_arena: Arenas) -> None:
+    """The machine that all workers are on is suspended: they all look dead, and nobody is."""
+    arena = set_arena(knobs={"lease_seconds": 5.0})
+    bout = arena.suffer(processes.frozen_workers)
+    assert not arena.stage.attempts(bout.run)
+    assert not arena.stage.losses(bout.run), "whoever was silent himself judges nobody"

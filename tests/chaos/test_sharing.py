@@ -31,7 +31,7 @@ def test_fifty_runs_share_the_workers_fairly(set_arena: Arenas) -> None:
     arena = set_arena(
         rows=_RUNS * _CHUNKS * 10, seconds=0.12, knobs={"lease_seconds": 60.0, "slice_seconds": 1.0}
     )
-    arena.expect(processes.a_killed_child)
+    arena.expect(processes.a_killed_child.complaints)
     keys = 3 * _CHUNKS * 10
     runs = [arena.submit(first=n * keys - 500, last=(n + 1) * keys - 501) for n in range(_RUNS)]
     wait_for(lambda: _done(arena) >= _RUNS * _CHUNKS // 3, timeout=300, message="a third")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.chaos.faults import processes
 
 if TYPE_CHECKING:
@@ -43,9 +45,13 @@ def test_a_restart(set_arena: Arenas) -> None:
     _judge_leave(arena, arena.suffer(processes.a_restart))
 
 
-def test_a_cold_shutdown(set_arena: Arenas) -> None:
-    """Somebody is impatient and sends SIGQUIT: children are ended wherever they are."""
-    arena = set_arena()
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_cold_shutdown(set_arena: Arenas, pool: str) -> None:
+    """Somebody is impatient and sends SIGQUIT: children are ended wherever they are.
+
+    Threads cannot be ended, so what they have in hand is done.
+    """
+    arena = set_arena(pool=pool)
     bout = arena.suffer(processes.a_cold_shutdown)
     assert not arena.stage.attempts(bout.run)
 

@@ -38,6 +38,7 @@ def test_a_wrong_clock(set_arena: Arenas, minutes: int) -> None:
     arena = set_arena(size=1)
     wrong = arena.fleet.join(env=with_clock_off(60.0 * minutes))
     wrong.until_ready()
+    arena.fleet.size = 2
     bout = arena.suffer(processes.a_killed_leader)
     assert not arena.stage.attempts(bout.run)
     assert bout.struck

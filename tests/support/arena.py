@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from breakbulk import RunStatus
+from breakbulk.domain.keys import decode_key
 from tests.support.bout import Bout, measured
 from tests.support.orders import Orders
+from tests.support.roster import Roster
 from tests.support.sight import Sight, look
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection
-    from uuid import UUID
+    from collections.abc import Callable, Collection, Iterable
 
     from breakbulk import RunHandle
     from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -33,17 +35,14 @@ if TYPE_CHECKING:
     from tests.support.relay import Relay
     from tests.support.stage import Stage
 
+T = TypeVar("T")
+
 #: A busy machine may take so many seconds longer than the nominal time.
 SLACK = 30.0
 #: Bouts until one fault struck in the window.
 TRIES = 5
 #: When a fault strikes, drawn from this range: what happens meanwhile has to fit in the window.
 _MOMENTS = (0.12, 0.75)
-#: Transactions that are open for longer than a look around takes.
-_OPEN = """
-    SELECT pid, application_name, state, query FROM pg_stat_activity
-    WHERE datname = current_database() AND xact_start < clock_timestamp() - interval '1 s'
-"""
 
 
 class Arena:
@@ -74,6 +73,8 @@ class Arena:
         relay: Relay | None = None,
     ) -> None:
         self.stage = stage
+        #: The workers as the database has them.
+        self.roster = Roster(stage.engine, stage.bulk.runtime.database.schema)
         self.fleet = fleet
         self.dice = dice
         self.rows = rows
@@ -86,6 +87,8 @@ class Arena:
         #: All is well so far, so its workers can be expected to go home in order.
         self.sound = False
         self.say = say
+        #: Main processes of workers that a fault has struck and that are not put right yet.
+        self.struck: set[int] = set()
         #: Called again and again while something is waited for: who minds the workers meanwhile.
         self.meanwhile: Callable[[], None] = lambda: None
         #: One fault at a time, so that it can be told what it does to the workers.
@@ -108,6 +111,9 @@ class Arena:
         """
         assert fault.breaks <= self._own, f"what it breaks must be the arena's: {fault.breaks}"
         for _ in range(TRIES):
+            if len(self.fleet.able()) < self.fleet.size:
+                # The last bout did not count, but it cost a worker.
+                self.fleet.replenish()
             bout = self._bout(fault)
             if bout is not None:
                 nominal = fault.nominal(self.lease)
@@ -117,9 +123,9 @@ class Arena:
                 return bout
         raise AssertionError(f"{fault.name} never struck in the window in {TRIES} bouts")
 
-    def expect(self, fault: Fault) -> None:
-        """From now on the workers' logs may hold what they hold because of a fault."""
-        self._complaints.update(fault.complaints)
+    def expect(self, complaints: Iterable[str]) -> None:
+        """From now on the workers' logs may hold this, though it reads like trouble."""
+        self._complaints.update(complaints)
 
     def submit(self, **parameters: Any) -> RunHandle:
         """Submit a run that takes its time and obeys orders."""
@@ -137,43 +143,58 @@ class Arena:
             schema = self.stage.bulk.runtime.database.schema
             return look(connection, schema, run, self.rows, at=at)
 
-    def until(self, condition: Callable[[], object], *, message: str) -> None:
-        """Wait for something, with the workers minded meanwhile."""
+    def until(
+        self, condition: Callable[[], T], *, timeout: float = 60.0, message: str = "the condition"
+    ) -> T:
+        """Wait for something, with the workers minded meanwhile; see :func:`wait_for`."""
 
-        def there() -> bool:
+        def there() -> T:
             self.meanwhile()
-            return bool(condition())
+            return condition()
 
-        wait_for(there, message=message)
+        return wait_for(there, timeout=timeout, message=message)
 
     def until_share(self, run: RunHandle, share: float) -> Sight:
-        """Wait until so much of a run is done, from 0 to 1, with something in flight, or all."""
+        """Wait until so much of a run is done, from 0 to 1, and some in flight, or it is over."""
 
         def there() -> Sight | None:
-            self.meanwhile()
             sight = self.look(run)
-            found = sight.share >= share and (sight.in_flight or sight.share == 1)
+            found = sight.over or (sight.share >= share and sight.in_flight)
             return sight if found else None
 
-        sight = wait_for(there, timeout=120, message=f"{share:.0%} of run {run.id} to be done")
+        sight = self.until(there, timeout=120, message=f"{share:.0%} of run {run.id} to be done")
         assert sight is not None
         return sight
 
     def see_through(self, run: RunHandle) -> None:
         """Let a run come to its end soon, and judge it."""
         self.orders.hurry()
-        self.stage.until_succeeded(run)
+        poison = self.orders.poison()
+        if poison:
+            self._cure(run, poison)
+        self._until_over(run)
+        run.raise_for_status()
         self.judge(run)
+
+    def _until_over(self, run: RunHandle) -> None:
+        self.until(lambda: self.look(run).over, timeout=180, message=f"run {run.id} to end")
+
+    def _cure(self, run: RunHandle, poison: dict[str, str]) -> None:
+        """See that the bad rows of a run, and no others, are in quarantine; then mend them."""
+        self._until_over(run)
+        assert run.status() is RunStatus.PARTIAL
+        found = {str(decode_key(row.key)[0]) for row in run.errors()}
+        assert found == set(poison), f"in quarantine: {found}, bad: {poison}"
+        once, bad = len(self.runs), len(poison)
+        assert self.stage.versions() == {once - 1: bad, once: self.rows - bad}
+        self.orders.put_poison({})
+        run.retry()
 
     def order(self, deed: str, **details: Any) -> int:
         """Have whatever chunk comes next do a deed; the process that does it."""
         self.orders.give(deed, **details)
-
-        def taken() -> int | None:
-            self.meanwhile()
-            return self.orders.taken(deed)
-
-        return wait_for(taken, message=f"a chunk to take the order to {deed}") or 0
+        message = f"a chunk to take the order to {deed}"
+        return self.until(lambda: self.orders.taken(deed), message=message) or 0
 
     def judge(self, *runs: RunHandle, version: int | None = None) -> None:
         """Every row done once by each run, runs called back once, and nothing of them left over.
@@ -187,47 +208,16 @@ class Arena:
             *(runs or self.runs),
             rows=self.rows,
             version=len(self.runs) if version is None else version,
+            split=True,
             complaints=sorted(self._complaints),
         )
-        wait_for(lambda: not self.open_transactions(), message="all transactions to end")
+        wait_for(lambda: not self.roster.transactions(), message="all transactions to end")
         self.sound = True
-
-    def leader(self) -> int:
-        """The main process of the worker whose steward leads, or led last."""
-        schema = self.stage.bulk.runtime.database.schema
-        workers, leader = schema.workers, schema.leader
-        query = select(workers.c.pid).join(leader, leader.c.worker_id == workers.c.id)
-
-        def found() -> int | None:
-            with self.stage.engine.connect() as connection:
-                return connection.execute(query).scalar_one_or_none()
-
-        return wait_for(found, message="somebody to lead") or 0
-
-    def lanes_of(self, worker: int) -> set[UUID]:
-        """The tokens of a worker's lanes, by its main process."""
-        schema = self.stage.bulk.runtime.database.schema
-        workers, lanes = schema.workers, schema.lanes
-        query = select(lanes.c.token).join(workers, workers.c.id == lanes.c.worker_id)
-        with self.stage.engine.connect() as connection:
-            return set(connection.execute(query.where(workers.c.pid == worker)).scalars())
 
     def until_gone(self, pids: Collection[int]) -> None:
         """Wait until no lane of these processes is on record any more."""
-        lanes = self.stage.bulk.runtime.database.schema.lanes
-        query = select(lanes.c.pid).where(lanes.c.pid.in_(pids))
-
-        def gone() -> bool:
-            self.meanwhile()
-            with self.stage.engine.connect() as connection:
-                return connection.execute(query).first() is None
-
-        wait_for(gone, message=f"the lanes of {sorted(pids)} to be gone")
-
-    def open_transactions(self) -> list[str]:
-        """Transactions of this database that do not end."""
-        with self.stage.engine.connect() as connection:
-            return [str(row) for row in connection.execute(text(_OPEN))]
+        message = f"the lanes of {sorted(pids)} to be gone"
+        self.until(lambda: not self.roster.lanes_in(pids), message=message)
 
     def ended(self, run: RunHandle) -> dict[tuple[int, str], Any]:
         """The rows of a run's chunks that have ended, by number and path."""
@@ -254,13 +244,13 @@ class Arena:
 
     def _bout(self, fault: Fault) -> Bout | None:
         """A run under a fault; None if it did not strike in the window."""
-        self.expect(fault)
+        self.expect(fault.complaints)
         self.sound = False
         run = self.submit()
         before = self.until_share(run, self.dice.uniform(*_MOMENTS))
         if not before.in_window:
-            self._missed(fault, run, f"{before}")
-            return None
+            self.see_through(run)
+            return self._missed(fault, f"{before}")
         began = time.monotonic()
         deed = fault.deed(self, before)
         pids = next(deed)
@@ -272,15 +262,14 @@ class Arena:
             after = self.look(run, at=before.at + took)
         self.see_through(run)
         if not after.in_window:
-            self._missed(fault, run, f"{before}, right after {after}")
-            return None
+            return self._missed(fault, f"{before}, right after {after}")
         bout = measured(fault, run, (before, after, healed), set(pids), self.ended(run))
         self.say(str(bout))
         return bout
 
-    def _missed(self, fault: Fault, run: RunHandle, sights: str) -> None:
-        self.see_through(run)
+    def _missed(self, fault: Fault, sights: str) -> Bout | None:
         self.say(f"{fault.name}: not in the window ({sights}), so again")
+        return None
 
     def _look_if_possible(self, run: RunHandle) -> Sight | None:
         try:

@@ -29,6 +29,7 @@ class Fault:
         complaints: what the workers' logs may hold because of it.
         breaks: what it breaks, so that the arena needs its own: a server (``postgres``,
             ``valkey``), the way to the database (``network``), or to workers (``messages``).
+        halts: nothing goes on until it is put right.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Fault:
     seconds: float = 2.0
     complaints: tuple[str, ...] = ()
     breaks: frozenset[str] = field(default_factory=frozenset)
+    halts: bool = False
 
     def nominal(self, lease: float) -> float:
         """Seconds until the work goes on, at most."""
@@ -49,11 +51,12 @@ def fault(
     seconds: float = 2.0,
     complaints: Collection[str] = (),
     breaks: Collection[str] = (),
+    halts: bool = False,
 ) -> Callable[[Deed], Fault]:
     """Make a fault of a function, named like it; see :class:`Fault`."""
 
     def make(deed: Deed) -> Fault:
         name = getattr(deed, "__name__", "?").replace("_", " ")
-        return Fault(name, deed, leases, seconds, tuple(complaints), frozenset(breaks))
+        return Fault(name, deed, leases, seconds, tuple(complaints), frozenset(breaks), halts)
 
     return make

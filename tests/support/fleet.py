@@ -21,7 +21,7 @@ class Fleet:
 
     def __init__(self, stage: Stage, size: int, **options: Any) -> None:
         self._stage = stage
-        self._size = size
+        self.size = size
         self._options = options
         self.members: list[Worker] = []
 
@@ -35,7 +35,7 @@ class Fleet:
         If there are too many, because frozen ones have come back, the oldest are sent home.
         """
         self.members = [worker for worker in self.members if worker.running]
-        missing = self._size - len(self.able())
+        missing = self.size - len(self.able())
         fresh = [self.join() for _ in range(missing)]
         for worker in fresh:
             worker.until_ready()

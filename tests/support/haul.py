@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, select, update
 
-from tests.support.deeds import DEEDS
+from tests.support.deeds import DEEDS, befall
 from tests.support.orders import Orders
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def make(model: Any, note: Callable[[FinishedRun], None]) -> type[Any]:
                 update(table).where(chunk.where).values(version=table.c.version + 1)
             )
             time.sleep(whole - before)  # and part of it while they are
+            poison = orders.poison()
+            for key in chunk.row_keys if poison else ():
+                befall(poison.get(str(key[0])), f"row {key[0]!r}")
             for name, deed in DEEDS.items():
                 details = orders.take(name, chunk=f"{chunk.run.id}-{chunk.number}")
                 if details is not None:

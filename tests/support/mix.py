@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 #: Faults that strike one run, at most.
 _MOST = 3
-#: When they strike: the run goes on for long after the last.
-_MOMENTS = (0.1, 0.8)
+#: So many runs of a hundred have bad rows, so many at most.
+_POISONED, _BAD = 25, 2
+#: What logs hold because of them.
+_BAD_ROWS = ("has no owner", "is given up", "WorkerLostError", "Process 'ForkPoolWorker")
 
 
-def endure(arena: Arena, faults: Sequence[Fault], seconds: float) -> int:
+def endure(arena: Arena, faults: Sequence[Fault], seconds: float, *, deeds: Sequence[str]) -> int:
     """Let faults strike run after run; how many did.
 
     Which ones, and in which order, is decided by the arena's dice alone, whatever comes of them.
+
+    Args:
+        deeds: what befalls processes at rows that are bad.
     """
 
     def mind() -> None:
@@ -32,6 +37,7 @@ def endure(arena: Arena, faults: Sequence[Fault], seconds: float) -> int:
             arena.fleet.replenish()
 
     arena.meanwhile, arena.alone = mind, False
+    arena.expect(_BAD_ROWS)
     began = time.monotonic()
     seed = arena.dice.random()
     struck = number = 0
@@ -39,30 +45,39 @@ def endure(arena: Arena, faults: Sequence[Fault], seconds: float) -> int:
         number += 1
         arena.dice = random.Random(f"{seed} {number}")
         chosen = arena.dice.sample(faults, arena.dice.randint(1, _MOST))
-        at = time.monotonic() - began
-        arena.say(f"{at:5.1f} s: run {number}: {', '.join(fault.name for fault in chosen)}")
+        poison = _poison(arena, deeds) if arena.dice.randrange(100) < _POISONED else {}
+        arena.orders.put_poison(poison)
+        told = [fault.name for fault in chosen] + [f"bad rows {poison}"] * bool(poison)
+        arena.say(f"{time.monotonic() - began:5.1f} s: run {number}: {', '.join(told)}")
         struck += _endure(arena, chosen)
     arena.judge()
     return struck
 
 
+def _poison(arena: Arena, deeds: Sequence[str]) -> dict[str, str]:
+    keys = [3 * n - 500 for n in arena.dice.sample(range(arena.rows), _BAD)]
+    return {str(key): arena.dice.choice(deeds) for key in keys}
+
+
 def _endure(arena: Arena, faults: Sequence[Fault]) -> int:
     """One run under several faults."""
     arena.sound = False
-    moments = sorted(arena.dice.uniform(*_MOMENTS) for _ in faults)
+    # Anywhere: at the very beginning, too, and while the run is called back.
+    moments = sorted(arena.dice.uniform(0, 1) for _ in faults)
     run = arena.submit()
     open_deeds: list[Iterator[Collection[int]]] = []
     struck = 0
     for fault, moment in zip(faults, moments, strict=True):
-        arena.expect(fault)
-        sight = _living(arena.until_share(run, moment))
-        if not sight.in_window:
+        arena.expect(fault.complaints)
+        sight = _whole(arena, arena.until_share(run, moment))
+        if not sight.in_flight:
             continue
         struck += 1
         deed = fault.deed(arena, sight)
-        next(deed)
+        pids = set(next(deed))
+        arena.struck.update(one.worker for one in sight.held if one.pid in pids)
         open_deeds.append(deed)
-        if fault.breaks:
+        if fault.breaks or fault.halts:
             _heal(arena, open_deeds)
     _heal(arena, open_deeds)
     arena.see_through(run)
@@ -72,13 +87,17 @@ def _endure(arena: Arena, faults: Sequence[Fault]) -> int:
 def _heal(arena: Arena, deeds: list[Iterator[Collection[int]]]) -> None:
     """Put right what does not mend by itself, and have all workers there again."""
     while deeds:
-        next(deeds.pop(0), None)
+        # The last first: it may have frozen what another one waits for.
+        next(deeds.pop(), None)
+    arena.struck.clear()
     arena.fleet.replenish()
 
 
-def _living(sight: Sight) -> Sight:
-    """What is held by processes that a fault can still strike."""
-    return sight.only(lambda one: _able(one.pid) and _able(one.worker))
+def _whole(arena: Arena, sight: Sight) -> Sight:
+    """What is held by processes that no fault has struck yet."""
+    return sight.only(
+        lambda one: one.worker not in arena.struck and _able(one.pid) and _able(one.worker)
+    )
 
 
 def _able(pid: int) -> bool:

@@ -55,6 +55,20 @@ class Orders:
         details: dict[str, Any] = found["details"]
         return details
 
+    def put_poison(self, deeds: dict[str, str]) -> None:
+        """Called by the test: what befalls the process at which row, by key; none: all is well."""
+        draft = self.directory / "poison.draft"
+        draft.write_text(json.dumps(deeds))
+        draft.rename(self.directory / "poison")
+
+    def poison(self) -> dict[str, str]:
+        """Called by both: what befalls the process at which row."""
+        try:
+            found: dict[str, str] = json.loads((self.directory / "poison").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
     def hurry(self) -> None:
         """Called by the test: from now on no chunk takes longer than it must."""
         (self.directory / "hurry").touch()

@@ -44,12 +44,14 @@ class Sight:
     """A run at one moment of the database's clock.
 
     Attributes:
+        over: whether the run has ended.
         held: chunks in the hands of lanes, the lowest first.
     """
 
     at: datetime
     rows: int
     rows_done: int
+    over: bool
     held: tuple[Held, ...]
 
     @property
@@ -106,10 +108,12 @@ def look(
         .where(chunks.c.run_id == run.id, chunks.c.status == "carved")
         .order_by(chunks.c.number, chunks.c.path)
     )
+    ended = select(schema.runs.c.finished_at).where(schema.runs.c.id == run.id)
     return Sight(
         at=at or now,
         rows=rows,
         rows_done=int(total.scalar_one()),
+        over=connection.execute(ended).scalar_one() is not None,
         held=tuple(_held(row) for row in connection.execute(held)),
     )
 

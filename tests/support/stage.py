@@ -200,6 +200,7 @@ class Stage:
         rows: int | None = None,
         model: type[Any] = Product,
         version: int | None = None,
+        split: bool = False,
         complaints: Sequence[str] = (),
     ) -> None:
         """Every row done once by each run, audits clean, called back once, nothing left over.
@@ -207,23 +208,26 @@ class Stage:
         Args:
             rows: what the table has to hold; None: whatever it holds.
             version: what every row has; default one for each run.
+            split: chunks may have been split.
             complaints: what the workers' logs may hold though it reads like trouble.
         """
         versions = self.versions(model)
         expected = len(runs) if version is None else version
         assert set(versions) == {expected}, f"rows by version: {versions}"
         assert rows is None or versions[expected] == rows
-        self.judge_ledger(*runs, complaints=complaints)
+        self.judge_ledger(*runs, split=split, complaints=complaints)
 
-    def judge_ledger(self, *runs: RunHandle, complaints: Sequence[str] = ()) -> None:
+    def judge_ledger(
+        self, *runs: RunHandle, split: bool = False, complaints: Sequence[str] = ()
+    ) -> None:
         """What :meth:`judge` says of the ledger, the callbacks and the logs."""
         notices = self.notices()
         for run in runs:
             record, audit = run.record(), run.audit()
             assert audit.clean, audit.findings
             assert record.status is RunStatus.SUCCEEDED
-            assert notices[int(run.id)] == 1
-            assert set(self.chunk_statuses(run)) <= {"succeeded"}
+            assert notices[int(run.id)] == record.round, "called back once a round"
+            assert set(self.chunk_statuses(run)) <= {"succeeded", "split" if split else "succeeded"}
         wait_for(lambda: not self.lanes(), message="the last lane to leave")
         assert not self._size(self.bulk.runtime.database.schema.waiting)
         for worker in self._start.workers:

@@ -6,27 +6,21 @@ application from the same values in its own process, with nothing global in betw
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
 from uuid import UUID
 
-import psutil
 from celery import Celery
 from sqlalchemy import BigInteger, Engine, Select, Uuid, create_engine, insert, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from breakbulk import Breakbulk, Chunk, FinishedRun
 from tests.support import haul
+from tests.support.deeds import befall
 
 VARIABLE = "WAREHOUSE"
 
@@ -181,42 +175,6 @@ def _note(run: FinishedRun) -> None:
     run.session.execute(insert(Notice).values(run=run.id, rows=run.summary.rows_done))
 
 
-def _befall(deed: str | None, name: str) -> None:
-    match deed:
-        case "raise":
-            raise ValueError(f"{name} has no owner")
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "segfault":
-            # Nobody needs a dump of it.
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            ctypes.string_at(0)
-        case "hang":
-            while True:
-                time.sleep(60)
-        case "exit":
-            os._exit(3)
-        case "sys.exit":
-            sys.exit(3)
-        case "memory":
-            with _little_memory():
-                bytearray(2**30)
-        case _:
-            return
-
-
-@contextmanager
-def _little_memory() -> Iterator[None]:
-    """As where an operator has set a limit for the worker's processes."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = psutil.Process().memory_info().vms
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
 def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four small jobs)
     class Count:
         """Count each product's version up.
@@ -299,11 +257,11 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four
                 chunk.session.flush()
                 with Path(self.outbox).open("a") as outbox:
                     outbox.write(f"{product.id} {chunk.key_for(product)}\n")
-                _befall(deeds.get(str(product.id)), product.name)
+                befall(deeds.get(str(product.id)), product.name)
 
         def finished(self, run: FinishedRun) -> None:
             _note(run)
-            _befall(json.loads(Path(self.poison).read_text()).get("finished"), "the callback")
+            befall(json.loads(Path(self.poison).read_text()).get("finished"), "the callback")
 
     return [
         cls if cls.__name__ in config.forgets else bulk.job(name=cls.__name__, **config.job)(cls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import brokers, databases, processes, refusals
+from tests.chaos.faults import brokers, databases, operators, processes, refusals
 
 #: A seed draws from this list by place, so what is new comes last.
-FAULTS = (*processes.ALL, *brokers.ALL, *databases.ALL, *refusals.ALL)
+FAULTS = (*processes.ALL, *brokers.ALL, *databases.ALL, *refusals.ALL, *operators.ALL)

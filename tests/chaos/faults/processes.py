@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.support.sight import Sight
     from tests.support.workers import Worker
 
+#: Seconds that a chunk may take where one of its processes is to be frozen.
+CHUNK_TIMEOUT = 4.0
 #: What Celery itself says in a worker's log of a process of its pool that was killed.
 _KILLED = ("WorkerLostError", "Process 'ForkPoolWorker")
 #: Sessions that hold locks on rows: their chunk has been written, and not yet committed.
@@ -58,9 +60,10 @@ def a_killed_worker(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
 @fault(leases=1)
 def a_killed_leader(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     """``kill -9`` all processes of the worker whose steward leads."""
-    leader = arena.fleet.of(arena.leader())
-    leader.kill_all()
-    yield {one.pid for one in sight.held if one.worker == leader.pid}
+    leader = arena.until(arena.roster.leader, message="somebody to lead") or 0
+    if leader not in arena.struck:
+        arena.fleet.of(leader).kill_all()
+    yield {one.pid for one in sight.held if one.worker == leader}
 
 
 @fault(leases=1)
@@ -109,13 +112,18 @@ def a_frozen_worker(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     """SIGSTOP, as when a virtual machine is moved, and SIGCONT when its lease is long over."""
     victim, pids = _victim(arena, sight)
     frozen = victim.family()
+    told = victim.log().count("taken off the list")
     for process in frozen:
         process.suspend()
     yield pids
     arena.until_gone(pids)
+    arena.until(lambda: not arena.roster.listed(victim.pid), message="it to be off the list")
     for process in frozen:
         process.resume()
-    wait_for(lambda: "taken off the list" in victim.log(), message="the worker to find out")
+    wait_for(
+        lambda: victim.log().count("taken off the list") > told,
+        message=f"{victim.name} to find out",
+    )
 
 
 @fault(leases=1)
@@ -127,7 +135,7 @@ def a_worker_frozen_for_good(arena: Arena, sight: Sight) -> Iterator[Collection[
     def caught() -> bool:
         for process in frozen:
             process.suspend()
-        tokens = {f"breakbulk lane {token}" for token in arena.lanes_of(victim.pid)}
+        tokens = {f"breakbulk lane {token}" for token in arena.roster.lanes_of(victim.pid)}
         with arena.stage.engine.connect() as connection:
             if tokens & set(connection.execute(text(_WRITTEN)).scalars()):
                 return True
@@ -135,7 +143,11 @@ def a_worker_frozen_for_good(arena: Arena, sight: Sight) -> Iterator[Collection[
             process.resume()
         return False
 
-    wait_for(caught, message="a chunk to be written and not committed")
+    run = arena.runs[-1]
+    wait_for(
+        lambda: caught() or arena.look(run).over,
+        message="a chunk to be written and not committed, or the run to end",
+    )
     yield pids
     arena.until_gone(pids)
     victim.kill_all()
@@ -173,6 +185,26 @@ def a_recycled_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     yield ()
 
 
+@fault(seconds=CHUNK_TIMEOUT + 2.0, complaints=_KILLED)
+def a_frozen_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
+    """SIGSTOP for one process of a pool: its worker lives, so only the chunk's own time ends it."""
+    victim = arena.dice.choice(sight.in_flight)
+    psutil.Process(victim.pid).suspend()
+    yield {victim.pid}
+
+
+@fault(leases=2.0)
+def frozen_workers(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
+    """SIGSTOP for all workers at once, for more than a lease, and then they all wake up."""
+    frozen = [process for worker in arena.fleet.members for process in worker.family()]
+    for process in frozen:
+        process.suspend()
+    yield ()
+    wait_for(lambda: not arena.roster.in_time(), message="all leases to be over")
+    for process in frozen:
+        process.resume()
+
+
 @fault()
 def a_new_worker(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """One worker more joins while the work goes on."""
@@ -182,7 +214,7 @@ def a_new_worker(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
 
     def at_work() -> bool:
         sight = arena.look(run)
-        return sight.share == 1 or any(one.worker == fresh.pid for one in sight.held)
+        return sight.over or any(one.worker == fresh.pid for one in sight.held)
 
     wait_for(at_work, message="it to get a lane, or the run to end")
 
@@ -200,4 +232,5 @@ ALL = (
     a_worker_frozen_for_good,
     a_frozen_main_process,
     a_new_worker,
+    frozen_workers,
 )
