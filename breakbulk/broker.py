@@ -73,8 +73,8 @@ class Broker:
         """Ask for ``count`` lanes; False, and one line in the log, when the broker is away.
 
         Args:
-            good_until: by the database's clock; what comes later is used only by a run that has
-                no lane at all. So what was sent in vain does not pile up in front of the team's
+            good_until: by the database's clock; what comes later is not used if lanes came and
+                went meanwhile. So what was sent in vain does not pile up in front of the team's
                 own tasks.
         """
         try:

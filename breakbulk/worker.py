@@ -32,6 +32,7 @@ import breakbulk
 from breakbulk.errors import BreakbulkError, UnsupportedPool
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.runtime import Process, Runtime, live_lanes, process_started
 from breakbulk.runner.steward import Steward
@@ -60,6 +61,7 @@ def _pool_index() -> int | None:
 _pool_limits: list[float] = []
 # Until when each lane may be at its chunk, shared likewise.
 _deadlines = Deadlines(place=_pool_index)
+_circulation = Circulation()
 # One byte shared by the worker's main process and its children: 1 when it shuts down.
 _shared = mmap.mmap(-1, 1)
 
@@ -125,6 +127,7 @@ def install(
             _deadlines,
             # A job that calls sys.exit() fails; it does not take the worker with it.
             exits=(KeyboardInterrupt,),
+            circulation=_circulation,
         )
         late = None if good_until is None else datetime.fromisoformat(good_until)
         if work(runtime, process, queue, seconds, good_until=late):
@@ -197,6 +200,7 @@ class StewardStep(bootsteps.StartStopStep):
         os.environ[_WORKER_VARIABLE] = str(uuid4())
         _shared[0] = 0
         _deadlines.reset()
+        _circulation.reset()
         _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
         self._parent = parent
         self._pool = pool

@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, TypeVar, Unpack, dataclass_transform
@@ -39,6 +40,7 @@ from breakbulk.ledger.workers import Worker
 from breakbulk.runner import doctor, inline
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.chunk import SubmittedRun
+from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.context import Context, Notify, surrounded
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.settings import Settings
@@ -375,9 +377,12 @@ class Breakbulk:
             ledger = self.runtime.ledger
             slots = ledger.workers.slots(connection)
             demands = ledger.lanes.demand(connection, slots, queue=run.queue, jobs=[run.job])
+            free = ledger.workers.free_slots(connection).get((run.queue, run.job), 1)
+            late = ledger.lanes.now(connection) + timedelta(seconds=MESSAGE_LIFE)
         for demand in demands:
-            if demand.run_id == run.id:
-                broker.send_lanes(run.queue, demand.wanted - demand.present)
+            # Lanes that are at work look for themselves who has none.
+            if demand.run_id == run.id and free > 0:
+                broker.send_lanes(run.queue, min(demand.wanted - demand.present, free), late)
 
     def _begin(self, run: Run, *, created: bool) -> None:
         if not created or run.status is not RunStatus.RUNNING:

@@ -8,6 +8,7 @@ lock: a forked child would keep the socket of a session lock open after its pare
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -171,12 +172,25 @@ class Workers:
 
     def slots(self, connection: Connection) -> dict[tuple[str, str], int]:
         """Slots of live workers that take work, by queue and by the job they have code for."""
+        return self._slots(connection, {})
+
+    def free_slots(self, connection: Connection) -> dict[tuple[str, str], int]:
+        """The same, less the slots in which lanes are at work."""
+        lanes = self._database.schema.lanes
+        counted = select(lanes.c.worker_id, func.count()).group_by(lanes.c.worker_id)
+        at_work = {row[0]: int(row[1]) for row in connection.execute(counted)}
+        return self._slots(connection, at_work)
+
+    def _slots(
+        self, connection: Connection, at_work: Mapping[UUID, int]
+    ) -> dict[tuple[str, str], int]:
         slots: dict[tuple[str, str], int] = {}
         for worker in self.live(connection):
             if worker.draining:
                 continue
+            left = max(0, worker.slots - at_work.get(worker.id, 0))
             for place in product(worker.queues, worker.jobs):
-                slots[place] = slots.get(place, 0) + worker.slots
+                slots[place] = slots.get(place, 0) + left
         return slots
 
     def _read(self, connection: Connection, *where: object) -> list[Worker]:

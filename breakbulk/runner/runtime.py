@@ -15,6 +15,7 @@ import psutil
 from breakbulk.errors import SecondDatabase
 from breakbulk.jobs import Registry
 from breakbulk.ledger import Database, Ledger
+from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.context import Context, Notify
 from breakbulk.runner.deadlines import Deadlines
 from breakbulk.settings import Settings
@@ -82,6 +83,7 @@ class Process:
         exits: what ends the process although user code has raised it. In a process that is not our
             own, as in eager mode, nobody else can tell whom it was meant for.
         deadlines: where its lanes note until when they may be at a chunk.
+        circulation: where they note that they have ended.
     """
 
     worker_id: UUID
@@ -93,6 +95,7 @@ class Process:
     interruptions: tuple[type[Exception], ...] = ()
     deadlines: Deadlines | None = None
     exits: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit)
+    circulation: Circulation = field(default_factory=Circulation)
 
     @classmethod
     def current(
@@ -104,6 +107,7 @@ class Process:
         deadlines: Deadlines | None = None,
         *,
         exits: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit),
+        circulation: Circulation | None = None,
     ) -> Process:
         """This process; without a worker it counts as one of its own.
 
@@ -122,6 +126,7 @@ class Process:
             interruptions,
             deadlines,
             exits,
+            circulation or Circulation(),
         )
 
     def at_work(self, lane: UUID, seconds: float | None) -> AbstractContextManager[None]:

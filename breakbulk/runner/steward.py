@@ -21,6 +21,7 @@ from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.finish import settle
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.rescue import rescue
@@ -168,7 +169,7 @@ class Steward:
         ledger = self._runtime.ledger
         with self._runtime.database.reading(connection):
             runs = [ledger.runs.get(connection, lane.run_id) for lane in rescued]
-            late = ledger.lanes.now(connection) + timedelta(seconds=_LONGEST_WAIT)
+            late = ledger.lanes.now(connection) + timedelta(seconds=MESSAGE_LIFE)
         for run in runs:
             self._alone_since.pop(run.id, None)
             if run.status in WORKABLE or run.status is RunStatus.FINISHING:
@@ -233,25 +234,39 @@ class Steward:
                     )
 
     def _wake(self, connection: Connection) -> None:
-        """Send until running equals wanted, with back-off."""
+        """Send until running equals wanted, with back-off.
+
+        Not for each run: what counts is how many slots are free. Lanes that are at work see for
+        themselves, when their slice ends, who has no lane yet.
+        """
         ledger = self._runtime.ledger
         with self._runtime.database.reading(connection):
-            slots = ledger.workers.slots(connection)
-            demands = ledger.lanes.demand(connection, slots)
+            demands = ledger.lanes.demand(connection, ledger.workers.slots(connection))
+            free = ledger.workers.free_slots(connection)
             clock = ledger.lanes.now(connection)
         wanted_now = {demand.run_id for demand in demands}
         self._nudged = {run: one for run, one in self._nudged.items() if run in wanted_now}
         now = time.monotonic()
+        messages: dict[str, int] = {}
         for demand in demands:
+            # A queue that nobody is known for counts as one slot.
+            room = free.get((demand.queue, demand.job), 1)
             last = self._nudged.get(demand.run_id)
             if last is not None and demand.present == last.present and now - last.at < last.wait:
                 continue
-            missing = demand.wanted - demand.present + self._runtime.settings.surplus_messages
+            if room <= 0:
+                continue
+            missing = demand.wanted - demand.present
             wait = _FIRST_WAIT
             if last is not None and demand.present <= last.present:
                 wait = min(last.wait * 2, _LONGEST_WAIT)
-            self._send(demand.queue, missing, clock + timedelta(seconds=wait))
+            queue = demand.queue
+            asked = messages.get(queue, 0)
+            messages[queue] = max(asked, min(asked + missing, room))
             self._nudged[demand.run_id] = _Nudged(now, wait, demand.present)
+        late = clock + timedelta(seconds=MESSAGE_LIFE)
+        for queue, count in messages.items():
+            self._send(queue, count + self._runtime.settings.surplus_messages, late)
 
     def _work_alone(self, connection: Connection, worker: Worker) -> None:
         """Work for runs to which no message has brought a lane for long.

@@ -45,7 +45,8 @@ def work(
 
     Args:
         seconds: the length of the slice.
-        good_until: after that only a run that has no lane at all is worked for.
+        good_until: after that it works only if no other lane of the worker has ended since the
+            message was sent, and only for a run that has no lane at all.
 
     Returns:
         Whether another lane should follow this one.
@@ -61,7 +62,10 @@ def work(
             return False
         if entered is None:
             return wanted
-        wanted = _Visit(runtime, process, *entered).make()
+        try:
+            wanted = _Visit(runtime, process, *entered).make()
+        finally:
+            process.circulation.lane_ended()
         good_until = None
     return wanted
 
@@ -197,7 +201,7 @@ def _sign_off(runtime: Runtime, lane: Lane) -> None:
 def _enter(
     runtime: Runtime, process: Process, queue: str, until: float, good_until: datetime | None
 ) -> tuple[Lane, Run, Slice] | None:
-    """Take a place in the run that has the fewest of its lanes; None if none needs one."""
+    """Take a place in the run whose turn it is; None if none needs one."""
     ledger, database = runtime.ledger, runtime.database
     with database.connect() as connection:
         with database.reading(connection):
@@ -207,8 +211,13 @@ def _enter(
             slots = ledger.workers.slots(connection)
             names = list(runtime.jobs.all())
             demands = ledger.lanes.demand(connection, slots, queue=queue, jobs=names)
-            if good_until is not None and ledger.lanes.now(connection) > good_until:
-                demands = [demand for demand in demands if not demand.present]
+            late = 0.0
+            if good_until is not None:
+                late = (ledger.lanes.now(connection) - good_until).total_seconds()
+        if process.circulation.has_overtaken(late):
+            return None
+        if late > 0:
+            demands = [demand for demand in demands if not demand.present]
         for demand in demands:
             place = _take_place(runtime, connection, process, demand)
             if place is None:

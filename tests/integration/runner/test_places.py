@@ -103,7 +103,7 @@ def test_a_run_whose_last_lane_died_is_called_back_all_the_same(
     class Death(BaseException):
         pass
 
-    def dies(*_: object) -> bool:
+    def dies(*_: object, **__: object) -> bool:
         raise Death
 
     handle = yard.submit(yard.job())

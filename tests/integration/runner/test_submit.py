@@ -25,6 +25,7 @@ from tests.support.waiting import wait_for
 from tests.support.yard import Base, Goods, Notice, Yard, statements, together
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from breakbulk import RunHandle
@@ -37,7 +38,7 @@ def sent(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     broker = yard.bulk.broker
     assert broker is not None
 
-    def send(queue: str, count: int) -> bool:
+    def send(queue: str, count: int, _good_until: datetime) -> bool:
         asked.append((queue, count))
         return True
 

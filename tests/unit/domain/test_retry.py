@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from celery.utils.time import get_exponential_backoff_interval
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,17 @@ def test_no_delay_is_not_giving_up() -> None:
 def test_a_backoff_doubles_up_to_its_end() -> None:
     policy = RetryPolicy(max_retries=9, retry_backoff=3, retry_backoff_max=20, retry_jitter=False)
     assert [policy.wait_after(attempt) for attempt in range(1, 6)] == [3, 6, 12, 20, 20]
+
+
+@pytest.mark.parametrize("backoff", [True, 1, 3, 30])
+@pytest.mark.parametrize("most", [600, 45])
+def test_a_backoff_is_as_long_as_celerys(backoff: int, most: int) -> None:
+    policy = RetryPolicy(
+        max_retries=20, retry_backoff=backoff, retry_backoff_max=most, retry_jitter=False
+    )
+    for attempt in range(1, 15):
+        theirs = get_exponential_backoff_interval(int(backoff), attempt - 1, most)
+        assert policy.wait_after(attempt) == theirs
 
 
 def test_jitter_draws_between_nothing_and_the_delay() -> None:
