@@ -308,9 +308,12 @@ class Database:
 
     def put_away(self) -> None:
         """Close what a fork would copy and must not; nobody uses it now."""
-        engine = None if self.is_postgresql else self._engine
+        # Asking for one that nobody has needed yet would run the application's code in a fork.
+        engine = self._engine or _engine_in(self._target)
+        if engine is None or engine.dialect.name != "sqlite":
+            return
         # Any other pool may have only one connection, with a whole database in it.
-        if engine is not None and isinstance(engine.pool, QueuePool):
+        if isinstance(engine.pool, QueuePool):
             engine.dispose()
 
     @contextmanager
