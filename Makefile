@@ -16,6 +16,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform, sys; \
 MADE := $(VENV)/.python-$(PYTHON_VERSION)
 FOR_DEMO := $(VENV)/.installed-demo
 FOR_DEVELOPMENT := $(VENV)/.installed-dev
+FOR_PEERS := $(VENV)/.installed-peers
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -28,7 +29,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET VIRTUAL_ENV
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: $(FOR_DEMO) ## process a warehouse of a million products, live (ARGS: its options)
@@ -75,6 +76,10 @@ mutants: $(FOR_DEVELOPMENT) ## take away one guard at a time; each must turn a t
 bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its options)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: $(FOR_PEERS) ## strike Breakbulk and its peers with the same faults; an hour (ARGS)
+	@$(BIN)/python -m bench faults $(or $(ARGS),--json bench/results/faults.json)
+
 .PHONY: clean
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
@@ -101,4 +106,9 @@ $(FOR_DEMO): pyproject.toml $(MADE)
 $(FOR_DEVELOPMENT): pyproject.toml examples/pyramid_shop/pyproject.toml $(MADE)
 	@echo "Installing what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable examples/pyramid_shop
+	@touch $@
+
+$(FOR_PEERS): $(FOR_DEVELOPMENT)
+	@echo "Installing what Breakbulk is compared with ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
 	@touch $@

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,12 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
 
 def main() -> None:
     """Measure what was asked for and print it; the exit status says nothing about the targets."""
+    if sys.argv[1:2] == ["faults"]:
+        # Imported only here, because it needs the peers' packages.
+        from bench.faults.command import main as faults
+
+        faults(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser("python -m bench", description="Measure Breakbulk.")
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(MEASUREMENTS))
     parser.add_argument("--pairs", type=int, help="repetitions of each measurement")
