@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -84,17 +86,21 @@ def test_a_callback_whose_process_dies_each_time_cannot_loop_for_ever(clean_engi
 
     yard = Yard(clean_engine, rows=25, shared=True, max_losses=2)
     calls: list[int] = []
+    dying = Event()
 
     def finished(run: FinishedRun) -> None:
         calls.append(run.attempt)
+        dying.set()
         raise Death
 
     handle = yard.submit(yard.job(finished=finished, max_retries=1))
     crew = yard.crew()
+    mortal = replace(crew, process=replace(crew.process, stopping=dying.is_set))
 
     def ended() -> bool:
+        dying.clear()
         with suppress(Death):
-            crew.work()
+            mortal.work()
         crew.tick()  # the steward frees the callback of a lane that is no more
         return handle.status() is RunStatus.FAILED
 

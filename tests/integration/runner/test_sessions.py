@@ -8,7 +8,6 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from breakbulk.domain.chunk import Bounds, Cut
-from breakbulk.ledger import claims
 from breakbulk.ledger.database import _WATCH
 from breakbulk.runner import rescue as rescuing
 from breakbulk.runner.rescue import rescue
@@ -45,12 +44,8 @@ def pid_of(connection: Connection) -> int:
     return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
-def test_postgres_a_lane_that_freezes_amid_a_carve_is_ended(
-    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_postgres_a_lane_that_freezes_amid_a_carve_is_ended(postgres_yard: Yard) -> None:
     """No chunk's lock names its session, and it has the carve row locked."""
-    # Not the server's own cure, which takes longer.
-    monkeypatch.setattr(claims, "_FROZEN", "0")
     yard = postgres_yard
     handle = yard.submit(yard.job())
     lane = yard.lane(handle)

@@ -106,6 +106,19 @@ def test_a_chunk_that_fails_is_rolled_back(elsewhere: Elsewhere) -> None:
     assert len(handle.failures()) == 1
 
 
+def test_nothing_is_called_done_that_is_not(elsewhere: Elsewhere) -> None:
+    """The rows first, the mark second: the other way round a crash would lose a chunk."""
+    seen: list[str] = []
+
+    def process(chunk: Chunk[Goods]) -> None:
+        (row,) = elsewhere.yard.rows_of("chunks", f"number = {chunk.number}")
+        seen.append(row["status"])
+        touch(chunk)
+
+    elsewhere.assert_proper(elsewhere.yard.run(process))
+    assert seen == ["carved"] * 3
+
+
 def test_a_crash_between_the_commits_repeats_the_chunk(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
