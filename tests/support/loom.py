@@ -244,13 +244,13 @@ class Loom:
                 self.rest.wait_for(
                     lambda: not any(one.moving and not one.blocked for one in self.strands), _GLANCE
                 )
-            self.ended += [one for one in self.strands if one.over]
-            self.strands = [one for one in self.strands if not one.over]
             moving = [one for one in self.strands if one.moving]
             if not moving or (self._sessions is not None and self._all_wait(moving)):
-                return
+                break
             if time.monotonic() > deadline:
                 raise AssertionError(f"these do not come to rest: {self.described(moving)}")
+        self.ended += [one for one in self.strands if one.over]
+        self.strands = [one for one in self.strands if not one.over]
 
     def described(self, strands: Iterable[Strand] | None = None) -> str:
         """Who is where."""

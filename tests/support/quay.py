@@ -105,13 +105,21 @@ class Quay:
         engine: with all tables, all empty.
         server: the PostgreSQL server behind it; None on SQLite.
         keys: those of the crates.
+        forks: each lane is a process, which can be killed; else threads, which cannot.
         knobs: settings of the product.
     """
 
     def __init__(
-        self, engine: Engine, server: Server | None, keys: Collection[int], **knobs: Any
+        self,
+        engine: Engine,
+        server: Server | None,
+        keys: Collection[int],
+        *,
+        forks: bool,
+        **knobs: Any,
     ) -> None:
         self.server = server
+        self.forks = forks
         self.loom = Loom(server)
         self.time = Time(self.loom, server)
         self.yard = Yard(engine, shared=True, lease_seconds=LEASE, **knobs)
@@ -252,7 +260,7 @@ class Quay:
             AssertionError: one of them ended with an error that nobody has asked for.
         """
         for crew in self.crews:
-            for strand in list(self.loom.strands):
+            for strand in list(self.loom.strands) if self.forks else ():
                 if strand.notes.get("lane") in crew.ended:
                     self.loom.kill(strand)
             crew.ended.clear()

@@ -92,6 +92,7 @@ class Machine(RuleBasedStateMachine):
         bad=st.sets(_keys, max_size=2),
         workers=st.integers(1, 2),
         lanes=st.integers(0, 3),
+        forks=st.booleans(),
         zombies=st.booleans(),
     )
     def submit(
@@ -103,11 +104,12 @@ class Machine(RuleBasedStateMachine):
         workers: int,
         lanes: int,
         *,
+        forks: bool,
         zombies: bool,
     ) -> None:
         engine, server = _PLACE[0]
         empty(engine)
-        self.quay = quay = Quay(engine, server, sorted(keys), **knobs)
+        self.quay = quay = Quay(engine, server, sorted(keys), forks=forks, **knobs)
         quay.declare(**options)
         quay.tempers = dict.fromkeys(bad, Temper.BAD)
         self.zombies = zombies
@@ -231,9 +233,9 @@ class Machine(RuleBasedStateMachine):
     def time_goes_by(self, seconds: float) -> None:
         self._quay.time_goes_by(seconds)
 
-    @rule(place=_places, how=st.sampled_from(["killed", "killed", "cut", "late"]))
+    @rule(place=_places, how=st.sampled_from(["killed", "cut", "late", "late"]))
     def strike(self, place: int, how: str) -> None:
-        """A strand is killed, or loses its connections, or is too long at its chunk."""
+        """A strand is killed, or loses its connections, or its lane takes too long."""
         quay, strand = self._quay, self._pick(place)
         note(f"{strand} {strand.where}: {how}")
         if how == "killed":
@@ -241,8 +243,12 @@ class Machine(RuleBasedStateMachine):
         elif how == "cut":
             quay.loom.cut(strand)
             quay.loom.come_to_rest()
-        elif strand.stop in {Stop.WORK, Stop.WORKED} and "lane" in strand.notes:
-            strand.notes["crew"].overdue.add(strand.notes["lane"])
+        elif "lane" in strand.notes and strand.notes["crew"] in quay.crews:
+            # It may just have gone on when its steward looks.
+            crew = strand.notes["crew"]
+            crew.overdue.add(strand.notes["lane"])
+            self._go(quay.tick(crew), Stride.THROUGH)
+        quay.look_after()
 
     @rule(place=_places, mishap=st.sampled_from(Mishap))
     def lose_commit(self, place: int, mishap: Mishap) -> None:
