@@ -138,7 +138,7 @@ def test_a_chunk_of_one_row_goes_to_quarantine_after_its_retries(open_yard: Open
     assert list(yard.versions().values()) == [1, 0, 1]
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     pass
 
 
