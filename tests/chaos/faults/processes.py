@@ -193,14 +193,15 @@ def a_frozen_child(arena: Arena, sight: Sight) -> Iterator[Collection[int]]:
     yield {victim.pid}
 
 
-@fault(leases=2.0)
+@fault(leases=2.0, halts=True)
 def frozen_workers(arena: Arena, _sight: Sight) -> Iterator[Collection[int]]:
     """SIGSTOP for all workers at once, for more than a lease, and then they all wake up."""
+    workers = {worker.pid for worker in arena.fleet.members}
     frozen = [process for worker in arena.fleet.members for process in worker.family()]
     for process in frozen:
         process.suspend()
     yield ()
-    wait_for(lambda: not arena.roster.in_time(), message="all leases to be over")
+    wait_for(lambda: not workers & set(arena.roster.in_time()), message="their leases to be over")
     for process in frozen:
         process.resume()
 
