@@ -98,7 +98,7 @@ def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
     listed = shop.breakbulk("errors", str(run.id))
     assert "ValueError" in listed
     assert "product 60 has no owner" in listed
-    assert "warehouse.py:" in listed
+    assert "deeds.py:" in listed
     groups = json.loads(shop.breakbulk("errors", str(run.id), "--group", "--json"))["groups"]
     assert [(group["error"], group["chunks"]) for group in groups] == [("ValueError", 1)]
     rows = list(csv.DictReader(io.StringIO(shop.breakbulk("errors", str(run.id), "--csv"))))
