@@ -34,9 +34,10 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.deadlines import Deadlines
-from breakbulk.runner.runtime import Process, Runtime, live_lanes, process_started
+from breakbulk.runner.runtime import Process, Runtime, is_alive, live_lanes
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
+from breakbulk.runner.watch import Watch
 from breakbulk.runner.work import work
 from breakbulk.settings import LANE_TASK, SUBMIT_TASK
 
@@ -205,6 +206,7 @@ class StewardStep(bootsteps.StartStopStep):
         self._parent = parent
         self._pool = pool
         self._thread: StewardThread | None = None
+        self._watch = Watch(_deadlines, self.runtime.settings.steward_seconds)
         self._without: dict[str, subprocess.Popen[bytes]] = {}
         self._places: dict[str, int] = {}
         #: Lanes of threads that were given up and do not come back.
@@ -215,12 +217,14 @@ class StewardStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ARG002
         """Begin, with the worker on the list before its first message comes."""
         _hear_of_shutdowns()
+        # Before the steward, whose first look may already wait for somebody who hangs.
+        self._watch.start()
         steward = Steward(
             self.runtime,
             self._describe,
             alive=self._alive,
-            overdue=_deadlines.overdue,
-            seconds_of=_deadlines.seconds_of,
+            overdue=self._watch.overdue,
+            seconds_of=self._watch.seconds_of,
             end=self._end,
             send=self.send,
             free=self._free,
@@ -243,6 +247,7 @@ class StewardStep(bootsteps.StartStopStep):
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
+        self._watch.stop()
 
     def _describe(self) -> Worker:
         return Worker(
@@ -260,8 +265,7 @@ class StewardStep(bootsteps.StartStopStep):
     def _alive(self, lane: Lane) -> bool:
         if lane.pid == os.getpid():
             return lane.token in live_lanes
-        started = process_started(lane.pid)
-        return started is not None and abs(started - lane.process_started) < 1.0
+        return is_alive(lane.pid, lane.process_started)
 
     def _slots(self) -> int:
         if self._pool == "solo":

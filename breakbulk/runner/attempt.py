@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -71,8 +73,17 @@ class Work:
     lane: int
     tally: Tally
 
-    def attempt(self, connection: Connection, data: Connection, claim: Claim) -> RunStatus:
+    def attempt(
+        self,
+        connection: Connection,
+        data: Connection,
+        claim: Claim,
+        at_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> RunStatus:
         """Process a chunk and mark it done; the run's status at that moment.
+
+        Args:
+            at_work: entered once it is our turn: who waits behind a chunk that hangs hangs not.
 
         Raises:
             LostClaim: somebody else owns the chunk; everything was rolled back.
@@ -81,9 +92,9 @@ class Work:
         """
         began = time.monotonic()
         if self.runtime.at_least_once:
-            return self._in_two_databases(connection, data, claim, began)
+            return self._in_two_databases(connection, data, claim, began, at_work)
         chunks, database = self.runtime.ledger.chunks, self.runtime.database
-        with database.turn(), unit(database, connection) as work:
+        with database.turn(), at_work(), unit(database, connection) as work:
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
             chunk = Chunk(self.run, claim, self.source, work.session)
@@ -110,11 +121,16 @@ class Work:
         return status
 
     def _in_two_databases(
-        self, connection: Connection, data: Connection, claim: Claim, began: float
+        self,
+        connection: Connection,
+        data: Connection,
+        claim: Claim,
+        began: float,
+        at_work: Callable[[], AbstractContextManager[None]],
     ) -> RunStatus:
         # The rows first: a crash between the two commits repeats the chunk, it loses nothing.
         database = self.runtime.data
-        with database.turn(), unit(database, data) as work:
+        with database.turn(), at_work(), unit(database, data) as work:
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)

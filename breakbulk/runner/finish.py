@@ -11,6 +11,8 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -111,9 +113,9 @@ def call_back(
     if attempt > run.policy.retry.max_retries + 1 + runtime.settings.max_losses:
         # No failure is on record, so it took its machine with it each time.
         return failed(Failure.of_death("the callback's worker died each time"))
+    at_work = partial(process.at_work, lane.token, run.policy.chunk_timeout)
     try:
-        with process.at_work(lane.token, run.policy.chunk_timeout):
-            return _in_the_end(runtime, connection, data, run, token=token, attempt=attempt)
+        return _in_the_end(runtime, connection, data, run, at_work, token=token, attempt=attempt)
     except LostClaim as lost:
         log.warning("run %s: %s", run.id, lost)
         return False
@@ -136,6 +138,7 @@ def _in_the_end(
     connection: Connection,
     data: Connection,
     run: Run,
+    at_work: Callable[[], AbstractContextManager[None]],
     *,
     token: UUID,
     attempt: int,
@@ -146,8 +149,10 @@ def _in_the_end(
     while True:
         try:
             if runtime.at_least_once:
-                return _attempt_apart(runtime, connection, data, run, token=token, attempt=attempt)
-            return _attempt(runtime, connection, run, token, attempt)
+                return _attempt_apart(
+                    runtime, connection, data, run, at_work, token=token, attempt=attempt
+                )
+            return _attempt(runtime, connection, run, at_work, token=token, attempt=attempt)
         except Exception as error:
             if fault_of(error) is not Fault.TRANSIENT or time.monotonic() >= until:
                 raise
@@ -155,9 +160,17 @@ def _in_the_end(
         backoff.wait()
 
 
-def _attempt(runtime: Runtime, connection: Connection, run: Run, token: UUID, attempt: int) -> bool:
+def _attempt(
+    runtime: Runtime,
+    connection: Connection,
+    run: Run,
+    at_work: Callable[[], AbstractContextManager[None]],
+    *,
+    token: UUID,
+    attempt: int,
+) -> bool:
     ledger, database = runtime.ledger, runtime.database
-    with database.turn(), unit(database, connection) as work:
+    with database.turn(), at_work(), unit(database, connection) as work:
         seal = ledger.chunks.begin_named(connection, run.id, CALLBACK)
         summary = ledger.chunks.summary(connection, run.id)
         outcome = run.outcome or _outcome(summary)
@@ -189,6 +202,7 @@ def _attempt_apart(
     connection: Connection,
     data: Connection,
     run: Run,
+    at_work: Callable[[], AbstractContextManager[None]],
     *,
     token: UUID,
     attempt: int,
@@ -199,7 +213,7 @@ def _attempt_apart(
         summary = ledger.chunks.summary(connection, run.id)
         quarantined = _quarantined(runtime, connection, run, summary)
     outcome = run.outcome or _outcome(summary)
-    with database.turn(), unit(database, data) as work:
+    with database.turn(), at_work(), unit(database, data) as work:
         database.begin_writing(data)
         seal = database.seal(data)
         finished = FinishedRun(

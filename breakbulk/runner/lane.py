@@ -73,8 +73,9 @@ class LaneWork:
 
     def stay(self, connection: Connection, data: Connection) -> None:
         """Work until the slice ends, the run wants no more, or there is nothing to do."""
-        deadlines = self._slice.process.deadlines
-        self._slot = None if deadlines is None else deadlines.take()
+        process = self._slice.process
+        deadlines = process.deadlines
+        self._slot = None if deadlines is None else deadlines.take(process.pid, process.started)
         try:
             self._stay(connection, data)
         finally:
@@ -185,8 +186,7 @@ class LaneWork:
             return self._resolve(connection, data, work, claim)
         began = time.monotonic()
         try:
-            with self._within_time():
-                status = work.attempt(connection, data, claim)
+            status = work.attempt(connection, data, claim, self._within_time)
         except DoubtfulCommit as doubt:
             self._doubtful_tally = doubt.tallied
             raise ConnectionGone(claim) from doubt

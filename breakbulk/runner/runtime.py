@@ -131,7 +131,9 @@ class Process:
 
     def at_work(self, lane: UUID, seconds: float | None) -> AbstractContextManager[None]:
         """A lane of this process is at something that may take so long; None: however long."""
-        return nullcontext() if self.deadlines is None else self.deadlines.at_work(lane, seconds)
+        if self.deadlines is None:
+            return nullcontext()
+        return self.deadlines.at_work(lane, seconds, pid=self.pid, started=self.started)
 
 
 def process_started(pid: int) -> float | None:
@@ -152,6 +154,12 @@ def process_started(pid: int) -> float | None:
                 return started
     except psutil.Error:
         return None
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether a process lives that was started then, and not only another one of its number."""
+    now = process_started(pid)
+    return now is not None and abs(now - started) < 1.0
 
 
 @dataclass(slots=True)

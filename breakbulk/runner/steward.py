@@ -51,7 +51,8 @@ class Steward:
     Args:
         describe: the worker as it is now.
         alive: whether a lane of this worker still works.
-        overdue: lanes of this worker that have been at their chunk for too long.
+        overdue: lanes of this worker that have been at their chunk for too long, also those that
+            are ended for it already.
         seconds_of: how long a lane has been at its chunk, as far as that is known.
         end: ends the process of such a lane, where it is one of its own.
         send: sends "come and work" to a queue that many times, good until then; False when it
@@ -141,14 +142,17 @@ class Steward:
             failure: Failure | None = None
             # Before its process is ended, and another one has its place.
             seconds = self._seconds_of(lane.token)
-            if not self._alive(lane):
+            alive = self._alive(lane)
+            # Asked after that: who was ended for being late was noted as late before he died.
+            late = (not alive or lane.token in overdue) and lane.token in self._overdue()
+            if not alive and not late:
                 why = f"process {lane.pid} died"
                 # During a shutdown nobody can tell who killed it; the shutdown was there first.
                 failure = None if self._describe().draining else Failure.of_death(why)
             elif lane.token in forced:
                 why = "the run is cancelled by force"
                 self._end(lane)
-            elif lane.token in overdue and lane.token in self._overdue():
+            elif late:
                 failure = self._timeout(connection, lane)
                 why = f"what it was at {failure.message}"
                 self._end(lane)

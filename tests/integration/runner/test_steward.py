@@ -174,6 +174,21 @@ def test_a_chunk_that_takes_too_long_is_taken_away(yard: Yard) -> None:
     yard.assert_proper(handle)
 
 
+def test_who_was_ended_for_being_late_has_not_just_died(yard: Yard) -> None:
+    """The watch ends processes while the steward waits for the database."""
+    handle = yard.submit(yard.job(max_retries=1, chunk_timeout=7))
+    crew = yard.crew()
+    lane = yard.lane(handle)
+    claims(yard, handle, lane)
+    crew.overdue = {lane.token}
+    live_lanes.remove(lane.token)
+    crew.tick()
+    (failure,) = handle.failures()
+    assert failure.error == "ChunkTimeout"
+    yard.settle(handle)
+    yard.assert_proper(handle)
+
+
 def test_force_takes_the_chunk_in_hand(yard: Yard) -> None:
     handle = yard.submit(yard.job())
     crew = yard.crew()
