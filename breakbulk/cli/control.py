@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option, run_argument
 from breakbulk.console import output
 from breakbulk.domain.status import RunStatus
+
+#: Seconds after which somebody who waits wants to know for what.
+_PATIENCE = 2.0
 
 #: What a status that was reached means to whoever asked for it.
 _MEANS = {
@@ -50,8 +57,31 @@ def cancel(
     application: Application, run_id: int, reason: str | None, *, force: bool, as_json: bool
 ) -> None:
     """End a run for good after the chunks in hand. What is done stays done."""
-    status = application.ledger.run(run_id).cancel(reason=reason, force=force)
+    run = application.ledger.run(run_id)
+    with _says_what_it_waits_for(application):
+        status = run.cancel(reason=reason, force=force)
     _tell(run_id, status, as_json=as_json)
+
+
+@contextmanager
+def _says_what_it_waits_for(application: Application) -> Iterator[None]:
+    """On SQLite it is our turn only when the chunk in hand has ended, which may be what hangs."""
+
+    def say() -> None:
+        pid = application.bulk.runtime.database.writer()
+        if pid is not None:
+            output.warn(
+                f"Waiting for process {pid}, which holds SQLite's only writer, to end its chunk:"
+                " its chunk_timeout ends it in the prefork pool; or kill it."
+            )
+
+    timer = threading.Timer(_PATIENCE, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _tell(run_id: int, status: RunStatus, *, as_json: bool) -> None:

@@ -218,13 +218,17 @@ class Database:
             self._turnstile = Turnstile(self.engine.url.database)
         return self._turnstile.turn()
 
-    def frozen_writer(self) -> int | None:
-        """The stopped process that holds SQLite's only writer, if there is one."""
+    def writer(self, *, frozen: bool = False) -> int | None:
+        """The process that holds SQLite's only writer, if there is one.
+
+        Args:
+            frozen: only if it is stopped.
+        """
         if self.is_postgresql:
             return None
         self.turn()
         assert self._turnstile is not None
-        return self._turnstile.frozen_holder()
+        return self._turnstile.frozen_holder() if frozen else self._turnstile.holder()
 
     def begin_writing(self, connection: Connection) -> None:
         """Take SQLite's write lock at once: a reader that upgrades later is refused."""

@@ -28,7 +28,7 @@ class Standstill:
         Args:
             lanes: how many are at work.
         """
-        frozen = None if run.status in FINISHED else self._database.frozen_writer()
+        frozen = None if run.status in FINISHED else self._database.writer(frozen=True)
         if frozen is not None:
             return f"process {frozen}, which is stopped, holds SQLite's only writer"
         if lanes or run.status not in _NEEDS_LANES:

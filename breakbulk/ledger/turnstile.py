@@ -108,11 +108,13 @@ class Turnstile:
                 self._thread.inside = False
                 self._thread.crowded = _is_locked(next_path)
 
+    def holder(self) -> int | None:
+        """The process that has the turn, if there is one."""
+        return None if self._paths is None else _holder(self._paths[1])
+
     def frozen_holder(self) -> int | None:
         """The process that has the turn, if it is stopped, so that nobody else can write."""
-        if self._paths is None:
-            return None
-        pid = _holder(self._paths[1])
+        pid = self.holder()
         try:
             stopped = pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
         except psutil.Error:

@@ -149,7 +149,7 @@ def _life(
     with runtime.database.reading(connection):
         registered = runtime.ledger.workers.all(connection)
         runs = runtime.ledger.runs.active(connection)
-    if (frozen := runtime.database.frozen_writer()) is not None:
+    if (frozen := runtime.database.writer(frozen=True)) is not None:
         yield Finding(
             Severity.ERROR,
             Subject.WORKERS,

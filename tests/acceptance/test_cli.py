@@ -204,6 +204,26 @@ def test_doctor_on_sqlite_asks_the_file_locks(
         assert "No worker is alive" in result.stdout
 
 
+def test_sqlite_force_says_what_it_waits_for(
+    sqlite_url: str, valkey_url: str, set_stage: Stages
+) -> None:
+    """And whom an operator may kill, rather than wait for as long as a chunk may take."""
+    stage = set_stage(sqlite_url, valkey_url, job={"chunk_size": 4})
+    stage.put(12)
+    gate = stage.gate()
+    worker = stage.worker(concurrency=1)
+    run = stage.submit(gate=str(gate.directory), gated=2)
+    [(_, pid)] = wait_for(gate.arrived, message="the chunk to be at work")
+    with Cli(stage).started("cancel", str(run.id), "--force") as cancelling:
+        assert cancelling.stderr is not None
+        assert f"Waiting for process {pid}, which holds" in cancelling.stderr.readline()
+        next(child for child in worker.children() if child.pid == pid).kill()
+        assert cancelling.wait(60) == 0
+    stage.until(run, RunStatus.CANCELLED, timeout=60)
+    assert stage.versions() == {0: 8, 1: 4}
+    assert run.audit().clean
+
+
 def test_broker_that_is_down_at_run(
     postgres_url: str, set_stage: Stages, tmp_path: Path, embedded: None
 ) -> None:
