@@ -81,7 +81,7 @@ def test_a_submit_asks_for_no_more_than_are_free(
 
 
 def test_a_message_that_comes_late_is_used_only_where_none_has_come_since(yard: Yard) -> None:
-    many(yard, runs=3)
+    many(yard, runs=6, chunk_size=1)
     crew = yard.crew()
     with yard.reading() as connection:
         now = yard.ledger.lanes.now(connection)

@@ -42,7 +42,9 @@ def yard(sqlite_yard: Yard) -> Yard:
 
 @pytest.fixture
 def going(yard: Yard) -> RunHandle:
-    handle = yard.submit(yard.job(name="a.job"))
+    # More than is done in a moment: it must still go on.
+    yard.add_goods(range(1_000, 4_000))
+    handle = yard.submit(yard.job(name="a.job", chunk_size=1))
     crew = yard.first_crew
     lane = yard.lane(handle, crew=crew)
     # One chunk, so that there is one to look at.

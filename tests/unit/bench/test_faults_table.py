@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.faults.outcome import Outcome
-from bench.faults.table import grid, markdown
+from bench.faults.table import grid
 
-_HOME = Path(__file__).parents[3] / "bench" / "results"
 _AS_IT_SHOULD_BE = {
     "system": "any",
     "fault": "some",
@@ -26,38 +23,6 @@ _AS_IT_SHOULD_BE = {
     "whole": False,
 }
 _NEVER = {"callbacks": 0, "seconds": None}
-
-
-@pytest.fixture
-def results() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((_HOME / "faults.json").read_text("utf-8"))
-    return found
-
-
-def test_the_page_is_what_the_results_give(results: dict[str, Any]) -> None:
-    page = (_HOME / "faults.md").read_text("utf-8")
-    assert page == markdown(results), (
-        "run: python -m bench faults --render bench/results/faults.json"
-    )
-
-
-def test_every_fault_struck_every_system_that_it_can_strike(results: dict[str, Any]) -> None:
-    struck = {(one["fault"], one["system"]) for one in results["outcomes"]}
-    lacking = {(fault, one["name"]) for one in results["systems"] for fault in one["lacks"]}
-    faults = {one["name"] for one in results["faults"]}
-    systems = {one["name"] for one in results["systems"]}
-
-    assert {"breakbulk", "chord", "chord-reject", "dbos"} == systems
-    assert struck | lacking == {(fault, system) for fault in faults for system in systems}
-    assert not struck & lacking
-    assert len(results["outcomes"]) == len(struck)
-
-
-def test_every_fault_struck_in_the_middle(results: dict[str, Any]) -> None:
-    late = {"in-callback", "after-callback"}
-    for one in results["outcomes"]:
-        share = one["done_before"] / results["job"]["rows"]
-        assert share == 1 if one["fault"] in late else 0.1 <= share <= 0.9, one
 
 
 @pytest.mark.parametrize(
