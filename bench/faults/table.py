@@ -68,8 +68,9 @@ def _about(results: Mapping[str, Any]) -> str:
         f" what fails is tried {job['max_retries']} times more, {job['retry_delay']} s apart;"
         f" {job['workers']} workers with {job['slots']} slots each. A supervisor starts a worker"
         " whose main process has ended anew, 2 s later.",
-        "One trial each": f"with {results['seconds']:.0f} s of time after the stroke. Where a kill"
-        " lands is chance, so another run may say otherwise; seconds on a busy machine say little."
+        "One trial each": f"with {results['seconds']:.0f} s of time after the stroke, and more"
+        " while rows are still being done. Where a kill lands is chance, so another run may say"
+        " otherwise; seconds on a busy machine say little."
         " What is in the tables is counted by plain SQL.",
     }
     return "\n".join(f"* **{name}:** {fact}" for name, fact in facts.items())
