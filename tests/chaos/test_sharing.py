@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RUNS = 50
 _CHUNKS = 16
 #: A run's least share when half of all is done; one after the other many would have none.
-_LEAST = 0.1
+_LEAST = 1 / _CHUNKS
 
 
 def test_fifty_runs_share_the_workers_fairly(set_arena: Arenas) -> None:

@@ -17,7 +17,7 @@ _AT_ONCE = 20.0
 
 
 #: Work that goes on for longer than any lane may stay that was told to leave.
-_LONG: dict[str, Any] = {"rows": 3000, "knobs": {"slice_seconds": 60.0}}
+_LONG: dict[str, Any] = {"rows": 6000, "knobs": {"slice_seconds": 60.0}}
 
 
 def _judge_leave(arena: Arena, bout: Bout) -> None:
