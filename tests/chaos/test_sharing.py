@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 from sqlalchemy import func, select
 
 from breakbulk import RunStatus
@@ -23,17 +22,18 @@ if TYPE_CHECKING:
 
 _RUNS = 50
 _CHUNKS = 16
+#: A run outlasts four slices, so it has to come back for more when others had their turn.
+_SECONDS = 0.25
 #: A run's least share when half of all is done; one after the other many would have none.
 _LEAST = 1 / _CHUNKS
 
 
-# On a quick machine a run is over within one slice, and there is nothing to share: its chunks have
-# to take longer before this can be asked in every run of the suite.
-@pytest.mark.soak
 def test_fifty_runs_share_the_workers_fairly(set_arena: Arenas) -> None:
     """Every team starts its nightly job at midnight, and a process dies in the middle of it."""
     arena = set_arena(
-        rows=_RUNS * _CHUNKS * 10, seconds=0.12, knobs={"lease_seconds": 60.0, "slice_seconds": 1.0}
+        rows=_RUNS * _CHUNKS * 10,
+        seconds=_SECONDS,
+        knobs={"lease_seconds": 60.0, "slice_seconds": 1.0},
     )
     arena.expect(processes.a_killed_child.complaints)
     keys = 3 * _CHUNKS * 10

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_holds_no_links():
+def test_holds_no_links() -> None:
     """A link that somebody made to a folder of theirs points nowhere in a clone."""
     try:
         listing = subprocess.run(

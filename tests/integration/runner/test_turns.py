@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,14 +12,30 @@ import pytest
 
 from breakbulk import RunStatus
 from breakbulk.domain.status import ChunkStatus
+from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.work import work
 from tests.support.waiting import wait_for
 from tests.support.yard import Goods, Yard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
     from breakbulk import Chunk, RunHandle
 
 _MANY = 50
+
+
+class Clock(Deadlines):
+    """Tells when a lane begins a chunk."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def begin(self, slot: int | None, lane: UUID, seconds: float | None) -> None:
+        self._tell()
+        super().begin(slot, lane, seconds)
 
 
 def many(yard: Yard, runs: int = _MANY, *, chunk_size: int = 10) -> list[RunHandle]:
@@ -95,3 +113,14 @@ def test_a_message_that_comes_late_is_used_only_where_none_has_come_since(yard: 
     assert comes(late=5), "nobody has worked here at all"
     assert not comes(late=5), "somebody has, since it was sent"
     assert comes(late=-60), "it is not late"
+
+
+def test_sqlite_a_chunks_clock_starts_with_its_turn(sqlite_yard: Yard) -> None:
+    """Whoever only waits for the one writer, behind a chunk that hangs, is not late itself."""
+    writers: list[int | None] = []
+    crew = sqlite_yard.crew()
+    crew.process = replace(
+        crew.process, deadlines=Clock(lambda: writers.append(sqlite_yard.runtime.database.writer()))
+    )
+    sqlite_yard.run()
+    assert writers == [os.getpid()] * 4, "three chunks and the callback"
