@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -103,7 +103,7 @@ def unit(database: Database, connection: Connection) -> Iterator[Unit]:
         TransactionMisuse: the user's session does not use our connection.
     """
     session = database.session(connection)
-    try:
+    with _closing(session, connection):
         if not session.in_transaction():
             session.begin()  # also where the user has switched autobegin off
         if session.connection() is not connection:
@@ -112,13 +112,31 @@ def unit(database: Database, connection: Connection) -> Iterator[Unit]:
         _watch(connection)
         _units[connection] = session.info[_KEY] = opened
         yield opened
+
+
+@contextmanager
+def _closing(session: Session, connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _close(session, connection)
+        raise
+    except BaseException:
+        # That the process is to end matters more than a connection that is found to be lost.
+        with suppress(Exception):
+            _close(session, connection)
+        raise
+    else:
+        _close(session, connection)
+
+
+def _close(session: Session, connection: Connection) -> None:
+    session.info.pop(_KEY, None)
+    _units.pop(connection, None)
+    try:
+        session.close()
     finally:
-        session.info.pop(_KEY, None)
-        _units.pop(connection, None)
-        try:
-            session.close()
-        finally:
-            _clear(connection)
+        _clear(connection)
 
 
 def ended() -> TransactionMisuse:

@@ -13,10 +13,13 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from breakbulk import ChunkStatus, RunStatus
 from breakbulk.errors import BreakbulkError
+from breakbulk.runner.unit import unit
 from tests.support.yard import Goods, Notice, Yard, touch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import Connection
 
     from breakbulk import Chunk
 
@@ -441,3 +444,22 @@ def test_sqlite_what_ends_a_transaction_by_itself_fails_the_chunk(sqlite_url: st
 def test_a_plan_is_refused_no_less_clearly(yard: Yard) -> None:
     with pytest.raises(BreakbulkError, match="not a job of this application"):
         yard.bulk.plan(Goods())
+
+
+def test_postgres_a_shutdown_is_not_taken_for_the_connection_it_finds_cut(
+    postgres_yard: Yard,
+) -> None:
+    """A worker is told to end in the moment in which its database is restarted."""
+    database = postgres_yard.runtime.database
+
+    def end_amid_a_unit(connection: Connection) -> None:
+        with unit(database, connection) as work:
+            pid = work.session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            with postgres_yard.engine.connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+            raise SystemExit("cold")
+
+    with database.connect() as connection:
+        with pytest.raises(SystemExit, match="cold"):
+            end_amid_a_unit(connection)
+        connection.invalidate()
