@@ -39,7 +39,10 @@ _RESERVED = ("run",)
 
 
 class Masked:
-    """Marks a parameter as a secret: ``Annotated[str, Masked]``. It is never shown."""
+    """Marks a parameter as a secret: ``Annotated[str, Masked]``.
+
+    It is never shown, and is stored only encrypted, which needs a ``secret_key``.
+    """
 
 
 @dataclass(frozen=True, slots=True)

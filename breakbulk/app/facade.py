@@ -43,6 +43,7 @@ from breakbulk.runner.chunk import SubmittedRun
 from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.context import Context, Notify, surrounded
 from breakbulk.runner.runtime import Runtime, check_data
+from breakbulk.runner.vault import Vault
 from breakbulk.settings import Settings
 
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class Breakbulk:
             ``lambda _handed: flask_app.app_context()``; see ``Context``.
         notify: who is told, in the transaction, that a run is submitted or has ended; see
             ``Notify``.
+        secret_key: what seals parameters that are marked ``Masked``: a text of at least 32
+            characters, or several, of which the first seals and each opens. Default: the
+            environment variable ``BREAKBULK_SECRET_KEY``, several parted by commas.
         jobs: those that it knows; default its own and the unbound ones.
         settings: the knobs; single ones may be given by name instead.
 
@@ -82,6 +86,7 @@ class Breakbulk:
         at_least_once: bool = False,
         context: Context | None = None,
         notify: Notify | None = None,
+        secret_key: str | Sequence[str] | None = None,
         jobs: Registry | None = None,
         settings: Settings | None = None,
         **knobs: float,
@@ -99,7 +104,8 @@ class Breakbulk:
             at_least_once=at_least_once,
         )
         self.jobs = Registry() if jobs is None else jobs
-        self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen, context, notify)
+        vault = Vault.of(secret_key)
+        self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen, context, notify, vault)
         self.celery = celery
         #: How a process of its own finds it, as ``-A`` takes it, where no module has it.
         self.address: str | None = None
@@ -216,7 +222,8 @@ class Breakbulk:
             options: those of :meth:`submit`, except ``session``.
         """
         spec = self.jobs.of(job)
-        return self._need_broker().submitting(spec.name, spec.dump(job), options)
+        parameters = self.runtime.vault.seal(spec, spec.dump(job))
+        return self._need_broker().submitting(spec.name, parameters, options)
 
     def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
         """What submitting the job would do; nothing is written."""
@@ -454,7 +461,8 @@ class Breakbulk:
     def _submit_by_name(
         self, job: str, parameters: dict[str, Any], options: dict[str, Any]
     ) -> int | None:
-        instance = self.jobs.get(job).build(parameters)
+        spec = self.jobs.get(job)
+        instance = spec.build(self.runtime.vault.open(spec, parameters))
         try:
             return int(self.submit(instance, **{"submitted_by": "celery", **options}).id)
         except OverlapError as error:

@@ -41,6 +41,7 @@ def includeme(config: Configurator) -> None:
         at_least_once=ours.at_least_once,
         context=Requests(registry, dbsession=ours.dbsession, base_url=ours.base_url),
         notify=Subscribers(registry),
+        secret_key=ours.secret_key,
         jobs=Jobs(unbound=False),
         settings=knobs,
     )

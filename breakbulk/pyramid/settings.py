@@ -31,6 +31,7 @@ class PyramidSettings:
         schema: PostgreSQL schema of our tables; a prefix of their names on SQLite.
         data: where the rows are, when that is another database.
         at_least_once: accept that then a crash may process a chunk twice.
+        secret_key: what seals secret parameters; several parted by commas, the first one seals.
         celery: dotted name of the Celery application. Default: one is made, of the ``celery.*``
             settings.
         dbsession: the attribute of a request that holds its session.
@@ -41,6 +42,7 @@ class PyramidSettings:
     schema: str = "breakbulk"
     data: object = None
     at_least_once: bool = False
+    secret_key: str | None = None
     celery: object = None
     dbsession: str = "dbsession"
     base_url: str = "http://localhost"
@@ -121,6 +123,7 @@ def _given(value: Any) -> Any:
 _KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "object": ("a URL, a dotted name, or an object", _given),
     "str": ("text", _text),
+    "str | None": ("text", _text),
     "bool": ("true or false", truth),
     "int": ("a whole number", _whole),
     "float": ("a number", _number),

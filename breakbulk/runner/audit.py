@@ -121,7 +121,7 @@ def _source_notes(
         return [f"the job {run.job} is not known here, so its source was not looked at"]
     spec = runtime.jobs.get(run.job)
     try:
-        source = spec.source(spec.build(run.parameters), JobRun(run.submitted_at, run.id))
+        source = spec.source(runtime.build(spec, run), JobRun(run.submitted_at, run.id))
         with runtime.data.reading(data):
             nulls = source.null_keys(data)
             rows = source.count(data, None if run.until is None else decode_key(run.until))

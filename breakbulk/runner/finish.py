@@ -285,7 +285,7 @@ def _decided(run: Run) -> str | None:
 def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
     spec = runtime.jobs.get(run.job)
     name = "failed" if finished.status in (RunStatus.FAILED, RunStatus.CANCELLED) else "finished"
-    instance = spec.build(run.parameters)
+    instance = runtime.build(spec, run)
     object.__setattr__(instance, "run", JobRun(run.submitted_at, run.id))
     callback = getattr(instance, name, None)
     if callback is not None:

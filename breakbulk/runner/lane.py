@@ -166,7 +166,7 @@ class LaneWork:
         """
         run, runtime = self._run, self._runtime
         spec = runtime.jobs.get(run.job)
-        job = spec.build(run.parameters)
+        job = runtime.build(spec, run)
         try:
             source = spec.source(job, JobRun(run.submitted_at, run.id))
         except Exception as error:

@@ -22,7 +22,7 @@ def query_of(runtime: Runtime, run: Run, bounds: Bounds) -> str | None:
     if spec is None or any(parameter.masked for parameter in spec.parameters.values()):
         return None
     try:
-        source = spec.source(spec.build(run.parameters), JobRun(run.submitted_at, run.id))
+        source = spec.source(runtime.build(spec, run), JobRun(run.submitted_at, run.id))
         statement: Select[Any] = select(literal_column("*")).where(source.condition(bounds))
         compiled = statement.compile(
             dialect=runtime.data.engine.dialect, compile_kwargs={"literal_binds": True}

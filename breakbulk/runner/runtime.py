@@ -8,16 +8,19 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
 
+from breakbulk.domain.run import Run
 from breakbulk.errors import SecondDatabase
-from breakbulk.jobs import Registry
+from breakbulk.jobs import JobSpec, Registry
 from breakbulk.ledger import Database, Ledger
 from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.context import Context, Notify
 from breakbulk.runner.deadlines import Deadlines
+from breakbulk.runner.vault import Vault
 from breakbulk.settings import Settings
 
 
@@ -32,6 +35,7 @@ class Runtime:
         settings: the knobs.
         context: what the application puts around its code.
         notify: who is told of runs that are submitted and that end.
+        vault: seals secret parameters.
     """
 
     ledger: Ledger
@@ -40,6 +44,16 @@ class Runtime:
     settings: Settings
     context: Context | None = None
     notify: Notify | None = None
+    vault: Vault = field(default_factory=Vault)
+
+    def build(self, spec: JobSpec, run: Run) -> Any:
+        """A run's job, with the run's parameters.
+
+        Raises:
+            ParameterError: they do not fit the job as it is here, or cannot be opened.
+            ConfigurationError: one is secret, and there is no key.
+        """
+        return spec.build(self.vault.open(spec, run.parameters))
 
     @property
     def database(self) -> Database:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -16,7 +17,7 @@ from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ACTIVE
 from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
-from breakbulk.jobs import JobRun, JobSpec, parameters_hash
+from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.runs import NewRun
 from breakbulk.ledger.sql import clock
@@ -118,7 +119,7 @@ def submit(
     """
     runs = runtime.ledger.runs
     parameters = spec.dump(job)
-    digest = parameters_hash(spec.name, parameters)
+    digest = runtime.vault.digest(spec, parameters)
     if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
         return Submitted(earlier, created=False)
     try:
@@ -136,7 +137,7 @@ def submit(
         estimate = 0 if until is None else source.estimate(data)
     new = NewRun(
         job=spec.name,
-        parameters=parameters,
+        parameters=runtime.vault.seal(spec, parameters),
         parameters_hash=digest,
         queue=order.queue,
         submitted_by=order.submitted_by,
@@ -236,13 +237,17 @@ def _earlier(
 ) -> Run | None:
     if order.idempotency_key is None:
         return None
-    found = runtime.ledger.runs.find(
-        connection, job=spec.name, idempotency_key=order.idempotency_key, limit=1
+    find = partial(
+        runtime.ledger.runs.find,
+        connection,
+        job=spec.name,
+        idempotency_key=order.idempotency_key,
+        limit=1,
     )
-    if not found:
+    if not (found := find()):
         return None
     run = found[0]
-    if parameters_hash(run.job, run.parameters) != digest:
+    if not find(parameters_hash=digest):
         raise IdempotencyConflict(
             f"The idempotency key {order.idempotency_key!r} belongs to run {run.id}, which has"
             " other parameters: use another key.",

@@ -94,6 +94,10 @@ def tell(run: FinishedRun) -> None:
     run.session.add(Notice(run=run.id, words=f"{run.status} {run.summary.rows_done}"))
 
 
+#: What seals the secrets of its jobs.
+SECRET_KEY = "of the yard and of nobody else in the world"
+
+
 @dataclass
 class Crew:
     """A worker of one slot in this process: its lanes and its steward."""
@@ -136,7 +140,8 @@ class Yard:
         self, database: Target, *, rows: int = 0, shared: bool = False, **knobs: Any
     ) -> None:
         self.celery = Celery("yard", broker="memory://", set_as_current=False)
-        self.bulk = Breakbulk(database, celery=self.celery, **{"poll_seconds": 0.0, **knobs})
+        chosen: dict[str, Any] = {"poll_seconds": 0.0, "secret_key": SECRET_KEY, **knobs}
+        self.bulk = Breakbulk(database, celery=self.celery, **chosen)
         self._shared = shared
         if not shared:
             self.lay_out()

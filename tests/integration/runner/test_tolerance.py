@@ -56,10 +56,10 @@ def test_what_is_too_much_is_known_for_certain_at_the_end(clean_engine: Engine) 
 
 
 def test_failed_rows_are_counted_only_as_often_as_it_matters(clean_engine: Engine) -> None:
-    yard = Yard(clean_engine, rows=200, shared=True)
-    bad = set(range(1, 200, 2))
+    yard = Yard(clean_engine, rows=60, shared=True)
+    bad = set(range(1, 60, 2))
     with statements(yard.engine) as seen:
-        handle = yard.run(failing_on(bad), chunk_size=50, max_retries=0, tolerate=5_000)
+        handle = yard.run(failing_on(bad), chunk_size=20, max_retries=0, tolerate=5_000)
     assert handle.status() is RunStatus.PARTIAL
     assert len(handle.errors(limit=1000)) == len(bad)
     counts = [one for one in seen if "sum(" in one and "'failed', 'skipped'" in one]

@@ -27,7 +27,7 @@ from breakbulk import Breakbulk, Masked
 
 app = Celery("shopfront", broker={broker!r})
 app.conf.task_always_eager = {eager!r}
-bulk = Breakbulk(database={database!r}, celery=app)
+bulk = Breakbulk(database={database!r}, celery=app, secret_key="for tests only " * 3)
 
 
 class Base(DeclarativeBase):
