@@ -26,6 +26,7 @@ from breakbulk.ledger.workers import Worker
 from breakbulk.runner.celery_settings import check_settings
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.vault import VARIABLE
 
 _NOBODY = UUID(int=0)
 
@@ -44,7 +45,7 @@ def examine(
         queue_for: the queue that a job's lanes go to.
         settings: Celery's, if there is a Celery application.
     """
-    findings = [*_broker(ping)]
+    findings = [*_broker(ping), *_secrets(runtime)]
     try:
         with translated(), runtime.database.connect() as connection:
             findings += _database(runtime, connection)
@@ -140,6 +141,17 @@ def _schema(runtime: Runtime, connection: Connection) -> Iterable[Finding]:
         yield Finding(Severity.ERROR, Subject.SCHEMA, str(error))
         return
     yield Finding(Severity.OK, Subject.SCHEMA, f"The ledger's tables are of version {HEAD}.")
+
+
+def _secrets(runtime: Runtime) -> Iterable[Finding]:
+    for spec in runtime.jobs:
+        if any(parameter.masked for parameter in spec.parameters.values()) and runtime.vault.closed:
+            yield Finding(
+                Severity.ERROR,
+                Subject.JOBS,
+                f"The job {spec.name} has a secret parameter, and there is no key to seal it with.",
+                f"Give Breakbulk(secret_key=…) or set {VARIABLE}, the same text everywhere.",
+            )
 
 
 def _life(

@@ -58,6 +58,11 @@ class Vault:
         parts = given.split(",") if isinstance(given, str) else given
         return cls([key.strip() for key in parts if key.strip()])
 
+    @property
+    def closed(self) -> bool:
+        """Whether there is no key."""
+        return self._box is None
+
     def seal(self, spec: JobSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters as they are stored.
 

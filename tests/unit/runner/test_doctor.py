@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, column, create_engine, select, table, text
 
 import breakbulk
-from breakbulk import Breakbulk
+from breakbulk import Breakbulk, Masked
 from breakbulk.domain.finding import Severity, Subject
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.vault import Vault
 
 
 @pytest.fixture
@@ -183,3 +185,17 @@ def test_journal_that_blocks(sqlite_engine: Engine) -> None:
     blocking.upgrade()
     assert "journal in mode delete" in _said(blocking, Severity.WARNING, Subject.DATABASE)[0]
     own.dispose()
+
+
+def test_secrets_without_a_key(bulk: Breakbulk) -> None:
+    @bulk.job(name="mail")
+    class Mail:
+        token: Annotated[str, Masked]
+
+        def source(self) -> Any: ...
+
+        def process(self, chunk: Any) -> None: ...
+
+    assert "there is no key" in _said(bulk, Severity.ERROR, Subject.JOBS)[0]
+    object.__setattr__(bulk.runtime, "vault", Vault(["only for tests " * 3]))
+    assert not _said(bulk, Severity.ERROR, Subject.JOBS)
