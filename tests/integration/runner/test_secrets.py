@@ -81,6 +81,7 @@ def test_a_secret_is_not_in_a_signature(yard: Yard) -> None:
     mail = mailing(yard, lambda _job, chunk: touch(chunk))
     signature = yard.bulk.signature(mail())
     assert _SECRET not in str(dict(signature))  # what goes through the broker
+    assert signature.task is not None
     submitted = yard.celery.tasks[signature.task](*signature.args, **signature.kwargs)
     run = yard.bulk.run(submitted)
     yard.settle(run)
