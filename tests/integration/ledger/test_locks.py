@@ -13,6 +13,7 @@ from sqlalchemy import event, text
 from breakbulk import RunStatus, Snooze
 from breakbulk.domain.chunk import Bounds, Cut
 from breakbulk.jobs import JobRun
+from breakbulk.ledger.claims import Claims
 from breakbulk.runner.carve import Carved, Ground, carve
 from breakbulk.runner.finish import close_run
 from breakbulk.runner.hand import Hand, Slice
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from breakbulk import Chunk, RunHandle
+    from breakbulk.domain.chunk import RunId
     from breakbulk.ledger.lanes import Lane
     from tests.support.yard import Goods, Yard
 
@@ -176,19 +178,31 @@ def test_postgres_a_foreign_key_never_waits_for_a_carve(postgres_yard: Yard) -> 
             connection.execute(text("DROP TABLE about_runs"))
 
 
-def test_postgres_a_paused_run_gives_out_no_waiting_chunk(postgres_yard: Yard) -> None:
+def test_postgres_a_paused_run_gives_out_no_waiting_chunk(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody pauses it when a lane has seen that a chunk waits, and has not claimed it yet."""
     yard = postgres_yard
     calls: list[int] = []
+    paused: list[RunStatus] = []
+    any_waiting = Claims.any_waiting
+
+    def pausing(self: Claims, connection: Connection, run_id: RunId) -> bool:
+        found = any_waiting(self, connection, run_id)
+        if found and not paused:
+            paused.append(handle.pause())
+        return found
 
     def process(chunk: Chunk[Goods]) -> None:
         calls.append(chunk.number)
         touch(chunk)
         if len(calls) == 1:
-            assert handle.pause() is RunStatus.PAUSING
             raise Snooze(0)
 
+    monkeypatch.setattr(Claims, "any_waiting", pausing)
     handle = yard.submit(yard.job(process))
     yard.settle(handle)
+    assert paused == [RunStatus.PAUSING]
     assert (handle.status(), calls) == (RunStatus.PAUSED, [1])
     handle.resume()
     yard.settle(handle)
