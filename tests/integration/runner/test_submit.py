@@ -142,7 +142,10 @@ def test_several_runs_in_one_transaction(yard: Yard, sent: list[Any]) -> None:
 def test_a_nudge_that_fails_does_not_reach_the_caller(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_queue: str, _count: int) -> bool:
+    where: list[str] = []
+
+    def broken(*_: object) -> bool:
+        where.append(threading.current_thread().name)
         raise RuntimeError("no broker class of that name")
 
     monkeypatch.setattr(yard.bulk.broker, "send_lanes", broken)
@@ -150,6 +153,7 @@ def test_a_nudge_that_fails_does_not_reach_the_caller(
         handle = yard.submit(yard.job(), session=session)
         session.commit()
     nudged(yard)
+    assert where == ["breakbulk-nudges"], "behind the back of whoever has committed"
     assert "is submitted, but no lane was asked for" in caplog.text
     assert handle.status() is RunStatus.RUNNING
 
