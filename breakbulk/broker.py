@@ -13,9 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from celery import Celery, Signature
+from celery.canvas import maybe_signature
 from kombu import Connection
+from kombu.exceptions import EncodeError
+from kombu.utils.json import dumps, loads
 from kombu.utils.url import maybe_sanitize_url
 
+from breakbulk.domain.event import LinkKind
 from breakbulk.errors import BrokerUnreachable, ConfigurationError
 from breakbulk.settings import LANE_TASK, SUBMIT_TASK
 
@@ -24,11 +28,14 @@ log = logging.getLogger("breakbulk.broker")
 #: What applications hand us and get from us, for those who must not know Celery.
 CeleryApp = Celery
 CelerySignature = Signature
+#: Signatures to be sent later: one, several, or none.
+Links = Signature | list[Signature] | tuple[Signature, ...] | None
 _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 5
 _OF_REDIS = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _CONNECT_SECONDS}
 _OF_AMQP = {"read_timeout": _ANSWER_SECONDS, "write_timeout": _ANSWER_SECONDS}
 #: Clients wait for ever for the answer of a server that only accepts, unless they are told.
+_CONFIRMS = ("amqp", "amqps", "pyamqp")
 _PATIENCE = {
     "redis": _OF_REDIS,
     "rediss": _OF_REDIS,
@@ -118,6 +125,61 @@ class Broker:
     ) -> CelerySignature:
         """A signature that submits a run where it is executed."""
         return self.app.signature(SUBMIT_TASK, args=(job, parameters, options), immutable=True)
+
+    def links(self, link: Links, link_error: Links) -> tuple[tuple[str, str], ...]:
+        """Signatures as they are kept until the run ends: of each its kind, and itself as text.
+
+        Args:
+            link: None, a signature, or several.
+            link_error: likewise.
+
+        Raises:
+            ConfigurationError: one is no signature, or cannot be kept as JSON.
+        """
+        given = ((LinkKind.SUCCESS, link), (LinkKind.ERROR, link_error))
+        return tuple(
+            (str(kind), self._as_text(str(kind), one))
+            for kind, value in given
+            for one in (value if isinstance(value, (list, tuple)) else [value])
+            if one is not None
+        )
+
+    def send_link(self, signature: str, run_id: int, task_id: str) -> None:
+        """Send a signature that waited for a run's end, with the run's number in front.
+
+        It raises whatever the transport raises, and nobody has the message then, or has it twice.
+
+        Args:
+            task_id: the same in every try, so that a task can tell.
+        """
+        found: Any = maybe_signature(loads(signature), app=self.app)
+        with self._new_connection() as connection:
+            if str(connection.transport_cls) in _CONFIRMS:
+                # Or a broker that dies loses what nobody will send again.
+                connection.transport_options = {
+                    **(connection.transport_options or {}),
+                    "confirm_publish": True,
+                }
+            found.apply_async(
+                args=(run_id,),
+                task_id=task_id,
+                producer=self.app.amqp.Producer(connection),
+                retry=False,
+            )
+
+    def _as_text(self, name: str, value: object) -> str:
+        if not isinstance(value, dict) or "task" not in value:
+            raise ConfigurationError(
+                f"{name}={value!r} is no Celery signature: give one, as in {name}=tell.s(), or a"
+                " list of them."
+            )
+        try:
+            return str(dumps(value))
+        except (EncodeError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"The signature given as {name} cannot be kept as JSON ({error}): give it numbers,"
+                " text, lists and dictionaries only."
+            ) from error
 
     def _publish(self, queue: str, count: int, good_until: datetime | None) -> None:
         task = self.app.tasks.get(LANE_TASK)

@@ -16,6 +16,8 @@
     ├── OverlapError              a run of the same job still goes on
     ├── IdempotencyConflict       the same key was used with other parameters
     ├── RunNotFound               no run has that id
+    ├── WebhookNotFound           no endpoint or delivery has that number
+    ├── EndpointRefused           a URL that nothing may be sent to
     ├── StateError                the run's status does not allow the verb
     ├── RunUnsuccessful           raised by ``raise_for_status()``
     ├── WaitTimeout               the run did not end in the time given
@@ -111,6 +113,18 @@ class IdempotencyConflict(BreakbulkError):
 
 class RunNotFound(BreakbulkError):
     """No run has that id."""
+
+    exit_code = 2
+
+
+class WebhookNotFound(BreakbulkError):
+    """No endpoint, or no delivery, has that number."""
+
+    exit_code = 2
+
+
+class EndpointRefused(BreakbulkError):
+    """A URL that nothing may be sent to."""
 
     exit_code = 2
 

@@ -7,6 +7,7 @@ belongs to the whole installation and is given as keyword arguments to ``Breakbu
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from ipaddress import ip_network
 
 from breakbulk.errors import ConfigurationError
 
@@ -50,6 +51,11 @@ class Settings:
         transient_seconds: how long a chunk is retried at once after deadlocks and lost
             connections before that counts as a failure.
         tally_fold_seconds: tallies older than this are folded into one a minute.
+        webhook_allow: hosts and networks that events may be sent to though they are not public,
+            and without TLS, with spaces between them, as in ``"hooks.internal 10.1.0.0/16"``. A
+            worker reaches what nobody outside does, so nothing is allowed unless it is named.
+        webhook_keep_seconds: events older than this are thrown away, with their deliveries:
+            thirty days, ten times as long as the last try takes to come.
     """
 
     slice_seconds: float = 5.0
@@ -66,10 +72,15 @@ class Settings:
     max_snoozes: int = 1000
     transient_seconds: float = 60.0
     tally_fold_seconds: float = 120.0
+    webhook_allow: str = ""
+    webhook_keep_seconds: float = 2_592_000.0
 
     def __post_init__(self) -> None:
+        self._check_webhooks()
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type == "str":
+                continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value < float("inf"):
                 raise ConfigurationError(
@@ -90,3 +101,18 @@ class Settings:
                 "lease_seconds must be at least 2, or a short pause of a healthy machine"
                 " would cost it its chunks."
             )
+
+    def _check_webhooks(self) -> None:
+        if not isinstance(self.webhook_allow, str):
+            raise ConfigurationError(
+                f"The setting webhook_allow must be text, not {self.webhook_allow!r}."
+            )
+        try:
+            for word in self.webhook_allow.replace(",", " ").split():
+                if "/" in word:
+                    ip_network(word)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The setting webhook_allow names what is no network ({error}): write it as in"
+                " '10.1.0.0/16'."
+            ) from error

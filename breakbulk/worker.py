@@ -34,7 +34,9 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.deadlines import Deadlines
+from breakbulk.runner.outbox_thread import OutboxThread
 from breakbulk.runner.runtime import Process, Runtime, is_alive, live_lanes
+from breakbulk.runner.sending import SendLink
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
 from breakbulk.runner.watch import Watch
@@ -102,6 +104,7 @@ def install(
     runtime: Runtime,
     *,
     send: Callable[[str, int, datetime | None], bool],
+    send_link: SendLink,
     submit: Callable[[str, dict[str, Any], dict[str, Any]], int | None],
     target: object,
 ) -> None:
@@ -109,6 +112,7 @@ def install(
 
     Args:
         send: asks a queue for that many lanes, good until some time.
+        send_link: puts a linked signature on the broker, or raises.
         submit: called with a job's name, parameters and options by the submitting task.
         target: the object that a process of its own has to import to work without a broker.
     """
@@ -147,6 +151,7 @@ def install(
 
         def __init__(self, parent: Any, **kwargs: Any) -> None:
             self.runtime, self.send, self.target = runtime, send, target
+            self.send_link = send_link
             super().__init__(parent, **kwargs)
 
     app.steps["worker"].add(Step)
@@ -186,6 +191,7 @@ class StewardStep(bootsteps.StartStopStep):
 
     runtime: Runtime
     send: Callable[[str, int, datetime | None], bool]
+    send_link: SendLink
     target: object
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
@@ -206,6 +212,7 @@ class StewardStep(bootsteps.StartStopStep):
         self._parent = parent
         self._pool = pool
         self._thread: StewardThread | None = None
+        self._outbox: OutboxThread | None = None
         self._watch = Watch(_deadlines, self.runtime.settings.steward_seconds)
         self._without: dict[str, subprocess.Popen[bytes]] = {}
         self._places: dict[str, int] = {}
@@ -232,6 +239,8 @@ class StewardStep(bootsteps.StartStopStep):
         )
         self._thread = StewardThread(self.runtime, steward)
         self._thread.start()
+        self._outbox = OutboxThread(self.runtime, lambda: steward.leads, self.send_link)
+        self._outbox.start()
         atexit.register(self._shutdown)
 
     def stop(self, parent: Any) -> None:
@@ -244,6 +253,9 @@ class StewardStep(bootsteps.StartStopStep):
         _shared[0] = 1
 
     def _shutdown(self, **_: Any) -> None:
+        outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            outbox.stop()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()

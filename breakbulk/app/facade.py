@@ -18,7 +18,8 @@ from breakbulk import worker
 from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.nudging import Nudges
-from breakbulk.broker import Broker, CeleryApp, CelerySignature
+from breakbulk.app.webhooks import Webhooks
+from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
@@ -89,7 +90,7 @@ class Breakbulk:
         secret_key: str | Sequence[str] | None = None,
         jobs: Registry | None = None,
         settings: Settings | None = None,
-        **knobs: float,
+        **knobs: float | str,
     ) -> None:
         if settings is not None and knobs:
             raise ConfigurationError("Give either settings= or single settings by name, not both.")
@@ -111,6 +112,7 @@ class Breakbulk:
         self.address: str | None = None
         self._broker: Broker | None = None
         self.nudges = Nudges(self.nudge)
+        self.webhooks = Webhooks(self.runtime)
         self._schema_fits = False
         if celery is not None:
             self._broker = Broker(celery)
@@ -118,6 +120,7 @@ class Breakbulk:
                 celery,
                 self.runtime,
                 send=self._broker.send_lanes,
+                send_link=self._broker.send_link,
                 submit=self._submit_by_name,
                 target=self,
             )
@@ -171,6 +174,8 @@ class Breakbulk:
         idempotency_key: str | None = None,
         overlap: str = "refuse",
         submitted_by: str | None = None,
+        link: Links = None,
+        link_error: Links = None,
     ) -> RunHandle:
         """Start a run of a job.
 
@@ -182,6 +187,8 @@ class Breakbulk:
             overlap: what to do when a run of the same job and parameters still goes on:
                 ``"refuse"``, ``"wait"`` for it to end, or ``"allow"`` both.
             submitted_by: shown to operators; default the operating system's user and host.
+            link: a Celery signature, or several, to be sent when the run has succeeded.
+            link_error: the same for a run that ends in any other way.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -194,6 +201,7 @@ class Breakbulk:
             submitted_by or who(),
             idempotency_key,
             overlap,
+            broker.links(link, link_error),
         )
         with translated():
             if session is not None:

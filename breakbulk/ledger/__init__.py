@@ -6,8 +6,11 @@ from breakbulk.ledger.charts import Charts
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.claims import Claims
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.deliveries import Deliveries
+from breakbulk.ledger.endpoints import Endpoints
 from breakbulk.ledger.failures import Failures
 from breakbulk.ledger.lanes import Lanes
+from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.retries import Retries
@@ -34,6 +37,9 @@ class Ledger:
         self.workers = Workers(database)
         self.reports = Reports(database)
         self.charts = Charts(database)
+        self.endpoints = Endpoints(database)
+        self.outbox = Outbox(database)
+        self.deliveries = Deliveries(database)
 
 
 __all__ = ["Database", "Ledger"]

@@ -26,12 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.chunk import HIGHEST_ID, RunId
+from breakbulk.domain.event import EVENT_OF, EventType
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
 from breakbulk.domain.storable import storable
 from breakbulk.errors import RunNotFound
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.sql import clock
 
 #: Characters of a reason: it is shown in one line, and may hold what user code has said.
@@ -59,6 +61,7 @@ class NewRun:
     at_least_once: bool
     has_failed: bool
     waits_for: RunId | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 class Runs:
@@ -66,6 +69,7 @@ class Runs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._outbox = Outbox(database)
 
     def insert(self, connection: Connection, new: NewRun, submitted_at: Any) -> RunId | None:
         """Write a run and its carve row; None when its key or its place is taken already.
@@ -99,7 +103,8 @@ class Runs:
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
-        row = connection.execute(statement.returning(runs.c.id)).one_or_none()
+        told = (self._outbox.wanted().label("wanted"), clock().label("now"))
+        row = connection.execute(statement.returning(runs.c.id, *told)).one_or_none()
         if row is None:
             return None
         run_id = RunId(row.id)
@@ -108,6 +113,11 @@ class Runs:
                 run_id=run_id, exhausted_at=clock() if new.until is None else None
             )
         )
+        self._outbox.link(connection, run_id, new.links)
+        if row.wanted:
+            self._outbox.tell(
+                connection, self.get(connection, run_id), EventType.SUBMITTED, row.now
+            )
         return run_id
 
     def get(self, connection: Connection, run_id: RunId) -> Run:
@@ -189,10 +199,16 @@ class Runs:
         where = [runs.c.id == run_id, runs.c.status.in_([str(status) for status in sources])]
         if "finisher" in values and to in FINISHED:
             where.append(runs.c.finisher == values["finisher"])
-        moved = connection.execute(update(runs).where(*where).values(changed)).rowcount == 1
-        if moved:
-            self.note(connection, run_id, actor=actor, verb=str(to), detail=reason)
-        return moved
+        told = (self._outbox.wanted(run_id).label("wanted"), clock().label("now"))
+        statement = update(runs).where(*where).values(changed).returning(*told)
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            return False
+        self.note(connection, run_id, actor=actor, verb=str(to), detail=reason)
+        event = EVENT_OF.get(to)
+        if row.wanted and event is not None:
+            self._outbox.tell(connection, self.get(connection, run_id), event, row.now)
+        return True
 
     def note(
         self, connection: Connection, run_id: RunId, *, actor: str, verb: str, detail: str | None

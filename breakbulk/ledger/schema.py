@@ -42,7 +42,7 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.sql import Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -78,6 +78,11 @@ class Schema:
         self.workers = self._workers()
         self.leader = self._leader()
         self.activity = self._activity()
+        self.endpoints = self._endpoints()
+        self.links = self._links()
+        self.events = self._events()
+        self.deliveries = self._deliveries()
+        self.tries = self._tries()
 
     def table_name(self, name: str) -> str:
         """The table's bare name as the database has it."""
@@ -354,6 +359,105 @@ class Schema:
             Column("verb", Text, nullable=False),
             Column("detail", Text),
             Index(None, "run_id", "id"),
+        )
+
+    def _endpoints(self) -> Table:
+        """Where events are posted to."""
+        return Table(
+            self.table_name("endpoints"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("url", Text, nullable=False),
+            # NULL: of every job.
+            Column("job", Text),
+            # The types of events that are wanted, with spaces between; NULL: all.
+            Column("wants", Text),
+            Column("secret", Text, nullable=False),
+            # What was the secret before, and until when it signs, too.
+            Column("old_secret", Text),
+            Column("old_secret_until", Instant),
+            Column("enabled", Boolean, nullable=False),
+            Column("reason", Text),
+            Column("created_at", Instant, nullable=False),
+            Column("created_by", Text),
+            # Written only when something fails, and when it is well again.
+            Column("failures", Integer, nullable=False, server_default=text("0")),
+            Column("failing_since", Instant),
+            Column("rests_until", Instant),
+        )
+
+    def _links(self) -> Table:
+        """Celery signatures that are sent when a run ends."""
+        return Table(
+            self.table_name("links"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("kind", Text, nullable=False),
+            Column("signature", Text, nullable=False),
+            Index(None, "run_id"),
+        )
+
+    def _events(self) -> Table:
+        """What somebody outside is told: the outbox, with :meth:`_deliveries`."""
+        return Table(
+            self.table_name("events"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("type", Text, nullable=False),
+            Column("at", Instant, nullable=False),
+            # The same in every try, so that a receiver can tell that it had it already.
+            Column("message_id", Text, nullable=False),
+            Column("payload", Text, nullable=False),
+            Index(None, "run_id", "id"),
+            Index(None, "at"),
+        )
+
+    def _deliveries(self) -> Table:
+        """One event for one receiver: an endpoint, or a link of the run."""
+        waits = text("ended_at IS NULL")
+        return Table(
+            self.table_name("deliveries"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("event_id", BigInteger, nullable=False),
+            Column("run_id", BigInteger, nullable=False),
+            Column("endpoint_id", BigInteger),
+            Column("link_id", BigInteger),
+            Column("status", Text, nullable=False),
+            Column("tries", Integer, nullable=False, server_default=text("0")),
+            # While somebody is at it: when his claim runs out.
+            Column("not_before", Instant, nullable=False),
+            Column("owner", Uuid),
+            Column("created_at", Instant, nullable=False),
+            Column("ended_at", Instant),
+            Index(None, "run_id", "id"),
+            Index(None, "event_id"),
+            Index(None, "endpoint_id", "id"),
+            Index(
+                f"ix_{self.table_name('deliveries')}_due",
+                "endpoint_id",
+                "not_before",
+                postgresql_where=waits,
+                sqlite_where=waits,
+            ),
+        )
+
+    def _tries(self) -> Table:
+        """Each try at a delivery, and what came back."""
+        return Table(
+            self.table_name("tries"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("delivery_id", BigInteger, nullable=False),
+            Column("at", Instant, nullable=False),
+            # Of the answer; NULL: there was none, or none was to be expected.
+            Column("code", Integer),
+            Column("milliseconds", Integer, nullable=False),
+            Column("answer", Text),
+            Column("error", Text),
+            Index(None, "delivery_id", "id"),
         )
 
 

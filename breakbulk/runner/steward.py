@@ -92,6 +92,11 @@ class Steward:
         self._looked_at = float("-inf")
         self._told: Worker | None = None
 
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that leads, as far as it knows."""
+        return self._leads
+
     def tick(self, connection: Connection) -> None:
         """Look around once. Errors of the database are the caller's to catch."""
         worker = self._describe()

@@ -82,12 +82,21 @@ class Order:
     submitted_by: str | None
     idempotency_key: str | None = None
     overlap: Overlap = Overlap.REFUSE
+    links: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def checked(
-        cls, queue: str, submitted_by: str | None, idempotency_key: str | None, overlap: str
+        cls,
+        queue: str,
+        submitted_by: str | None,
+        idempotency_key: str | None,
+        overlap: str,
+        links: tuple[tuple[str, str], ...],
     ) -> Order:
         """Check what the caller said.
+
+        Args:
+            links: what is to be sent when the run ends: of each its kind, and the signature.
 
         Raises:
             ConfigurationError: ``overlap`` is not one of the three words.
@@ -97,7 +106,7 @@ class Order:
         except ValueError:
             words = ", ".join(repr(str(one)) for one in Overlap)
             raise ConfigurationError(f"overlap={overlap!r} must be one of {words}.") from None
-        return cls(queue, submitted_by, idempotency_key, word)
+        return cls(queue, submitted_by, idempotency_key, word, links)
 
 
 def submit(
@@ -153,6 +162,7 @@ def submit(
         at_least_once=runtime.at_least_once,
         has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,
         waits_for=waits_for,
+        links=order.links,
     )
     run_id = runs.insert(connection, new, submitted_at)
     if run_id is not None:

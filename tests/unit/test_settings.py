@@ -9,8 +9,10 @@ import pytest
 from breakbulk.errors import ConfigurationError
 from breakbulk.settings import Settings
 
+_NUMBERS = [field.name for field in dataclasses.fields(Settings) if field.type != "str"]
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Settings)])
+
+@pytest.mark.parametrize("name", _NUMBERS)
 @pytest.mark.parametrize("value", [-1, "5", None, True, float("nan")])
 def test_what_is_no_number_from_zero_up_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
@@ -45,3 +47,13 @@ def test_the_defaults_fit_together() -> None:
     assert settings.steward_seconds < settings.lease_seconds / 3
     assert settings.carve_seconds <= settings.slice_seconds
     assert settings.tally_fold_seconds > settings.lease_seconds
+
+
+@pytest.mark.parametrize("value", [None, 5, "10.0.0.1/8", "10.0.0.0/99", "a.example nonsense/x"])
+def test_what_names_no_network_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="webhook_allow"):
+        Settings(webhook_allow=value)
+
+
+def test_hosts_and_networks_may_be_named() -> None:
+    assert Settings(webhook_allow="hooks.internal, 10.1.0.0/16 ::1").webhook_allow
