@@ -22,13 +22,17 @@ Network = IPv4Network | IPv6Network
 
 #: IPv4 in the last four bytes: what a gateway that translates makes of it is what is reached.
 _NAT64 = IPv6Network("64:ff9b::/96")
-#: Translated by rules of the place, 6to4, Teredo, IPv4-compatible, and the anycast relays of 6to4.
+#: The only part of IPv6 in which there are hosts outside.
+_UNICAST = IPv6Network("2000::/3")
+#: Not all versions of Python know all of them: protocols of their own (Teredo among them), 6to4
+#: with its relays, and documentation.
 _NEVER = (
-    IPv6Network("64:ff9b:1::/48"),
-    IPv6Network("2002::/16"),
-    IPv6Network("2001::/32"),
-    IPv6Network("::/96"),
+    IPv4Network("192.0.0.0/24"),
     IPv4Network("192.88.99.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("2001:db8::/32"),
+    IPv6Network("2002::/16"),
+    IPv6Network("3fff::/20"),
 )
 
 
@@ -75,10 +79,10 @@ class Allowed:
 
 def is_public(address: Address) -> bool:
     """Whether an address is anybody's outside, and not special in any way."""
-    if any(address.version == network.version and address in network for network in _NEVER):
-        return False
     inner = _inside(address)
-    if isinstance(address, IPv6Address) and (address.is_site_local or address.scope_id):
+    if any(inner.version == network.version and inner in network for network in _NEVER):
+        return False
+    if isinstance(inner, IPv6Address) and inner not in _UNICAST:
         return False
     return inner.is_global and not (
         inner.is_multicast or inner.is_reserved or inner.is_unspecified or inner.is_loopback
