@@ -147,11 +147,14 @@ class Broker:
     def send_link(self, signature: str, run_id: int, task_id: str) -> None:
         """Send a signature that waited for a run's end, with the run's number in front.
 
-        It raises whatever the transport raises, and nobody has the message then, or has it twice.
+        Call it in a thread of its own. It raises whatever the transport raises, and then the
+        message may or may not have been sent.
 
         Args:
             task_id: the same in every try, so that a task can tell.
         """
+        # Of this thread alone: the parts of a chain ask for it.
+        self.app.set_current()
         found: Any = maybe_signature(loads(signature), app=self.app)
         with self._new_connection() as connection:
             if str(connection.transport_cls) in _CONFIRMS:

@@ -403,9 +403,13 @@ class Breakbulk:
         if not created or run.status is not RunStatus.RUNNING:
             return
         if self._need_broker().eager:
-            inline.work_until_over(self.runtime, run.id, run.queue)
+            self._work_eagerly(run)
         else:
             self.nudge(run)
+
+    def _work_eagerly(self, run: Run) -> None:
+        send_link = self._need_broker().send_link
+        inline.work_until_over(self.runtime, run.id, run.queue, send_link)
 
     def _submit_within(
         self,
@@ -450,7 +454,7 @@ class Breakbulk:
             self.nudges.later(run)
             return
         try:
-            inline.work_until_over(self.runtime, run.id, run.queue)
+            self._work_eagerly(run)
         except Exception:
             log.exception("run %s is submitted, but was not worked on", run.id)
 

@@ -74,7 +74,7 @@ class Deliveries:
         first = (
             select(deliveries.c.id)
             .where(where, deliveries.c.ended_at.is_(None), deliveries.c.not_before <= clock())
-            .order_by(deliveries.c.not_before)
+            .order_by(deliveries.c.not_before, deliveries.c.id)
             .limit(1)
             .scalar_subquery()
         )

@@ -12,6 +12,7 @@ from pyramid.request import Request
 from sqlalchemy.orm import Session, scoped_session
 
 from breakbulk.app import Breakbulk, RunHandle
+from breakbulk.broker import Links
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import ConfigurationError
@@ -45,6 +46,8 @@ class RequestBreakbulk:
         idempotency_key: str | None = None,
         overlap: str = "refuse",
         submitted_by: str | None = None,
+        link: Links = None,
+        link_error: Links = None,
     ) -> RunHandle:
         """Start a run of a job, as part of the request's own transaction: no commit, no run.
 
@@ -58,6 +61,8 @@ class RequestBreakbulk:
             overlap: when a run of the same job and parameters still goes on: ``"refuse"``,
                 ``"wait"`` for it to end, or ``"allow"`` both.
             submitted_by: shown to operators; default who the request comes from.
+            link: a Celery signature, or several, to be sent when the run has succeeded.
+            link_error: the same for a run that ends in any other way.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -73,6 +78,8 @@ class RequestBreakbulk:
                 idempotency_key=idempotency_key,
                 overlap=overlap,
                 submitted_by=submitted_by or self._user(),
+                link=link,
+                link_error=link_error,
             )
         if handle.created:
             mark_changed(own)

@@ -14,6 +14,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
+from breakbulk.runner.sending import SendLink, send_all
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
 from breakbulk.runner.work import work
@@ -36,10 +37,10 @@ def work_lane(
         log.debug("no broker: another slice on %r", queue)
 
 
-def work_until_over(runtime: Runtime, run_id: RunId, queue: str) -> None:
+def work_until_over(runtime: Runtime, run_id: RunId, queue: str, send_link: SendLink) -> None:
     """Work in this process until a run has ended or stands still: Celery's eager mode.
 
-    A retry is waited for, as its delay says.
+    A retry is waited for, as its delay says. Then all is sent that is due.
     """
     process = Process.current(uuid4())
     worker = Worker(
@@ -70,6 +71,7 @@ def work_until_over(runtime: Runtime, run_id: RunId, queue: str) -> None:
         while _goes_on(runtime, run_id):
             work(runtime, process, queue, runtime.settings.slice_seconds)
             time.sleep(_LOOK_AGAIN)
+        send_all(runtime, send_link)
     finally:
         thread.stop()
 

@@ -173,6 +173,16 @@ class Sender:
             self._runtime.ledger.deliveries.sweep(connection, keep, _SWEEP_MOST)
 
 
+def send_all(runtime: Runtime, send_link: SendLink) -> None:
+    """Send all that is due, here and now: there is no worker that will."""
+    sender = Sender(runtime, send_link)
+    with runtime.database.connect() as connection:
+        sender.tick(connection)
+        while sender.busy:
+            sender.answered.wait()
+            sender.tick(connection)
+
+
 def _tell(order: Order, answer: Answer, wait: float | None) -> None:
     # Not the URL: whoever has it might send, too.
     where = "a link" if order.endpoint_id is None else f"endpoint {order.endpoint_id}"
