@@ -18,8 +18,9 @@ from typing import Any
 import click
 
 from breakbulk import app, errors, jobs, settings, sources
+from breakbulk.app import webhooks
 from breakbulk.cli import breakbulk as command_line
-from breakbulk.domain import chunkmap, failed, options, progress, run, series
+from breakbulk.domain import chunkmap, failed, options, progress, run, series, webhook
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
 from breakbulk.pyramid import events, permissions, request
@@ -27,6 +28,7 @@ from breakbulk.pyramid import jobs as pyramid_jobs
 from breakbulk.pyramid import settings as pyramid_settings
 from breakbulk.pyramid.celery import celery_app, load_in_workers
 from breakbulk.runner import audit, chunk, context, retry, submit
+from breakbulk.runner import webhooks as hooks
 
 HOME = Path(__file__).parent
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
@@ -56,6 +58,13 @@ _CLASSES: tuple[type, ...] = (
     chunkmap.Cell,
     series.Series,
     series.Point,
+    webhooks.Webhooks,
+    hooks.Registered,
+    webhook.Endpoint,
+    webhook.Delivery,
+    hooks.DeliveryLog,
+    webhook.Try,
+    webhook.Answer,
     jobs.JobRun,
     jobs.Masked,
 )

@@ -32,6 +32,7 @@ _VERBS = {
     "errors": "breakbulk.cli.errors:errors",
     "chunks": "breakbulk.cli.chunks:chunks",
     "audit": "breakbulk.cli.audit:audit",
+    "webhooks": "breakbulk.cli.webhooks:webhooks",
     "serve": "breakbulk.cli.serve:serve",
     "doctor": "breakbulk.cli.doctor:doctor",
     "db": "breakbulk.cli.db:db",

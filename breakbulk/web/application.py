@@ -31,6 +31,10 @@ _ROUTES = {
     "chunk": r"/runs/{run:\d{1,18}}/chunks/{chunk:\d{1,9}(\.[01]{1,62})?}",
     "failures": r"/runs/{run:\d{1,18}}/failures",
     "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|retry|finish}",
+    "webhooks": "/webhooks",
+    "endpoint_verb": r"/webhooks/{endpoint:\d{1,18}}/{verb:enable|disable}",
+    "delivery": r"/webhooks/deliveries/{delivery:\d{1,18}}",
+    "replay": r"/webhooks/deliveries/{delivery:\d{1,18}}/replay",
     "login": "/login",
     "preferences": "/preferences",
 }

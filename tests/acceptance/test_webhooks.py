@@ -13,7 +13,7 @@ from breakbulk.domain.webhook import DeliveryStatus
 from breakbulk.embedded import EmbeddedValkey
 from breakbulk.ledger.sql import clock
 from tests.support.failpoints import Failpoint
-from tests.support.receiver import Receiver, Reply, receiver
+from tests.support.receiver import Receiver, receiver
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_a_receiver_that_hangs_delays_no_rescue(
     stage = set_stage(postgres_url, valkey_url, job=_JOB, knobs=_KNOBS)
     stage.fill(200)
     with receiver() as outside:
-        outside.reply = lambda _message: time.sleep(120) or Reply()  # type: ignore[func-returns-value]
+        outside.by_hand = lambda _file: time.sleep(120)  # a receiver that hangs
         stage.bulk.webhooks.add(outside.url)
         # No other worker, so it is the one with the sender that has to see to it.
         stage.worker(concurrency=2)

@@ -18,6 +18,7 @@ from breakbulk.errors import (
     SchemaError,
     StateError,
     UnknownJob,
+    WebhookNotFound,
 )
 from breakbulk.web.access import LoginLink
 
@@ -26,6 +27,7 @@ log = logging.getLogger("breakbulk.web")
 _STATUSES: tuple[tuple[type[BreakbulkError], int, str], ...] = (
     (RunNotFound, 404, "Not found"),
     (UnknownJob, 404, "Not found"),
+    (WebhookNotFound, 404, "Not found"),
     (ParameterError, 422, "That parameter does not fit"),
     (StateError, 409, "Not now"),
     (OverlapError, 409, "It goes on already"),

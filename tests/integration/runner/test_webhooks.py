@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from breakbulk import Breakbulk, CancelRun, RunStatus
+from breakbulk.domain.address import Allowed
 from breakbulk.domain.webhook import FAILS_AT_MOST, RETRY_TABLE, DeliveryStatus
 from breakbulk.errors import (
     ConfigurationError,
@@ -25,7 +26,8 @@ from breakbulk.errors import (
     WebhookNotFound,
 )
 from breakbulk.ledger.sql import clock
-from breakbulk.runner import guard, post, sending
+from breakbulk.runner import post
+from breakbulk.runner.guard import Guard
 from breakbulk.runner.sending import Sender
 from tests.support.receiver import Receiver, Reply, receiver
 from tests.support.waiting import wait_for
@@ -423,7 +425,7 @@ def _post(yard: Yard, outside: Receiver, seconds: float = 15.0) -> Any:
     with yard.reading() as connection:
         now = connection.execute(select(clock())).scalar_one()
     return post.post(
-        sending.Guard(guard.Allowed.parse("127.0.0.1")),
+        Guard(Allowed.parse("127.0.0.1")),
         outside.url,
         ["whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw=="],
         message_id="msg_1",
@@ -483,7 +485,7 @@ def test_a_name_that_means_something_else_by_now(
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (lies[0], port))]
 
-    monkeypatch.setattr(guard.socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     plain = Yard(yard.engine, shared=True)
     registered = plain.bulk.webhooks.add(f"https://evil.test:{outside.port}/in")
     lies[0] = "127.0.0.1"
@@ -504,14 +506,14 @@ def test_what_is_connected_to_is_what_was_looked_at(
 ) -> None:
     """A name is asked for once; whatever it would mean the next time is nobody's business."""
     given = iter([["127.0.0.1"], ["127.0.0.1"], ["10.66.66.66"]])
-    looked_up = guard.socket.getaddrinfo
+    looked_up = socket.getaddrinfo
 
     def rebinding(host: str, port: int, *args: Any, **more: Any) -> Any:
         if host != "hooks.test":
             return looked_up(host, port, *args, **more)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in next(given)]
 
-    monkeypatch.setattr(guard.socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     yard.bulk.webhooks.add(f"http://hooks.test:{outside.port}/in", events=["run.submitted"])
     yard.submit(yard.job())
     sends.clear()

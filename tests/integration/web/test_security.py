@@ -29,8 +29,15 @@ READING = {
     "chunks": "/runs/{run}/chunks",
     "chunk": "/runs/{run}/chunks/1",
     "failures": "/runs/{run}/failures",
+    "webhooks": "/webhooks",
+    "delivery": "/webhooks/deliveries/{delivery}",
 }
-STEERING = {"verb": tuple(f"/runs/{{run}}/{verb}" for verb in _VERBS), "job": ("/jobs/{job}",)}
+STEERING = {
+    "verb": tuple(f"/runs/{{run}}/{verb}" for verb in _VERBS),
+    "job": ("/jobs/{job}",),
+    "endpoint_verb": ("/webhooks/{endpoint}/enable", "/webhooks/{endpoint}/disable"),
+    "replay": ("/webhooks/deliveries/{delivery}/replay",),
+}
 OPEN = {"login", "preferences"}
 
 
@@ -44,6 +51,7 @@ def yard(sqlite_yard: Yard) -> Yard:
 def going(yard: Yard) -> RunHandle:
     # More than is done in a moment: it must still go on.
     yard.add_goods(range(1_000, 4_000))
+    yard.bulk.webhooks.add("https://1.1.1.1/in", events=["run.submitted"])
     handle = yard.submit(yard.job(name="a.job", chunk_size=1))
     crew = yard.first_crew
     lane = yard.lane(handle, crew=crew)
@@ -55,7 +63,7 @@ def going(yard: Yard) -> RunHandle:
 
 
 def path_of(pattern: str, run: RunHandle) -> str:
-    return pattern.format(run=run.id, job="a.job")
+    return pattern.format(run=run.id, job="a.job", endpoint=1, delivery=1)
 
 
 def test_every_route_is_in_the_matrix() -> None:
@@ -75,9 +83,14 @@ def test_reading(
 
 @pytest.mark.parametrize("pattern", [path for paths in STEERING.values() for path in paths])
 def test_steering(
-    going: RunHandle, nobody: TestApp, viewer: TestApp, operator: TestApp, pattern: str
+    yard: Yard,
+    going: RunHandle,
+    nobody: TestApp,
+    viewer: TestApp,
+    operator: TestApp,
+    pattern: str,
 ) -> None:
-    path, before = path_of(pattern, going), going.record()
+    path, before = path_of(pattern, going), (going.record(), yard.bulk.webhooks.endpoints())
     for app, status in ((nobody, 401), (viewer, 403)):
         if status == 403:
             app.get("/")
@@ -94,8 +107,9 @@ def test_steering(
         ({"csrf_token": token}, {"Origin": "https://evil.example"}),
     ):
         operator.post(path, given, headers=headers, status=403)
-    operator.get(path, status=404 if "/runs/" in path else 200)
-    assert going.record() == before, "nothing has happened"
+    operator.get(path, status=200 if "/jobs/" in path else 404)
+    assert (going.record(), yard.bulk.webhooks.endpoints()) == before, "nothing has happened"
+    assert len(yard.bulk.webhooks.deliveries()) == 1
 
 
 def test_an_operator_steers_from_his_own_browser(going: RunHandle, operator: TestApp) -> None:

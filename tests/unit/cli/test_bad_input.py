@@ -11,14 +11,15 @@ import pytest
 from click.testing import Result
 
 from breakbulk.cli import breakbulk
+from breakbulk.ledger.schema import HEAD
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Shop
 
 Refused = Callable[[Result, int], str]
-_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane"}
+_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "webhooks"}
 """Verbs that need no ledger's tables, or have more to say of them than a sentence."""
-_OF_NO_RUN = [["run", "reprice"], ["runs"], ["serve"]]
+_OF_NO_RUN = [["run", "reprice"], ["runs"], ["serve"], ["webhooks", "list"]]
 # Whoever adds a verb adds it here: by default it is one about a run.
 _OF_ONE_RUN = sorted(
     set(breakbulk.list_commands(click.Context(breakbulk)))
@@ -159,9 +160,9 @@ def test_unreachable_broker_only_delays_the_run(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("version", "needed", "sentence"),
     [
-        (None, "0001", "The ledger's tables are missing: run 'breakbulk db upgrade' first."),
-        ("9999", "0001", "The ledger's tables are newer (version 9999)"),
-        ("0001", "0002", "The ledger's tables are too old (version 0001"),
+        (None, HEAD, "The ledger's tables are missing: run 'breakbulk db upgrade' first."),
+        ("9999", HEAD, "The ledger's tables are newer (version 9999)"),
+        (HEAD, "0999", f"The ledger's tables are too old (version {HEAD}"),
     ],
 )
 @pytest.mark.parametrize("arguments", _OF_THE_LEDGER, ids=" ".join)

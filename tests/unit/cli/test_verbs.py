@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from breakbulk.ledger.schema import HEAD
+
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Shop
 
@@ -247,11 +249,11 @@ def test_audit(shop: Shop) -> None:
 
 def test_db(shop: Shop) -> None:
     shop.open()
-    assert shop("db", "upgrade").stdout == "The ledger's tables are of version 0001 already.\n"
-    assert shop.json("db", "upgrade") == {"before": "0001", "now": "0001", "changed": False}
+    assert shop("db", "upgrade").stdout == f"The ledger's tables are of version {HEAD} already.\n"
+    assert shop.json("db", "upgrade") == {"before": HEAD, "now": HEAD, "changed": False}
     assert "CREATE TABLE breakbulk_runs" in shop("db", "upgrade", "--sql").stdout
-    assert shop("db", "status").stdout == "The ledger's tables are of version 0001, as needed.\n"
-    assert shop.json("db", "status") == {"found": "0001", "needed": "0001", "fits": True}
+    assert shop("db", "status").stdout == f"The ledger's tables are of version {HEAD}, as needed.\n"
+    assert shop.json("db", "status") == {"found": HEAD, "needed": HEAD, "fits": True}
 
 
 def test_db_status_of_no_tables(shop: Shop) -> None:

@@ -88,13 +88,15 @@ def test_a_host_that_is_not_there() -> None:
 def test_plain_http_is_for_those_that_are_named() -> None:
     with pytest.raises(EndpointRefused, match="over plain http: use https"):
         guard("1.1.1.1").check("http://example.com/")
-    assert guard("1.1.1.1", allow="example.com").check("http://example.com/")
-    assert guard("1.1.1.1", allow="1.1.1.0/24").check("http://example.com/")
+    for allow in ("example.com", "1.1.1.0/24"):
+        target = guard("1.1.1.1", allow=allow).check("http://example.com/")
+        assert not target.tls
 
 
 def test_what_is_inside_and_allowed() -> None:
-    assert guard("10.1.2.3", allow="10.1.0.0/16").check("http://anything.internal/")
-    assert guard("10.1.2.3", allow="hooks.internal").check("http://hooks.internal/")
+    for host, allow in (("anything.internal", "10.1.0.0/16"), ("hooks.internal", "hooks.internal")):
+        allowing = guard("10.1.2.3", allow=allow)
+        assert allowing.addresses(allowing.check(f"http://{host}/")) == ["10.1.2.3"]
     with pytest.raises(EndpointRefused):
         guard("10.2.2.3", allow="10.1.0.0/16 hooks.internal").check("http://anything.internal/")
 
