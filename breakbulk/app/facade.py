@@ -196,12 +196,10 @@ class Breakbulk:
         """
         spec = self.jobs.of(job)
         broker = self._need_broker()
+        place = broker.queue_for(queue or spec.options.queue)
+        links = broker.links(link, link_error)
         order = submitting.Order.checked(
-            broker.queue_for(queue or spec.options.queue),
-            submitted_by or who(),
-            idempotency_key,
-            overlap,
-            broker.links(link, link_error),
+            place, submitted_by or who(), idempotency_key, overlap, links
         )
         with translated():
             if session is not None:
@@ -403,13 +401,9 @@ class Breakbulk:
         if not created or run.status is not RunStatus.RUNNING:
             return
         if self._need_broker().eager:
-            self._work_eagerly(run)
+            inline.work_until_over(self.runtime, run, self._need_broker().send_link)
         else:
             self.nudge(run)
-
-    def _work_eagerly(self, run: Run) -> None:
-        send_link = self._need_broker().send_link
-        inline.work_until_over(self.runtime, run.id, run.queue, send_link)
 
     def _submit_within(
         self,
@@ -454,7 +448,7 @@ class Breakbulk:
             self.nudges.later(run)
             return
         try:
-            self._work_eagerly(run)
+            inline.work_until_over(self.runtime, run, self._need_broker().send_link)
         except Exception:
             log.exception("run %s is submitted, but was not worked on", run.id)
 

@@ -9,6 +9,7 @@ import time
 from uuid import UUID, uuid4
 
 from breakbulk.domain.chunk import RunId
+from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
@@ -37,7 +38,7 @@ def work_lane(
         log.debug("no broker: another slice on %r", queue)
 
 
-def work_until_over(runtime: Runtime, run_id: RunId, queue: str, send_link: SendLink) -> None:
+def work_until_over(runtime: Runtime, run: Run, send_link: SendLink) -> None:
     """Work in this process until a run has ended or stands still: Celery's eager mode.
 
     A retry is waited for, as its delay says. Then all is sent that is due.
@@ -49,7 +50,7 @@ def work_until_over(runtime: Runtime, run_id: RunId, queue: str, send_link: Send
         pid=os.getpid(),
         slots=1,
         pool="inline",
-        queues=(queue,),
+        queues=(run.queue,),
         jobs=tuple(runtime.jobs.all()),
         version="",
     )
@@ -68,8 +69,8 @@ def work_until_over(runtime: Runtime, run_id: RunId, queue: str, send_link: Send
     thread = StewardThread(runtime, steward)
     thread.start()
     try:
-        while _goes_on(runtime, run_id):
-            work(runtime, process, queue, runtime.settings.slice_seconds)
+        while _goes_on(runtime, run.id):
+            work(runtime, process, run.queue, runtime.settings.slice_seconds)
             time.sleep(_LOOK_AGAIN)
         send_all(runtime, send_link)
     finally:

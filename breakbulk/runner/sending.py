@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from breakbulk.domain.address import Allowed
 from breakbulk.domain.webhook import Answer, link_wait_after, wait_after
-from breakbulk.errors import WebhookNotFound
+from breakbulk.errors import ConfigurationError, WebhookNotFound
 from breakbulk.ledger.deliveries import Order
 from breakbulk.runner import post
 from breakbulk.runner.guard import Guard
@@ -122,16 +122,23 @@ class Sender:
         if order.signature is not None:
             answer = self._link(order, order.signature)
         else:
-            answer = post.post(
-                self._guard,
-                url,
-                secrets,
-                message_id=order.message_id,
-                now=order.now,
-                payload=order.payload,
-            )
+            answer = self._post(order, url, secrets)
         self._answers.append((order, answer))
         self.answered.set()
+
+    def _post(self, order: Order, url: str, stored: list[str]) -> Answer:
+        try:
+            secrets = [self._runtime.vault.open_text(one) for one in stored]
+        except ConfigurationError as error:
+            return Answer(0, error=str(error))
+        return post.post(
+            self._guard,
+            url,
+            secrets,
+            message_id=order.message_id,
+            now=order.now,
+            payload=order.payload,
+        )
 
     def _link(self, order: Order, signature: str) -> Answer:
         began = time.monotonic()

@@ -22,6 +22,8 @@ VARIABLE = "BREAKBULK_SECRET_KEY"
 _SHORTEST = 32
 #: A value that is an object with this one name is a sealed one.
 _SEALED = "sealed"
+#: What a sealed text begins with.
+_MARK = "sealed:"
 
 
 class Vault:
@@ -89,6 +91,32 @@ class Vault:
             if isinstance(value, dict) and set(value) == {_SEALED}:
                 opened[name] = json.loads(self._opened(spec, name, value[_SEALED]))
         return opened
+
+    def seal_text(self, text: str) -> str:
+        """A secret of an endpoint as it is stored: sealed, where there is a key."""
+        if self._box is None:
+            return text
+        return _MARK + str(self._box.encrypt(text.encode()).decode("ascii"))
+
+    def open_text(self, stored: str) -> str:
+        """A secret of an endpoint as it is.
+
+        Raises:
+            ConfigurationError: it was sealed with a key that this process has not.
+        """
+        if not stored.startswith(_MARK):
+            return stored
+        from cryptography.fernet import InvalidToken
+
+        try:
+            if self._box is not None:
+                return str(self._box.decrypt(stored.removeprefix(_MARK)).decode())
+        except InvalidToken:
+            pass
+        raise ConfigurationError(
+            "The endpoint's secret was sealed with another secret_key than this process has: give"
+            " all processes the same ones, or register the endpoint anew."
+        )
 
     def digest(self, spec: JobSpec, parameters: Mapping[str, Any]) -> str:
         """What tells whether two runs have the same parameters, and nobody what they are.

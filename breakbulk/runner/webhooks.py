@@ -75,7 +75,8 @@ def register(
     secret = new_secret()
     endpoints = runtime.ledger.endpoints
     with runtime.database.transaction(connection):
-        number = endpoints.add(connection, url=url, job=job, events=wanted, secret=secret, by=by)
+        sealed = runtime.vault.seal_text(secret)
+        number = endpoints.add(connection, url=url, job=job, events=wanted, secret=sealed, by=by)
         return Registered(endpoints.get(connection, number), secret)
 
 
@@ -89,7 +90,7 @@ def rotate(runtime: Runtime, connection: Connection, endpoint_id: int) -> Regist
     endpoints = runtime.ledger.endpoints
     with runtime.database.transaction(connection):
         endpoints.get(connection, endpoint_id)
-        endpoints.rotate(connection, endpoint_id, secret)
+        endpoints.rotate(connection, endpoint_id, runtime.vault.seal_text(secret))
         return Registered(endpoints.get(connection, endpoint_id), secret)
 
 
@@ -97,19 +98,20 @@ def ping(runtime: Runtime, connection: Connection, endpoint_id: int) -> Answer:
     """Send a message that tells of nothing, now and from here; what came back.
 
     Raises:
-        ConfigurationError: what is needed to post is not installed.
+        ConfigurationError: what is needed to post is not installed, or the secret is sealed with
+            another key.
         WebhookNotFound: there is no such endpoint.
     """
     post.need()
     endpoints = runtime.ledger.endpoints
     with runtime.database.reading(connection):
         endpoint = endpoints.get(connection, endpoint_id)
-        secrets = endpoints.secrets(connection, endpoint_id)
+        stored = endpoints.secrets(connection, endpoint_id)
         now = connection.execute(select(clock())).scalar_one()
     return post.post(
         _guard(runtime),
         endpoint.url,
-        secrets,
+        [runtime.vault.open_text(one) for one in stored],
         message_id=new_message_id(),
         now=now,
         payload=json.dumps(payload_of(PING, now, {"endpoint": endpoint_id})),

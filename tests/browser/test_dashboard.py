@@ -31,6 +31,7 @@ def bad(chunk: Chunk[Goods]) -> None:
 
 @pytest.fixture
 def partial(yard: Yard) -> RunHandle:
+    yard.bulk.webhooks.add("https://1.1.1.1/in")
     handle = yard.run(bad, max_retries=0)
     assert handle.status() is RunStatus.PARTIAL
     return handle
@@ -156,6 +157,8 @@ def test_every_screen_is_accessible_and_fits(
         f"/runs/{partial.id}/chunks",
         f"/runs/{partial.id}/chunks/{row.chunk}",
         f"/runs/{partial.id}/failures",
+        "/webhooks",
+        "/webhooks/deliveries/1",
     ):
         page.goto(path)
         found = Axe().run(page)

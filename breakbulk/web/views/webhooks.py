@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pyramid.httpexceptions import HTTPSeeOther
@@ -39,7 +40,8 @@ def webhooks(request: Request) -> dict[str, Any]:
 def delivery(request: Request) -> dict[str, Any]:
     """One delivery: what is sent, and every try."""
     log = request.bulk.webhooks.delivery(int(request.matchdict["delivery"]))
-    return {"delivery": log.delivery, "payload": log.payload, "tries": log.tries}
+    payload = json.dumps(json.loads(log.payload), indent=2, ensure_ascii=False)
+    return {"delivery": log.delivery, "payload": payload, "tries": log.tries}
 
 
 @view_config(route_name="endpoint_verb", request_method="POST", permission=OPERATE)

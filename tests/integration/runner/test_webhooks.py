@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from breakbulk import Breakbulk, CancelRun, RunStatus
+from breakbulk.app.webhooks import Webhooks
 from breakbulk.domain.address import Allowed
 from breakbulk.domain.webhook import FAILS_AT_MOST, RETRY_TABLE, DeliveryStatus
 from breakbulk.errors import (
@@ -29,6 +30,7 @@ from breakbulk.ledger.sql import clock
 from breakbulk.runner import post
 from breakbulk.runner.guard import Guard
 from breakbulk.runner.sending import Sender
+from breakbulk.runner.vault import Vault
 from tests.support.receiver import Receiver, Reply, receiver
 from tests.support.waiting import wait_for
 from tests.support.yard import Yard, failing, statements, touch
@@ -549,6 +551,38 @@ def test_a_secret_is_shown_once(yard: Yard, outside: Receiver, sends: Post) -> N
     assert key not in json.dumps([one.as_dict() for one in yard.bulk.webhooks.endpoints()])
     for one in yard.bulk.webhooks.deliveries():
         assert key not in repr(yard.bulk.webhooks.delivery(one.id))
+
+
+def test_secrets_are_sealed_where_there_is_a_key(yard: Yard, outside: Receiver) -> None:
+    def with_keys(*keys: str) -> Yard:
+        made = Yard(yard.engine, shared=True, webhook_allow="127.0.0.1")
+        made.bulk.runtime = replace(made.runtime, vault=Vault(keys))
+        made.bulk.webhooks = Webhooks(made.runtime)
+        return made
+
+    here, elsewhere, without = with_keys("a" * 32), with_keys("b" * 32), with_keys()
+    registered = here.bulk.webhooks.add(outside.url, events=["run.submitted"])
+    number = registered.endpoint.id
+    rotated = here.bulk.webhooks.rotate(number)
+    stored = repr(yard.rows_of("endpoints"))
+    assert registered.secret not in stored
+    assert rotated.secret not in stored
+    assert here.bulk.webhooks.test(number).delivered
+    assert outside.received[0].verified(registered.secret)["type"] == "ping"
+    with pytest.raises(ConfigurationError, match="sealed with another secret_key"):
+        elsewhere.bulk.webhooks.test(number)
+    here.submit(here.job())
+    Post(elsewhere).clear()
+    (delivery,) = here.bulk.webhooks.deliveries()
+    (tried,) = here.bulk.webhooks.delivery(delivery.id).tries
+    assert "another secret_key" in (tried.error or "")
+    hasten(here)
+    Post(here).clear()
+    assert outside.events(rotated.secret) == ["ping", "run.submitted"]
+    # Registered when there was no key, it goes on.
+    plain = without.bulk.webhooks.add(outside.url)
+    assert plain.secret in repr(yard.rows_of("endpoints"))
+    assert here.bulk.webhooks.test(plain.endpoint.id).delivered
 
 
 def test_after_a_rotation_both_secrets_sign_for_a_day(

@@ -20,7 +20,8 @@ import shopfront
 from breakbulk import Breakbulk
 
 bulk = Breakbulk(
-    {database!r}, celery=shopfront.app, jobs=shopfront.bulk.jobs, webhook_allow="127.0.0.1"
+    {database!r}, celery=shopfront.app, jobs=shopfront.bulk.jobs,
+    secret_key="k" * 32, webhook_allow="127.0.0.1",
 )
 """
 
