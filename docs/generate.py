@@ -1,4 +1,4 @@
-"""Write the parts of the documentation that the code knows better: ``python docs/generate.py``.
+"""Write the parts of the documentation that the code knows better: ``python -m docs.generate``.
 
 Such a part stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A test
 (``tests/unit/test_docs.py``) fails when one of them is not what this program would write.
@@ -7,6 +7,7 @@ Such a part stands between ``<!-- generated: name -->`` and ``<!-- end -->``. A 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import textwrap
 import tomllib
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 
+from bench.faults import table
 from breakbulk import app, errors, jobs, settings, sources
 from breakbulk.app import webhooks
 from breakbulk.cli import breakbulk as command_line
@@ -31,8 +33,10 @@ from breakbulk.runner import audit, chunk, context, retry, submit
 from breakbulk.runner import webhooks as hooks
 
 HOME = Path(__file__).parent
+README = HOME.parent / "README.md"
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
 MUTANTS = HOME.parent / "tests" / "mutants"
+FAULTS = HOME.parent / "bench" / "results" / "faults.json"
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises[^:\n]*):$", re.MULTILINE)
 _ENTRY = re.compile(r"^((?:\w+,\s)*\w+): (.*(?:\n .*)*)", re.MULTILINE)
@@ -74,7 +78,7 @@ _INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "brok
 
 def main() -> None:
     """Write every generated part anew."""
-    for path in pages():
+    for path in (README, *pages()):
         text = path.read_text(encoding="utf-8")
         path.write_text(renewed(text), encoding="utf-8")
 
@@ -320,6 +324,11 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     return [row for one in tables for row in one.get(kind, [])]
 
 
+def _faults() -> str:
+    """What came of the faults that strike Breakbulk and its peers, as it was measured."""
+    return table.grid(json.loads(FAULTS.read_text("utf-8")))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "options": _options,
     "settings": _settings,
@@ -339,6 +348,7 @@ PARTS: dict[str, Callable[[], str]] = {
     ),
     "invariants": _invariants,
     "defects": _defects,
+    "faults": _faults,
 }
 
 if __name__ == "__main__":

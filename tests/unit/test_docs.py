@@ -52,10 +52,12 @@ def anchors(path: Path) -> set[str]:
     return {name.replace(" ", "-") for name in plain}
 
 
-@pytest.mark.parametrize("path", generate.pages(), ids=lambda path: str(path.relative_to(DOCS)))
+@pytest.mark.parametrize(
+    "path", [generate.README, *generate.pages()], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_generated_parts_are_up_to_date(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert generate.renewed(text) == text, "run: python docs/generate.py"
+    assert generate.renewed(text) == text, "run: python -m docs.generate"
 
 
 def test_every_setting_is_documented() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.faults.outcome import Outcome
-from bench.faults.table import grid
+from bench.faults.table import grid, markdown
+
+_RESULTS = Path(__file__).parents[3] / "bench" / "results" / "faults.json"
 
 _AS_IT_SHOULD_BE = {
     "system": "any",
@@ -61,3 +65,33 @@ def test_the_grid_has_a_reason_where_nothing_was_measured() -> None:
         "| --- | --- | --- |",
         "| water | right, 2.0 s | no cellar |",
     ]
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    """What was measured last."""
+    found: dict[str, Any] = json.loads(_RESULTS.read_text("utf-8"))
+    return found
+
+
+def test_the_page_says_what_was_measured(results: dict[str, Any]) -> None:
+    assert _RESULTS.with_suffix(".md").read_text("utf-8") == markdown(results)
+
+
+def test_every_system_was_struck_by_every_fault_that_can_strike_it(
+    results: dict[str, Any],
+) -> None:
+    struck = [(one["fault"], one["system"]) for one in results["outcomes"]]
+    assert struck == [
+        (fault["name"], system["name"])
+        for fault in results["faults"]
+        for system in results["systems"]
+        if fault["name"] not in system["lacks"]
+    ]
+
+
+def test_faults_struck_in_the_middle_of_the_work(results: dict[str, Any]) -> None:
+    in_the_callback = {"in-callback", "after-callback"}
+    for one in results["outcomes"]:
+        share = one["done_before"] / results["job"]["rows"]
+        assert share == 1 if one["fault"] in in_the_callback else 0.1 <= share <= 0.9, one
