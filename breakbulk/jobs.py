@@ -185,6 +185,27 @@ class JobSpec:
             for name, value in values.items()
         }
 
+    def json_schema(self) -> dict[str, Any]:
+        """The parameters as a JSON Schema, without the defaults of secrets."""
+        parameters = self.parameters.values()
+        types = [parameter.type for parameter in parameters]
+        schemas, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+        properties: dict[str, Any] = {}
+        for parameter, schema in zip(parameters, schemas, strict=True):
+            described = dict(schema)
+            if parameter.masked:
+                described["writeOnly"] = True
+            elif not parameter.required:
+                described["default"] = self.plain(parameter, parameter.default)
+            properties[parameter.name] = described
+        whole: dict[str, Any] = {
+            "type": "object",
+            "properties": properties,
+            "required": [parameter.name for parameter in parameters if parameter.required],
+            "additionalProperties": False,
+        }
+        return whole | ({"$defs": definitions} if definitions else {})
+
     def source(self, instance: Any, run: JobRun) -> Source[Any]:
         """What the job's ``source()`` gives for a run.
 

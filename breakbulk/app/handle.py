@@ -185,17 +185,19 @@ class RunHandle:
         *,
         chunk: tuple[int, str] | None = None,
         error: str | None = None,
+        before: int | None = None,
     ) -> list[FailureReport]:
         """Its latest failed attempts, newest first.
 
         Args:
             chunk: only those of this chunk: number and path.
             error: only those that raised this class.
+            before: only those that were written down before the one with this id.
         """
         ref = None if chunk is None else ChunkRef(self.id, *chunk)
         with self._reading() as connection:
             return self.runtime.ledger.failures.latest(
-                connection, self.id, chunk=ref, error=error, limit=limit
+                connection, self.id, chunk=ref, error=error, before=before, limit=limit
             )
 
     def failure_groups(self) -> list[FailureGroup]:
@@ -210,10 +212,10 @@ class RunHandle:
                 connection, self.id, after=after, limit=limit
             )
 
-    def activity(self, limit: int = 50) -> list[ActivityReport]:
-        """Who did what to it, newest first."""
+    def activity(self, limit: int = 50, *, before: int | None = None) -> list[ActivityReport]:
+        """Who did what to it, newest first, those before the one with this id."""
         with self._reading() as connection:
-            return self.runtime.ledger.reports.activity(connection, self.id, limit)
+            return self.runtime.ledger.reports.activity(connection, self.id, limit, before=before)
 
     def parts(self, number: int, path: str = "") -> list[ChunkReport]:
         """A chunk with all that it was split off from and into; empty if it is not there."""

@@ -84,28 +84,7 @@ def chunk_option(name: str, *, help: str) -> Callable[[Function], Function]:  # 
 
 def run_document(bulk: Breakbulk, run: Run) -> dict[str, Any]:
     """A run as JSON values."""
-    return {
-        "id": run.id,
-        "job": run.job,
-        "parameters": bulk.shown_parameters(run),
-        "status": str(run.status),
-        "reason": run.reason,
-        "queue": run.queue,
-        "round": run.round,
-        "chunk_size": run.chunk_size,
-        "max_lanes": run.max_lanes,
-        "rows_estimate": run.rows_estimate,
-        "until": run.until,
-        "policy": run.policy.as_dict(),
-        "at_least_once": run.at_least_once,
-        "idempotency_key": run.idempotency_key,
-        "waits_for": run.waits_for,
-        "submitted_at": run.submitted_at.isoformat(),
-        "submitted_by": run.submitted_by,
-        "started_at": None if run.started_at is None else run.started_at.isoformat(),
-        "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
-        "summary": None if run.summary is None else run.summary.as_dict(),
-    }
+    return run.as_dict(bulk.shown_parameters(run))
 
 
 def _parameters(

@@ -30,6 +30,7 @@ class FailedAttempt:
 class FailureReport:
     """A failed attempt as operators see it. ``number`` None: the callback's."""
 
+    id: int
     at: datetime
     round: int
     number: int | None

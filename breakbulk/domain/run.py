@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -64,6 +65,35 @@ class Run:
     waits_for: RunId | None
     finish_attempt: int
     summary: Summary | None
+
+    def as_dict(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """As JSON values.
+
+        Args:
+            parameters: those of the run as they may be shown.
+        """
+        return {
+            "id": self.id,
+            "job": self.job,
+            "parameters": dict(parameters),
+            "status": str(self.status),
+            "reason": self.reason,
+            "queue": self.queue,
+            "round": self.round,
+            "chunk_size": self.chunk_size,
+            "max_lanes": self.max_lanes,
+            "rows_estimate": self.rows_estimate,
+            "until": self.until,
+            "policy": self.policy.as_dict(),
+            "at_least_once": self.at_least_once,
+            "idempotency_key": self.idempotency_key,
+            "waits_for": self.waits_for,
+            "submitted_at": self.submitted_at.isoformat(),
+            "submitted_by": self.submitted_by,
+            "started_at": None if self.started_at is None else self.started_at.isoformat(),
+            "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
+            "summary": None if self.summary is None else self.summary.as_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Failures:
         *,
         chunk: ChunkRef | None = None,
         error: str | None = None,
+        before: int | None = None,
         limit: int = 20,
     ) -> list[FailureReport]:
         """The latest failed attempts, newest first.
@@ -97,31 +98,36 @@ class Failures:
         Args:
             chunk: only those of this chunk.
             error: only those that raised this class.
+            before: only those that were written down before the one with this id.
         """
         failures = self._database.schema.failures
         query = select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
         if error is not None:
             query = query.where(failures.c.error == error)
         if chunk is None:
-            found = connection.execute(self._newest(query, run_id).limit(limit)).mappings().all()
+            newest = self._newest(query, run_id, before).limit(limit)
+            found = connection.execute(newest).mappings().all()
             if len(found) == limit:
                 return [FailureReport(**row) for row in found]
         else:
             query = query.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
         query = query.where(failures.c.run_id == run_id).order_by(failures.c.id.desc())
+        if before is not None:
+            query = query.where(failures.c.id < before)
         return [FailureReport(**row) for row in connection.execute(query.limit(limit)).mappings()]
 
-    def _newest(self, query: Select[Any], run_id: RunId) -> Select[Any]:
+    def _newest(self, query: Select[Any], run_id: RunId, before: int | None = None) -> Select[Any]:
         """The query, of no more rows than a few thousand that were written last.
 
         The planner knows nothing yet of a run that fails fast. It would take it for a few rows,
         and read and sort all that there are.
         """
         failures = self._database.schema.failures
-        last = select(func.max(failures.c.id)).where(failures.c.run_id == run_id).scalar_subquery()
-        return query.where(failures.c.run_id == run_id, failures.c.id > last - _WINDOW).order_by(
-            failures.c.id.desc()
-        )
+        mine = [failures.c.run_id == run_id]
+        if before is not None:
+            mine.append(failures.c.id < before)
+        last = select(func.max(failures.c.id)).where(*mine).scalar_subquery()
+        return query.where(*mine, failures.c.id > last - _WINDOW).order_by(failures.c.id.desc())
 
     def count(self, connection: Connection, ref: ChunkRef) -> int:
         """How many attempts at a chunk failed, in all rounds."""

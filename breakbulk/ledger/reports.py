@@ -54,7 +54,7 @@ class ChunkReport:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        values = asdict(self)
+        values = {"name": self.name, **asdict(self)}
         values["ended_at"] = None if self.ended_at is None else self.ended_at.isoformat()
         return values
 
@@ -63,6 +63,7 @@ class ChunkReport:
 class ActivityReport:
     """Who did what to a run, when and why."""
 
+    id: int
     at: datetime
     actor: str
     verb: str
@@ -132,9 +133,9 @@ class Reports:
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
     def activity(
-        self, connection: Connection, run_id: RunId, limit: int = 50
+        self, connection: Connection, run_id: RunId, limit: int = 50, *, before: int | None = None
     ) -> list[ActivityReport]:
-        """The latest changes, newest first."""
+        """The latest changes, newest first, those before the one with this id."""
         activity = self._database.schema.activity
         query = (
             select(*(activity.c[name] for name in ActivityReport.__dataclass_fields__))
@@ -142,6 +143,8 @@ class Reports:
             .order_by(activity.c.id.desc())
             .limit(limit)
         )
+        if before is not None:
+            query = query.where(activity.c.id < before)
         return [ActivityReport(**row) for row in connection.execute(query).mappings()]
 
     def misfits(self, connection: Connection, run_id: RunId, limit: int = 20) -> list[Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import product
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select, update
@@ -45,6 +46,12 @@ class Worker:
     version: str
     draining: bool = False
     lease_until: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        lease = None if self.lease_until is None else self.lease_until.isoformat()
+        lists = {"queues": list(self.queues), "jobs": list(self.jobs)}
+        return asdict(self) | lists | {"id": str(self.id), "lease_until": lease}
 
 
 class Workers:
