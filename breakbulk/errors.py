@@ -21,6 +21,7 @@
     ├── StateError                the run's status does not allow the verb
     ├── RunUnsuccessful           raised by ``raise_for_status()``
     ├── WaitTimeout               the run did not end in the time given
+    ├── TokenError                a machine's token cannot be made or revoked like that
     ├── LedgerUnreachable         the database does not answer
     ├── SchemaError               the ledger's tables are missing, too old or too new
     ├── BrokerUnreachable         the broker does not answer
@@ -145,6 +146,12 @@ class WaitTimeout(BreakbulkError):
     """A run did not end within the time that was given."""
 
     exit_code = 6
+
+
+class TokenError(BreakbulkError):
+    """A token cannot be made like that, or is not there."""
+
+    exit_code = 2
 
 
 class LedgerUnreachable(BreakbulkError):

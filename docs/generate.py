@@ -20,9 +20,9 @@ import click
 
 from bench.faults import table
 from breakbulk import app, errors, jobs, settings, sources
-from breakbulk.app import webhooks
+from breakbulk.app import tokens, webhooks
 from breakbulk.cli import breakbulk as command_line
-from breakbulk.domain import chunkmap, failed, options, progress, run, series, webhook
+from breakbulk.domain import chunkmap, failed, options, progress, run, series, token, webhook
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
 from breakbulk.pyramid import events, permissions, request
@@ -71,6 +71,9 @@ _CLASSES: tuple[type, ...] = (
     webhook.Answer,
     jobs.JobRun,
     jobs.Masked,
+    tokens.Tokens,
+    token.IssuedToken,
+    token.Token,
 )
 #: Public in the code because other rooms of the house use them, but not for users.
 _INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker", "nudges"}

@@ -18,6 +18,7 @@ from breakbulk import worker
 from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.nudging import Nudges
+from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
 from breakbulk.domain.chunk import RunId
@@ -107,6 +108,8 @@ class Breakbulk:
         self.jobs = Registry() if jobs is None else jobs
         vault = Vault.of(secret_key)
         self.runtime = Runtime(Ledger(ledger), rows, self.jobs, chosen, context, notify, vault)
+        #: By which machines are known to the REST API.
+        self.tokens = Tokens(self.runtime)
         self.celery = celery
         #: How a process of its own finds it, as ``-A`` takes it, where no module has it.
         self.address: str | None = None

@@ -34,6 +34,7 @@ _VERBS = {
     "audit": "breakbulk.cli.audit:audit",
     "webhooks": "breakbulk.cli.webhooks:webhooks",
     "serve": "breakbulk.cli.serve:serve",
+    "token": "breakbulk.cli.token:token",
     "doctor": "breakbulk.cli.doctor:doctor",
     "db": "breakbulk.cli.db:db",
     "lane": "breakbulk.cli.lane:lane",

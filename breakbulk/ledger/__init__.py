@@ -15,6 +15,7 @@ from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.tokens import Tokens
 from breakbulk.ledger.workers import Workers
 
 
@@ -40,6 +41,7 @@ class Ledger:
         self.endpoints = Endpoints(database)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
+        self.tokens = Tokens(database)
 
 
 __all__ = ["Database", "Ledger"]

@@ -42,7 +42,7 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.sql import Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -83,6 +83,7 @@ class Schema:
         self.events = self._events()
         self.deliveries = self._deliveries()
         self.tries = self._tries()
+        self.tokens = self._tokens()
 
     def table_name(self, name: str) -> str:
         """The table's bare name as the database has it."""
@@ -458,6 +459,29 @@ class Schema:
             Column("answer", Text),
             Column("error", Text),
             Index(None, "delivery_id", "id"),
+        )
+
+    def _tokens(self) -> Table:
+        """By which machines are known; their secrets are not kept, only what they come to."""
+        return Table(
+            self.table_name("tokens"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("name", Text, nullable=False),
+            Column("can", Text, nullable=False),
+            Column("digest", Text, nullable=False),
+            Column("created_at", Instant, nullable=False),
+            Column("created_by", Text, nullable=False),
+            Column("expires_at", Instant),
+            Column("last_used_at", Instant),
+            Column("revoked_at", Instant),
+            Index(
+                None,
+                "name",
+                unique=True,
+                postgresql_where=text("revoked_at IS NULL"),
+                sqlite_where=text("revoked_at IS NULL"),
+            ),
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Shop
 
 Refused = Callable[[Result, int], str]
-_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "webhooks"}
+_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "token", "webhooks"}
 """Verbs that need no ledger's tables, or have more to say of them than a sentence."""
 _OF_NO_RUN = [["run", "reprice"], ["runs"], ["serve"], ["webhooks", "list"]]
 # Whoever adds a verb adds it here: by default it is one about a run.
@@ -26,7 +26,7 @@ _OF_ONE_RUN = sorted(
     - _NEITHER
     - {verb for verb, *_ in _OF_NO_RUN}
 )
-_OF_THE_LEDGER = [*_OF_NO_RUN, *([verb, "1"] for verb in _OF_ONE_RUN)]
+_OF_THE_LEDGER = [*_OF_NO_RUN, ["token", "list"], *([verb, "1"] for verb in _OF_ONE_RUN)]
 _NOBODY_LISTENS = "127.0.0.1:1"
 
 
