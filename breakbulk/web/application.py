@@ -16,6 +16,7 @@ from pyramid.security import Allowed, Denied
 from breakbulk.app import Breakbulk
 from breakbulk.web import assets
 from breakbulk.web.access import OPERATE, VIEW, Access, AccessPolicy
+from breakbulk.web.api import bearer
 from breakbulk.web.environment import add_environment
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -58,6 +59,8 @@ def make_wsgi_app(
     config.set_default_permission(VIEW)
     config.add_request_method(lambda _request: bulk, "bulk", reify=True)
     config.add_request_method(_access, "access", reify=True)
+    config.include("breakbulk.web.api")
+    # Outermost, so that its headers are on whatever others answer.
     config.add_tween("breakbulk.web.protection.tween")
     config.include(assets)
     add_environment(config)
@@ -69,6 +72,9 @@ def make_wsgi_app(
 
 
 def _access(request: Request) -> Access | None:
+    token = bearer.given(request)
+    if token is not None:
+        return bearer.access(request, token)
     policy: AccessPolicy | None = request.registry["breakbulk.access"]
     return None if policy is None else policy(request.environ)
 

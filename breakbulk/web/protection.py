@@ -75,17 +75,26 @@ def check(request: Request) -> None:
     Raises:
         HTTPForbidden: it comes from another site, or brings no token.
     """
+    check_site(request)
+    kept, sent = request.cookies.get(_COOKIE, ""), request.POST.get("csrf_token", "")
+    if not kept or not secrets.compare_digest(_bytes(kept), _bytes(str(sent))):
+        raise HTTPForbidden(
+            "This form is no longer valid: go back, load the page again, and try once more."
+        )
+
+
+def check_site(request: Request) -> None:
+    """Make sure that a change was not asked for by another site.
+
+    Raises:
+        HTTPForbidden: it was.
+    """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site not in {"same-origin", "none"}:
         raise HTTPForbidden("This change was asked for by another site, so it was not made.")
     origin = request.headers.get("Origin")
     if site is None and origin is not None and origin != request.host_url:
         raise HTTPForbidden("This change was asked for by another site, so it was not made.")
-    kept, sent = request.cookies.get(_COOKIE, ""), request.POST.get("csrf_token", "")
-    if not kept or not secrets.compare_digest(_bytes(kept), _bytes(str(sent))):
-        raise HTTPForbidden(
-            "This form is no longer valid: go back, load the page again, and try once more."
-        )
 
 
 def _bytes(text: str) -> bytes:

@@ -21,7 +21,6 @@ def plan_of(
     yard: Yard, act: Callable[[Connection], object], explain: str | None = None
 ) -> list[str]:
     """How the database would run the statements of an act, explained with their own values."""
-    plans: list[str] = []
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
@@ -31,6 +30,12 @@ def plan_of(
         event.listen(connection, "before_cursor_execute", note)
         act(connection)
         connection.rollback()
+    return explained(yard, asked, explain)
+
+
+def explained(yard: Yard, asked: list[tuple[str, Any]], explain: str | None = None) -> list[str]:
+    """How the database would run these statements with these values."""
+    plans: list[str] = []
     is_postgres = yard.engine.dialect.name == "postgresql"
     explain = explain or ("EXPLAIN " if is_postgres else "EXPLAIN QUERY PLAN ")
     with yard.engine.connect() as connection:

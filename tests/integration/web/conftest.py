@@ -42,6 +42,25 @@ def person(app: TestApp, user: str, can: str) -> TestApp:
     return TestApp(app.app, extra_environ={"REMOTE_USER": user, "test.can": can})
 
 
+def machine(app: TestApp, text: str) -> TestApp:
+    """The same for whoever has a token."""
+    known = TestApp(app.app)
+    known.authorization = ("Bearer", text)
+    return known
+
+
+@pytest.fixture
+def looker(yard: Yard, nobody: TestApp) -> TestApp:
+    """For a machine that may look."""
+    return machine(nobody, yard.bulk.tokens.create("graphs").text)
+
+
+@pytest.fixture
+def deployer(yard: Yard, nobody: TestApp) -> TestApp:
+    """For a machine that may steer."""
+    return machine(nobody, yard.bulk.tokens.create("deployer", can="operate").text)
+
+
 @pytest.fixture
 def viewer(nobody: TestApp) -> TestApp:
     """For somebody who may look."""

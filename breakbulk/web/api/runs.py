@@ -1,0 +1,114 @@
+"""Runs: started, looked at, steered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyramid.request import Request
+
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import RunStatus
+from breakbulk.errors import UnknownJob
+from breakbulk.web.api.guard import changes, of_all, of_run, reads
+from breakbulk.web.api.jobs import built
+from breakbulk.web.api.paging import limit_of, number_of, page
+
+
+@reads("api.runs", of_all)
+def runs(request: Request) -> dict[str, Any]:
+    """A page of runs, newest first."""
+    query, limit = request.openapi_validated.parameters.query, limit_of(request)
+    statuses = [RunStatus(status) for status in query.get("status", ())] or None
+    try:
+        found: list[Run] = request.bulk.runs(
+            job=query.get("job"), statuses=statuses, before=number_of(request), limit=limit + 1
+        )
+    except UnknownJob:
+        found = []
+    return page(request, found, limit, lambda run: (run.id,), lambda run: _shown(request, run))
+
+
+@changes("api.runs")
+def submit(request: Request) -> dict[str, Any]:
+    """Start a run; it is told in the name of whoever asks."""
+    given = request.json_body
+    submitted = request.bulk.submit(
+        built(request),
+        queue=given.get("queue"),
+        overlap=given.get("overlap", "refuse"),
+        idempotency_key=request.headers.get("Idempotency-Key"),
+        submitted_by=request.access.user,
+    )
+    request.response.status_int = 202
+    request.response.location = request.route_path("api.run", run=submitted.id)
+    return {"created": submitted.created, "run": _shown(request, submitted.record())}
+
+
+@reads("api.run", of_run)
+def run(request: Request) -> dict[str, Any]:
+    """One run, and how far it is."""
+    record = request.handle.record()
+    progress = request.bulk.progress_of([record])[record.id]
+    return {"run": _shown(request, record), "progress": progress.as_dict()}
+
+
+@reads("api.activity", of_run)
+def activity(request: Request) -> dict[str, Any]:
+    """A page of who did what, newest first."""
+    limit = limit_of(request)
+    found = request.handle.activity(limit + 1, before=number_of(request))
+    return page(request, found, limit, lambda one: (one.id,), lambda one: one.as_dict())
+
+
+@changes("api.pause")
+def pause(request: Request) -> dict[str, Any]:
+    """Stop after the chunks in hand."""
+    return _steered(request, request.handle.pause(by=request.access.user))
+
+
+@changes("api.resume")
+def resume(request: Request) -> dict[str, Any]:
+    """Go on."""
+    return _steered(request, request.handle.resume(by=request.access.user))
+
+
+@changes("api.cancel")
+def cancel(request: Request) -> dict[str, Any]:
+    """End it for good."""
+    given = _given(request)
+    status = request.handle.cancel(
+        force=given.get("force", False), by=request.access.user, reason=given.get("reason")
+    )
+    return _steered(request, status)
+
+
+@changes("api.retry")
+def retry(request: Request) -> dict[str, Any]:
+    """Open the next round with what failed."""
+    given = _given(request)
+    retried: dict[str, Any] = request.handle.retry(
+        error=given.get("error"),
+        chunk=given.get("chunk"),
+        key=given.get("key"),
+        by=request.access.user,
+    ).as_dict()
+    return retried
+
+
+@changes("api.finish")
+def finish(request: Request) -> dict[str, Any]:
+    """Call back again."""
+    return _steered(request, request.handle.finish(by=request.access.user))
+
+
+def _shown(request: Request, found: Run) -> dict[str, Any]:
+    return found.as_dict(request.bulk.shown_parameters(found))
+
+
+def _given(request: Request) -> dict[str, Any]:
+    given: dict[str, Any] = request.json_body if request.body else {}
+    return given
+
+
+def _steered(request: Request, status: RunStatus) -> dict[str, Any]:
+    return {"run": request.handle.id, "status": str(status)}
