@@ -31,6 +31,7 @@ from breakbulk.pyramid import settings as pyramid_settings
 from breakbulk.pyramid.celery import celery_app, load_in_workers
 from breakbulk.runner import audit, chunk, context, retry, submit
 from breakbulk.runner import webhooks as hooks
+from breakbulk.web.api import contract, problems
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
@@ -74,6 +75,11 @@ _CLASSES: tuple[type, ...] = (
     tokens.Tokens,
     token.IssuedToken,
     token.Token,
+)
+#: What answers of the REST API hold that is worth a table of its own.
+_SHOWN = (
+    *("Job", "Plan", "Run", "Progress", "Chunk", "Failure", "FailureGroup", "QuarantinedRow"),
+    *("Activity", "Retried", "Worker"),
 )
 #: Public in the code because other rooms of the house use them, but not for users.
 _INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker", "nudges"}
@@ -277,6 +283,96 @@ def _marked(text: str) -> str:
     return text.replace("``", "`").replace("::\n", ":\n")
 
 
+def _rest_api() -> str:
+    found = contract.document()
+    parts = []
+    for tag in found["tags"]:
+        parts.append(f"## {tag['name'].capitalize()}\n\n{tag['description']}")
+        parts += [
+            _operation(method, path, item)
+            for path, item in found["paths"].items()
+            for method in ("get", "post")
+            if tag["name"] in item.get(method, {"tags": ()})["tags"]
+        ]
+    parts.append("## What is in the answers")
+    parts += [
+        f"### {name}\n\n{_fields(_resolved({'$ref': f'/schemas/{name}'}))}" for name in _SHOWN
+    ]
+    return "\n\n".join(parts)
+
+
+def _operation(method: str, path: str, item: dict[str, Any]) -> str:
+    operation = item[method]
+    parts = [f"### `{method.upper()} {path}`", operation["summary"]]
+    parts += [operation["description"].strip()] if "description" in operation else []
+    given = [_resolved(one) for one in operation.get("parameters", ())]
+    lines = ["| parameter | |", "|---|---|"]
+    lines += [
+        f"| `{one['name']}` ({one['in']}) | {_cell(one['description'])}{_bounds(one['schema'])} |"
+        for one in given
+    ]
+    parts += ["\n".join(lines)] if given else []
+    if "requestBody" in operation:
+        body = operation["requestBody"]["content"]["application/json"]
+        parts.append("Body:\n\n" + _fields(_resolved(body["schema"])))
+    status, answer = next(iter(operation["responses"].items()))
+    schema = answer["content"]["application/json"]["schema"]
+    parts.append(f"Answer: {status}, {_kind(schema)}.")
+    return "\n\n".join(parts)
+
+
+def _fields(schema: dict[str, Any]) -> str:
+    needed = set(schema.get("required", ()))
+    lines = ["| field | type | |", "|---|---|---|"]
+    for name, one in schema["properties"].items():
+        known = _resolved(one)
+        text = one.get("description", known.get("description", ""))
+        # Of an answer, all are there.
+        must = " Needed." if name in needed < set(schema["properties"]) else ""
+        lines.append(f"| `{name}` | {_kind(one)} | {_cell(text + must)}{_bounds(known)} |")
+    return "\n".join(lines)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    if name in _SHOWN:
+        return f"[{name}](#{name.lower()})"
+    schema = _resolved(schema)
+    if schema["type"] == "array":
+        return f"list of {_kind(schema['items'])}"
+    if "properties" in schema:
+        inside = (f"`{name}`: {_kind(one)}" for name, one in schema["properties"].items())
+        return f"object of {', '.join(inside)}"
+    kind = schema["type"]
+    return kind if isinstance(kind, str) else " or ".join(kind)
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    schema = _resolved(schema.get("items", schema))
+    said = ""
+    if "enum" in schema:
+        said = "One of " + ", ".join(f"`{one}`" for one in schema["enum"]) + "."
+    elif "maximum" in schema:
+        said = f"{schema['minimum']} to {schema['maximum']:,}."
+    if "default" in schema:
+        said += f" Default: `{json.dumps(schema['default'])}`."
+    return f" {said.strip()}" if said else ""
+
+
+def _resolved(part: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in part:
+        return part
+    *_, kind, name = part["$ref"].split("/")
+    found: dict[str, Any] = contract.document()["components"][kind][name]
+    return found
+
+
+def _problems() -> str:
+    lines = ["| type | status | title |", "|---|---|---|"]
+    lines += [f"| `{one.name}` | {one.status} | {one.title} |" for one in problems.known_problems()]
+    return "\n".join(lines)
+
+
 def _example() -> str:
     return f"```python\n{EXAMPLE.read_text(encoding='utf-8').strip()}\n```"
 
@@ -349,6 +445,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "pyramid-celery": lambda: "\n\n".join(
         _function(one.__name__, one, level=3) for one in (celery_app, load_in_workers)
     ),
+    "rest-api": _rest_api,
+    "problems": _problems,
     "invariants": _invariants,
     "defects": _defects,
     "faults": _faults,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def serve(application: Application, host: str, port: int, access: str | None, title: str) -> None:
     """Serve the dashboard until Ctrl-C, to this machine unless --access says who else may in."""
-    if find_spec("pyramid") is None or find_spec("waitress") is None:
+    if not all(find_spec(name) for name in ("pyramid", "pyramid_openapi3", "waitress")):
         raise Refusal(
             "The dashboard is not installed: pip install 'breakbulk[web]'.", exits.NO_FOUNDATION
         )
