@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import memory, noop, real, sparse, submit
+from bench import memory, noop, pages, real, sparse, submit
 from bench.figures import Findings
 from bench.servers import servers
 from bench.stage import Stage, stage
@@ -21,6 +21,7 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "submit": submit.measure,
     "memory": memory.measure,
     "sparse": sparse.measure,
+    "pages": pages.measure,
 }
 
 

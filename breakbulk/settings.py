@@ -50,12 +50,13 @@ class Settings:
         max_snoozes: how often one chunk may put itself back.
         transient_seconds: how long a chunk is retried at once after deadlocks and lost
             connections before that counts as a failure.
-        tally_fold_seconds: tallies older than this are folded into one a minute.
         webhook_allow: hosts and networks that events may be sent to though they are not public,
             and without TLS, with spaces between them, as in ``"hooks.internal 10.1.0.0/16"``. A
             worker reaches what nobody outside does, so nothing is allowed unless it is named.
         webhook_keep_seconds: events older than this are thrown away, with their deliveries:
             thirty days, ten times as long as the last try takes to come.
+        tally_fold_seconds: tallies older than this are put together, those of a longer run by
+            longer stretches of time.
     """
 
     slice_seconds: float = 5.0

@@ -20,7 +20,7 @@ import click
 
 from bench.faults import table
 from breakbulk import app, errors, jobs, settings, sources
-from breakbulk.app import tokens, webhooks
+from breakbulk.app import picture, tokens, webhooks
 from breakbulk.cli import breakbulk as command_line
 from breakbulk.domain import chunkmap, failed, options, progress, run, series, token, webhook
 from breakbulk.domain.status import lifecycle_diagram
@@ -57,6 +57,7 @@ _CLASSES: tuple[type, ...] = (
     failed.FailureReport,
     failed.FailureGroup,
     progress.Progress,
+    picture.Picture,
     submit.Plan,
     audit.Audit,
     chunkmap.ChunkMap,

@@ -12,6 +12,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from breakbulk.app.picture import Picture, picture
 from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, parse_chunk
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
@@ -242,8 +243,7 @@ class RunHandle:
         with self._reading() as connection:
             ledger = self.runtime.ledger
             run = ledger.runs.get(connection, self.id)
-            folded_after = self.runtime.settings.tally_fold_seconds
-            return ledger.charts.series(connection, run, folded_after)
+            return ledger.charts.series(connection, run)
 
     def slowest(self, limit: int = 10) -> list[ChunkReport]:
         """The chunks that took longest, of the latest 2,000."""
@@ -251,6 +251,22 @@ class RunHandle:
             ledger = self.runtime.ledger
             progress = ledger.reports.progress(connection, ledger.runs.get(connection, self.id))
             return ledger.charts.slowest(connection, self.id, progress, limit)
+
+    def picture(self, *, cells: int = MOST_CELLS, slowest: int = 10, activity: int = 50) -> Picture:
+        """All of that at once, at a cost that does not grow with its chunks.
+
+        Args:
+            cells, slowest, activity: how many of them at most.
+        """
+        with self._reading() as connection:
+            return picture(
+                self.runtime.ledger,
+                connection,
+                self.id,
+                cells=cells,
+                slowest=slowest,
+                activity=activity,
+            )
 
     def tag(self) -> str:
         """Changes whenever a look at the run would show something else.

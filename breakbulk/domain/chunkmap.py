@@ -7,8 +7,9 @@ failed and what is in hand.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from breakbulk.domain.status import ChunkStatus
@@ -27,6 +28,7 @@ _WORST_FIRST = (
 DONE = "done"
 SPLIT = "split"
 AHEAD = "ahead"
+_ORDER = (*map(str, _WORST_FIRST), SPLIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,15 @@ class Cell:
         last: number of its last chunk.
         state: what is worst in it: a chunk's status, or ``done``, ``split`` (done after having
             been split) or ``ahead`` (not carved yet).
-        counts: chunks that are not done, by status; parts of a split one count on their own.
+        states: all statuses in it that are not succeeded, the worst first; parts of a split chunk
+            count on their own.
         ahead: how many of them are not carved yet; only estimated while the run is carved.
     """
 
     first: int
     last: int
     state: str
-    counts: dict[str, int] = field(default_factory=dict)
+    states: tuple[str, ...] = ()
     ahead: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,7 +57,7 @@ class Cell:
             "first": self.first,
             "last": self.last,
             "state": self.state,
-            "counts": self.counts,
+            "states": list(self.states),
             "ahead": self.ahead,
         }
 
@@ -75,13 +78,12 @@ class ChunkMap:
 
     def cells_by_state(self) -> dict[str, int]:
         """How many cells there are of each state, the worst first."""
-        order = [*map(str, _WORST_FIRST), SPLIT, DONE, AHEAD]
-        counts = {state: sum(cell.state == state for cell in self.cells) for state in order}
-        return {state: count for state, count in counts.items() if count}
+        counts = Counter(cell.state for cell in self.cells)
+        return {state: counts[state] for state in (*_ORDER, DONE, AHEAD) if counts[state]}
 
 
 def lay_out(
-    carved: int, total: int, *, exact: bool, cells: int, found: Iterable[tuple[int, str, int]]
+    carved: int, total: int, *, exact: bool, cells: int, found: Iterable[tuple[int, str]]
 ) -> ChunkMap:
     """Make a map.
 
@@ -90,15 +92,15 @@ def lay_out(
         total: chunks in all, at least ``carved``.
         exact: whether ``total`` is a count.
         cells: how many cells there are to be, as :func:`cells_for` says.
-        found: place of a cell, a status that is not ``succeeded``, how many chunks.
+        found: place of a cell, and a status in it that is not ``succeeded``.
     """
-    counts: dict[int, dict[str, int]] = {}
-    for place, status, number in found:
-        counts.setdefault(place, {})[status] = number
+    states: dict[int, set[str]] = {}
+    for place, status in found:
+        states.setdefault(place, set()).add(status)
     made = []
     for place in range(cells):
         first, last = _edge(place, cells, total) + 1, _edge(place + 1, cells, total)
-        inside = counts.get(place, {})
+        inside = tuple(one for one in _ORDER if one in states.get(place, ()))
         ahead = max(last - max(first - 1, carved), 0)
         made.append(Cell(first, last, _state(inside, last - first + 1, ahead), inside, ahead))
     return ChunkMap(tuple(made), carved, total, exact)
@@ -114,12 +116,8 @@ def _edge(place: int, cells: int, total: int) -> int:
     return -(-place * total // cells)
 
 
-def _state(inside: dict[str, int], chunks: int, ahead: int) -> str:
+def _state(inside: tuple[str, ...], chunks: int, ahead: int) -> str:
     if ahead == chunks:
         return AHEAD
-    worst = next((str(status) for status in _WORST_FIRST if status in inside), None)
-    if worst is not None:
-        return worst
-    if ahead:
-        return AHEAD
-    return SPLIT if ChunkStatus.SPLIT in inside else DONE
+    worst = inside[0] if inside else DONE
+    return AHEAD if ahead and worst in {SPLIT, DONE} else worst

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-#: About so many points make a curve.
+#: So many points at most make a curve.
 _POINTS = 120
-_MINUTE = 60
+#: Seconds of a stretch: each is a whole part of the next, so that what was put together by one is
+#: put together by the next without being cut.
+_STEPS = (1, 2, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,19 @@ class Series:
         }
 
 
-def stretch(elapsed: float, folded_after: float) -> int:
-    """How long a stretch should be, in seconds.
+def stretch(elapsed: float) -> int:
+    """How long a stretch should be for a run of so many seconds, in seconds.
 
-    Tallies that are older than ``folded_after`` are kept by the minute only, so a run that is
-    older is shown by whole minutes.
+    A short run is drawn by the second, for ever; one of a week by the hour or two.
     """
-    if elapsed <= folded_after:
-        return max(1, math.ceil(elapsed / _POINTS))
-    return _MINUTE * max(1, math.ceil(elapsed / _MINUTE / _POINTS))
+    fitting = (step for step in _STEPS if elapsed <= step * _POINTS)
+    return next(fitting, _DAY * max(1, math.ceil(elapsed / _DAY / _POINTS)))
 
 
 def origin(start: datetime, seconds: int) -> datetime:
-    """Where the first stretch begins: on a whole minute if the stretches are whole minutes."""
-    return start.replace(second=0, microsecond=0) if seconds >= _MINUTE else start
+    """Where the stretch begins that a time lies in: all runs' stretches are the same ones."""
+    moment = start.timestamp()
+    return datetime.fromtimestamp(moment // seconds * seconds, UTC)
 
 
 def series(

@@ -9,6 +9,7 @@ from breakbulk.ledger.database import Database
 from breakbulk.ledger.deliveries import Deliveries
 from breakbulk.ledger.endpoints import Endpoints
 from breakbulk.ledger.failures import Failures
+from breakbulk.ledger.folding import Folding
 from breakbulk.ledger.lanes import Lanes
 from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.quarantine import Quarantine
@@ -42,6 +43,7 @@ class Ledger:
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
         self.tokens = Tokens(database)
+        self.folding = Folding(database)
 
 
 __all__ = ["Database", "Ledger"]

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, cast, func, literal, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap, cells_for, lay_out
@@ -18,10 +28,10 @@ from breakbulk.ledger.reports import ChunkReport
 from breakbulk.ledger.sql import clock, seconds_between
 
 _NOT_DONE = [status for status in ChunkStatus if status is not ChunkStatus.SUCCEEDED]
-#: Failures beyond so many are not drawn.
-LATEST_FAILURES = 10_000
 #: Chunks beyond so many are not compared.
 LATEST_CHUNKS = 2_000
+#: SQLite reckons with days in floating point.
+_ROUNDING = 0.0005
 #: A page that shows a rate is drawn anew at least this often, in seconds: a rate goes stale.
 _STALE = 5
 
@@ -37,53 +47,70 @@ class Charts:
     ) -> ChunkMap:
         """A run's key range in at most so many cells.
 
-        Only the index of chunks that are not done is read.
+        Only the index of chunks that are not done is read, and of that no more than a few entries
+        for each cell.
         """
-        schema = self._database.schema
-        chunks, carved = schema.chunks, progress.chunks_carved
+        carved = progress.chunks_carved
         expected = -(-(progress.rows_total or 0) // run.chunk_size)
         # A run that has ended carves no more, whatever was expected.
         over = progress.total_is_exact or run.status in FINISHED
         total = carved if over else max(carved, expected)
         cells = cells_for(total, most)
-        found: list[tuple[int, str, int]] = []
-        if cells:
-            number = cast(chunks.c.number - 1, BigInteger)
-            place = cast(_floor_div(number * literal(cells, Integer), total), Integer)
-            query = (
-                select(place.label("place"), chunks.c.status, func.count().label("chunks"))
-                .where(chunks.c.run_id == run.id, schema.open_chunks(_NOT_DONE))
-                .group_by("place", chunks.c.status)
-            )
-            found = [(row.place, row.status, row.chunks) for row in connection.execute(query)]
+        found = self._found(connection, run.id, total, cells) if cells else []
         return lay_out(carved, total, exact=over, cells=cells, found=found)
 
-    def series(self, connection: Connection, run: Run, folded_after: float) -> Series:
-        """Rows and failures over the run's time; of failures only the latest 10,000."""
+    def _found(
+        self, connection: Connection, run_id: RunId, total: int, cells: int
+    ) -> list[tuple[int, str]]:
+        """Which states there are in which cells, done being none of them.
+
+        From the first chunk in a state the query hops to the first one beyond its cell, and so on.
+        """
         schema = self._database.schema
-        tallies, failures = schema.tallies, schema.failures
+        chunks = schema.chunks
+
+        def first(status: Any, beyond: Any) -> Any:
+            return (
+                select(chunks.c.number)
+                .where(
+                    chunks.c.run_id == run_id,
+                    schema.open_chunks(),
+                    chunks.c.status == status,
+                    chunks.c.number > beyond,
+                )
+                .order_by(chunks.c.number)
+                .limit(1)
+            )
+
+        states = union_all(*(select(literal(str(one)).label("status")) for one in _NOT_DONE))
+        begun = states.subquery("states")
+        hops = select(
+            begun.c.status, first(begun.c.status, 0).scalar_subquery().label("number")
+        ).cte("hops", recursive=True)
+        place = _place(hops.c.number, total, cells)
+        # The last number of a cell: the inverse of its place.
+        edge = _floor_div((place + 1) * literal(total, BigInteger) + (cells - 1), cells)
+        hops = hops.union_all(
+            select(hops.c.status, first(hops.c.status, edge).scalar_subquery()).where(
+                hops.c.number.is_not(None)
+            )
+        )
+        query = select(_place(hops.c.number, total, cells).label("place"), hops.c.status).where(
+            hops.c.number.is_not(None)
+        )
+        return [(int(row.place), row.status) for row in connection.execute(query)]
+
+    def series(self, connection: Connection, run: Run) -> Series:
+        """Rows and failed attempts over the run's time."""
+        tallies = self._database.schema.tallies
+        failures = self._database.schema.failure_tallies
         begin = run.started_at or run.submitted_at
         end = run.finished_at or self._now(connection)
-        elapsed = (end - begin).total_seconds()
-        # Tallies stay as they were a little longer than that, until the steward comes round.
-        seconds = stretch(elapsed, folded_after)
+        seconds = stretch((end - begin).total_seconds())
         begin = origin(begin, seconds)
-        latest = (
-            select(failures.c.at)
-            .where(failures.c.run_id == run.id)
-            .order_by(failures.c.id.desc())
-            .limit(LATEST_FAILURES)
-            .subquery()
-        )
-        rows = self._by_stretch(
-            connection,
-            tallies.c.at,
-            func.sum(tallies.c.rows),
-            begin,
-            seconds,
-            tallies.c.run_id == run.id,
-        )
-        failed = self._by_stretch(connection, latest.c.at, func.count(), begin, seconds)
+        rows = self._by_stretch(connection, run.id, (tallies.c.at, tallies.c.rows), begin, seconds)
+        told = (failures.c.first_at, failures.c.attempts)
+        failed = self._by_stretch(connection, run.id, told, begin, seconds)
         return series(begin, end, seconds, rows, failed)
 
     def slowest(
@@ -154,20 +181,27 @@ class Charts:
     def _by_stretch(
         self,
         connection: Connection,
-        at: ColumnElement[datetime],
-        measure: ColumnElement[int],
+        run_id: RunId,
+        told: tuple[Column[datetime], Column[int]],
         begin: datetime,
         seconds: int,
-        *where: ColumnElement[bool],
     ) -> dict[int, int]:
+        """How much there was in which stretch, by its number."""
+        at, measure = told
         since = seconds_between(literal(begin, at.type), at)
-        # What was folded into the minute in which the run began lies before its beginning.
-        place = cast(func.floor(since / seconds), Integer).label("place")
-        query = select(place, measure.label("measure")).where(*where).group_by("place")
-        found: dict[int, int] = {}
-        for row in connection.execute(query):
-            found[max(row.place, 0)] = found.get(max(row.place, 0), 0) + int(row.measure)
-        return found
+        number = cast(func.floor((since + _ROUNDING) / float(seconds)), Integer).label("stretch")
+        query = (
+            select(number, func.sum(measure).label("measure"))
+            .where(at.table.c.run_id == run_id)
+            .group_by("stretch")
+        )
+        return {max(row.stretch, 0): int(row.measure) for row in connection.execute(query)}
+
+
+def _place(number: Any, total: int, cells: int) -> Any:
+    """The cell that a chunk lies in."""
+    before = cast(number - 1, BigInteger)
+    return cast(_floor_div(before * literal(cells, BigInteger), total), BigInteger)
 
 
 def _floor_div(value: Any, by: int) -> Any:

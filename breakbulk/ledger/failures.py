@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, distinct, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from breakbulk.domain.chunk import ChunkRef, Claim, RunId
 from breakbulk.domain.failed import FailedAttempt, FailureGroup, FailureReport
@@ -37,11 +47,17 @@ class Failures:
         host: str,
         seconds: float | None,
     ) -> None:
-        """Write down an attempt; ``claim`` None for the callback's."""
+        """Write down an attempt; ``claim`` None for the callback's.
+
+        Call it with the carve row locked, so that two failures of one chunk are told one after the
+        other.
+        """
         failures, runs = self._database.schema.failures, self._database.schema.runs
+        tallies = self._database.schema.failure_tallies
         after, upto = claim.bounds.encoded() if claim else (None, None)
-        connection.execute(
-            insert(failures).values(
+        written = connection.execute(
+            insert(failures)
+            .values(
                 run_id=run_id,
                 round=select(runs.c.round).where(runs.c.id == run_id).scalar_subquery(),
                 at=clock(),
@@ -59,7 +75,32 @@ class Failures:
                 host=host,
                 seconds=seconds,
             )
+            .returning(failures.c.id, failures.c.at)
+        ).one()
+        connection.execute(
+            insert(tallies).values(
+                run_id=run_id,
+                error=failure.error,
+                place=failure.place,
+                attempts=1,
+                chunks=0 if claim is None else self._first_of_kind(claim, failure, written.id),
+                first_at=written.at,
+                last_at=written.at,
+                failure_id=written.id,
+            )
         )
+
+    def _first_of_kind(self, claim: Claim, failure: Failure, before: int) -> ColumnElement[int]:
+        """1 if a chunk, with all it was split into, had not failed like this before; else 0."""
+        failures = self._database.schema.failures
+        earlier = exists().where(
+            failures.c.run_id == claim.ref.run_id,
+            failures.c.number == claim.ref.number,
+            failures.c.error == failure.error,
+            failures.c.place.is_not_distinct_from(failure.place),
+            failures.c.id != before,
+        )
+        return case((earlier, 0), else_=1)
 
     def recent(
         self,
@@ -102,19 +143,23 @@ class Failures:
         """
         failures = self._database.schema.failures
         query = select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
-        if error is not None:
-            query = query.where(failures.c.error == error)
-        if chunk is None:
-            newest = self._newest(query, run_id, before).limit(limit)
-            found = connection.execute(newest).mappings().all()
+        newest = failures.c.id.desc()
+        if chunk is None and error is None:
+            latest = self._newest(query, run_id, before).limit(limit)
+            found = connection.execute(latest).mappings().all()
             if len(found) == limit:
                 return [FailureReport(**row) for row in found]
-        else:
-            query = query.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
-        query = query.where(failures.c.run_id == run_id).order_by(failures.c.id.desc())
+        # First which, from an index that has them in order, and only then what they say.
+        which = select(failures.c.id).where(failures.c.run_id == run_id)
+        if chunk is not None:
+            which = which.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
+        if error is not None:
+            which = which.where(failures.c.error == error)
         if before is not None:
-            query = query.where(failures.c.id < before)
-        return [FailureReport(**row) for row in connection.execute(query.limit(limit)).mappings()]
+            which = which.where(failures.c.id < before)
+        query = query.where(failures.c.id.in_(which.order_by(newest).limit(limit)))
+        rows = connection.execute(query.order_by(newest)).mappings()
+        return [FailureReport(**row) for row in rows]
 
     def _newest(self, query: Select[Any], run_id: RunId, before: int | None = None) -> Select[Any]:
         """The query, of no more rows than a few thousand that were written last.
@@ -127,7 +172,12 @@ class Failures:
         if before is not None:
             mine.append(failures.c.id < before)
         last = select(func.max(failures.c.id)).where(*mine).scalar_subquery()
-        return query.where(*mine, failures.c.id > last - _WINDOW).order_by(failures.c.id.desc())
+        return query.where(
+            *mine,
+            failures.c.id > last - _WINDOW,
+            # Or those of others that were written since would be read.
+            failures.c.id <= last,
+        ).order_by(failures.c.id.desc())
 
     def count(self, connection: Connection, ref: ChunkRef) -> int:
         """How many attempts at a chunk failed, in all rounds."""
@@ -140,20 +190,23 @@ class Failures:
         return int(connection.execute(query).scalar_one())
 
     def groups(self, connection: Connection, run_id: RunId) -> list[FailureGroup]:
-        """Failed attempts by class and place, the most frequent first."""
-        failures = self._database.schema.failures
+        """Failed attempts by class and place, the most frequent first.
+
+        Read off the tallies: however many have failed, there are few of these.
+        """
+        failures, tallies = self._database.schema.failures, self._database.schema.failure_tallies
         grouped = (
             select(
-                failures.c.error,
-                failures.c.place,
-                func.count().label("attempts"),
-                func.count(distinct(failures.c.number)).label("chunks"),
-                func.min(failures.c.at).label("first_at"),
-                func.max(failures.c.at).label("last_at"),
-                func.max(failures.c.id).label("last"),
+                tallies.c.error,
+                tallies.c.place,
+                func.sum(tallies.c.attempts).label("attempts"),
+                func.sum(tallies.c.chunks).label("chunks"),
+                func.min(tallies.c.first_at).label("first_at"),
+                func.max(tallies.c.last_at).label("last_at"),
+                func.max(tallies.c.failure_id).label("last"),
             )
-            .where(failures.c.run_id == run_id)
-            .group_by(failures.c.error, failures.c.place)
+            .where(tallies.c.run_id == run_id)
+            .group_by(tallies.c.error, tallies.c.place)
             .subquery()
         )
         query = (
@@ -165,8 +218,8 @@ class Failures:
             FailureGroup(
                 row.error,
                 row.place,
-                row.attempts,
-                row.chunks,
+                int(row.attempts),
+                int(row.chunks),
                 row.first_at,
                 row.last_at,
                 row.example,

@@ -31,10 +31,11 @@ def progress_of(
     """
     if not runs:
         return {}
-    ids = [run.id for run in runs]
-    places = _places(database, connection, ids)
-    sums = _sums(database, connection, ids)
-    counts = _open_counts(database, connection, ids)
+    places = _places(database, connection, [run.id for run in runs])
+    # What has ended has been counted: its summary is asked instead.
+    uncounted = [run.id for run in runs if not _is_counted(run)]
+    sums = _sums(database, connection, uncounted) if uncounted else {}
+    counts = _open_counts(database, connection, uncounted) if uncounted else {}
     standstill = Standstill(database)
     return {
         run.id: _progress(
@@ -55,8 +56,10 @@ def _progress(
     total = carved if place.exhausted else max(run.rows_estimate or 0, carved) or None
     rows_done = int(sums.rows) if sums is not None else 0
     chunks_done = int(sums.chunks) if sums is not None else 0
-    if run.status in FINISHED and run.summary is not None:
+    chunks_failed = sum(counts.get(str(status), 0) for status in _GIVEN_UP)
+    if run.summary is not None and _is_counted(run):
         rows_done, chunks_done = run.summary.rows_done, run.summary.chunks_done
+        chunks_failed = run.summary.chunks_failed
         # Rows come and go: what was split since it was carved was counted anew.
         walked = rows_done + run.summary.rows_failed
         if run.status in _WALKED:
@@ -73,13 +76,17 @@ def _progress(
         total_is_exact=bool(place.exhausted),
         chunks_done=chunks_done,
         chunks_carved=int(place.number or 0),
-        chunks_failed=sum(counts.get(str(status), 0) for status in _GIVEN_UP),
+        chunks_failed=chunks_failed,
         chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
         lanes=int(place.lanes),
         waits=waits,
         rate=0.0 if run.status in FINISHED or sums is None else _rate(sums),
         elapsed=float(place.elapsed),
     )
+
+
+def _is_counted(run: Run) -> bool:
+    return run.status in FINISHED and run.summary is not None
 
 
 def _places(database: Database, connection: Connection, ids: Sequence[RunId]) -> dict[RunId, Any]:

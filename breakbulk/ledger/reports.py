@@ -10,15 +10,11 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Select,
-    Text,
     and_,
     case,
-    delete,
     func,
-    insert,
     or_,
     select,
-    text,
     tuple_,
 )
 
@@ -28,7 +24,6 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.progress import progress_of
-from breakbulk.ledger.sql import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,38 +181,3 @@ class Reports:
             .limit(limit)
         )
         return list(connection.execute(query))
-
-    def fold_tallies(self, connection: Connection, older_than: float) -> int:
-        """Replace tallies older than that many seconds by one for each run and minute.
-
-        Reading the progress of a run of many hours stays cheap, and its history is kept. What is
-        written is the sum of what was deleted, so two who fold at once count nothing twice.
-        """
-        tallies = self._database.schema.tallies
-        # Whole minutes, so that each is folded once.
-        edge = clock(-older_than)
-        minute: Any = (
-            func.date_trunc("minute", edge)
-            if self._database.is_postgresql
-            else func.strftime("%Y-%m-%d %H:%M:00.000", edge, type_=Text())
-        )
-        gone = connection.execute(
-            delete(tallies)
-            # The condition as the index has it.
-            .where(text("lane >= 0"), tallies.c.at < select(minute).scalar_subquery())
-            .returning(tallies.c.run_id, tallies.c.at, tallies.c.chunks, tallies.c.rows)
-        ).all()
-        folded: dict[tuple[int, datetime], list[int]] = {}
-        for one in gone:
-            sums = folded.setdefault((one.run_id, one.at.replace(second=0, microsecond=0)), [0, 0])
-            sums[0] += one.chunks
-            sums[1] += one.rows
-        if folded:
-            connection.execute(
-                insert(tallies),
-                [
-                    {"run_id": run_id, "at": at, "lane": -1, "chunks": chunks, "rows": rows}
-                    for (run_id, at), (chunks, rows) in folded.items()
-                ],
-            )
-        return len(gone)

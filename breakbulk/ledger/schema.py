@@ -73,6 +73,7 @@ class Schema:
         self.waiting = self._waiting()
         self.tallies = self._tallies()
         self.failures = self._failures()
+        self.failure_tallies = self._failure_tallies()
         self.quarantine = self._quarantine()
         self.lanes = self._lanes()
         self.workers = self._workers()
@@ -89,16 +90,21 @@ class Schema:
         """The table's bare name as the database has it."""
         return f"{self.name}_{name}" if self.flat else name
 
-    def open_chunks(self, statuses: Iterable[ChunkStatus]) -> ColumnElement[bool]:
-        """The condition for chunks in one of these statuses, succeeded not being among them.
+    def open_chunks(self, statuses: Iterable[ChunkStatus] | None = None) -> ColumnElement[bool]:
+        """The condition for chunks that are not done, or are in one of these statuses.
 
         Written out, not bound: a partial index is of use only where its condition can be seen
         when the statement is planned. SQLite never uses it otherwise.
+
+        Args:
+            statuses: succeeded not being among them.
         """
         status = self.chunks.c.status
+        not_done = status != literal(str(ChunkStatus.SUCCEEDED), literal_execute=True)
+        if statuses is None:
+            return not_done
         wanted = [literal(str(one), literal_execute=True) for one in statuses]
-        done = literal(str(ChunkStatus.SUCCEEDED), literal_execute=True)
-        return and_(status != done, status.in_(wanted))
+        return and_(not_done, status.in_(wanted))
 
     @property
     def namespace(self) -> str | None:
@@ -162,6 +168,23 @@ class Schema:
                 "status",
                 postgresql_where=text("finished_at IS NULL"),
                 sqlite_where=text("finished_at IS NULL"),
+            ),
+            # What operators look for.
+            Index(None, "job", "id"),
+            Index(
+                f"ix_{self.table_name('runs')}_ended",
+                "status",
+                "id",
+                postgresql_where=text("finished_at IS NOT NULL"),
+                sqlite_where=text("finished_at IS NOT NULL"),
+            ),
+            Index(None, "submitted_by", "id"),
+            Index(None, "submitted_at"),
+            Index(
+                f"ix_{self.table_name('runs')}_finished_at",
+                "finished_at",
+                postgresql_where=text("finished_at IS NOT NULL"),
+                sqlite_where=text("finished_at IS NOT NULL"),
             ),
         )
 
@@ -240,6 +263,7 @@ class Schema:
             Column("id", _ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
+            # Below 0: folded, by so many seconds.
             Column("lane", Integer, nullable=False),
             Column("chunks", Integer, nullable=False),
             Column("rows", BigInteger, nullable=False),
@@ -279,6 +303,34 @@ class Schema:
             Index(None, "run_id", "id"),
             # With the id, or the planner looks for a chunk's latest among everybody's.
             Index(None, "run_id", "number", "path", "id"),
+            Index(None, "run_id", "error", "id"),
+        )
+
+    def _failure_tallies(self) -> Table:
+        """How much fails, where and when: appended with each failure, folded by the steward."""
+        return Table(
+            self.table_name("failure_tallies"),
+            self.metadata,
+            Column("id", _ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("error", Text, nullable=False),
+            Column("place", Text),
+            Column("attempts", Integer, nullable=False),
+            # Chunks, as they were carved, that had not failed like this before.
+            Column("chunks", Integer, nullable=False),
+            Column("first_at", Instant, nullable=False),
+            Column("last_at", Instant, nullable=False),
+            # The latest failure among them.
+            Column("failure_id", BigInteger, nullable=False),
+            # 0: not folded yet; else by so many seconds.
+            Column("step", Integer, nullable=False, server_default=text("0")),
+            Index(None, "run_id", "step"),
+            Index(
+                f"ix_{self.table_name('failure_tallies')}_fresh",
+                "id",
+                postgresql_where=text("step = 0"),
+                sqlite_where=text("step = 0"),
+            ),
         )
 
     def _quarantine(self) -> Table:

@@ -230,7 +230,7 @@ class Steward:
         self._tidied_at = time.monotonic()
         ledger, database = self._runtime.ledger, self._runtime.database
         with database.transaction(connection):
-            ledger.reports.fold_tallies(connection, self._runtime.settings.tally_fold_seconds)
+            ledger.folding.fold(connection, self._runtime.settings.tally_fold_seconds)
         with database.reading(connection):
             active = ledger.runs.active(connection)
         for run in active:

@@ -14,7 +14,7 @@ from pyramid.events import BeforeRender
 from breakbulk.console import words
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
-from breakbulk.web import assets, protection
+from breakbulk.web import assets, mosaic, protection
 from breakbulk.web.preferences import Preferences
 
 #: What the shown range of the time left is wider than the estimate by, to both sides.
@@ -43,6 +43,7 @@ def add_environment(config: Configurator) -> None:
             left=left,
             first_line=first_line,
             as_json=as_json,
+            linked=mosaic.linked,
         )
         environment.globals.update(
             FINISHED=FINISHED, RunStatus=RunStatus, ChunkStatus=ChunkStatus, goes_on=goes_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import socket
@@ -32,6 +33,10 @@ class Server:
 
     def run(self) -> None:
         """Serve until :meth:`close`, or Ctrl-C."""
+        # What the libraries are made of stays: looking through it for garbage, now and then, takes
+        # as long as a page.
+        gc.collect()
+        gc.freeze()
         self._server.run()
 
     def close(self) -> None:

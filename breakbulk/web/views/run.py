@@ -19,6 +19,7 @@ from breakbulk.web.plot import plot
 #: Fewer than a run may have: as many links as one can still aim at.
 _CELLS = 1000
 _ACTIVITY = 30
+_SLOWEST = 5
 
 _PAUSABLE = {RunStatus.LOADING, RunStatus.RUNNING}
 _RESUMABLE = {RunStatus.PAUSING, RunStatus.PAUSED, RunStatus.HELD}
@@ -30,19 +31,19 @@ def run(request: Request) -> dict[str, Any]:
     """The run as it is now."""
     handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
     unless_unchanged(request, handle.tag())
-    record, progress = handle.record(), handle.progress()
-    series = handle.series()
+    seen = handle.picture(cells=_CELLS, slowest=_SLOWEST, activity=_ACTIVITY)
+    record, progress = seen.run, seen.progress
     return {
         "fragment": is_fragment(request),
         "run": record,
         "progress": progress,
         "parameters": request.bulk.shown_parameters(record),
-        "map": handle.chunk_map(most=_CELLS),
-        "series": series,
-        "plot": plot(series),
-        "groups": handle.failure_groups(),
-        "slowest": handle.slowest(5),
-        "activity": handle.activity(_ACTIVITY),
+        "map": seen.map,
+        "series": seen.series,
+        "plot": plot(seen.series),
+        "groups": seen.groups,
+        "slowest": seen.slowest,
+        "activity": seen.activity,
         "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
     }
 

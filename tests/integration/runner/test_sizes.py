@@ -93,7 +93,7 @@ def test_tallies_add_up_and_folding_them_loses_nothing(clean_engine: Engine) -> 
     before = yard.count("tallies")
     for _ in range(2):
         with yard.transaction() as connection:
-            yard.ledger.reports.fold_tallies(connection, -60)
+            yard.ledger.folding.fold(connection, -60)
     assert yard.count("tallies") < before
     assert sum(row["rows"] for row in yard.rows_of("tallies")) == 100
     assert sum(row["chunks"] for row in yard.rows_of("tallies")) == 10

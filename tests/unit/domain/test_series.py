@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -11,16 +12,34 @@ BEGAN = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("elapsed", "seconds"),
-    [(0, 1), (100, 1), (120, 1), (121, 60), (3_600, 60), (86_400, 720), (7 * 86_400, 5040)],
+    [
+        (0, 1),
+        (15, 1),
+        (120, 1),
+        (121, 2),
+        (300, 10),
+        (3_600, 30),
+        (5 * 3_600, 300),
+        (7 * 86_400, 10_800),
+        (500 * 86_400, 5 * 86_400),
+    ],
 )
-def test_about_so_many_points_whatever_the_time(elapsed: float, seconds: int) -> None:
-    assert stretch(elapsed, 120) == seconds
-    assert elapsed / seconds <= 121
+def test_never_more_points_than_a_curve_needs(elapsed: float, seconds: int) -> None:
+    assert stretch(elapsed) == seconds
+    assert elapsed / seconds <= 120
 
 
-def test_whole_minutes_begin_on_a_minute() -> None:
+def test_each_stretch_is_a_whole_part_of_the_next() -> None:
+    steps = sorted({stretch(elapsed) for elapsed in range(1, 60 * 86_400, 60)})
+    assert len(steps) > 8
+    for finer, coarser in pairwise(steps):
+        assert coarser % finer == 0
+
+
+def test_stretches_are_the_same_for_all() -> None:
     assert origin(BEGAN, 1) == BEGAN
     assert origin(BEGAN, 60) == BEGAN.replace(second=0)
+    assert origin(BEGAN + timedelta(seconds=29, milliseconds=999), 60) == origin(BEGAN, 60)
 
 
 def test_stretches_without_anything_are_there_too() -> None:
