@@ -123,6 +123,22 @@ class RunHandle:
             self.nudge(self.record())
         return status
 
+    def limit_lanes(self, lanes: int | None, *, by: str | None = None) -> None:
+        """Let it have at most so many lanes from now on.
+
+        More are asked for at once; those that are too many end after the chunk in hand.
+
+        Args:
+            lanes: 1 or more; None for as many as workers have slots.
+
+        Raises:
+            ParameterError: that is no number of lanes.
+            StateError: the run has ended.
+        """
+        with self._connection() as connection:
+            control.limit_lanes(self.runtime, connection, self.id, lanes, by or self.actor or who())
+        self.nudge(self.record())
+
     def retry(
         self,
         *,

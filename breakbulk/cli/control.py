@@ -1,4 +1,4 @@
-"""``breakbulk pause``, ``resume`` and ``cancel``: steering a run."""
+"""``breakbulk pause``, ``resume``, ``cancel`` and ``lanes``: steering a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import click
 
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option, run_argument
-from breakbulk.console import output
+from breakbulk.console import output, words
 from breakbulk.domain.status import RunStatus
+from breakbulk.runner.control import MOST_LANES
 
 #: Seconds after which somebody who waits wants to know for what.
 _PATIENCE = 2.0
@@ -61,6 +62,36 @@ def cancel(
     with _says_what_it_waits_for(application):
         status = run.cancel(reason=reason, force=force)
     _tell(run_id, status, as_json=as_json)
+
+
+class _Lanes(click.ParamType):
+    """A number of lanes, or all that there are slots for."""
+
+    name = "lanes"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """None for all."""
+        return None if value == "all" else click.IntRange(1, MOST_LANES).convert(value, param, ctx)
+
+
+@click.command
+@run_argument
+@click.argument("most", metavar="N|all", type=_Lanes())
+@json_option
+@click.pass_obj
+def lanes(application: Application, run_id: int, most: int | None, *, as_json: bool) -> None:
+    """Let RUN have at most N lanes, or as many as workers have slots.
+
+    More are asked for at once; those that are too many end after the chunk in hand.
+    """
+    application.ledger.run(run_id).limit_lanes(most)
+    if as_json:
+        output.document({"run": run_id, "max_lanes": most})
+        return
+    may = "as many lanes as workers have slots" if most is None else words.counted(most, "lane")
+    output.say(f"Run {run_id} may have {may} from now on.")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ _VERBS = {
     "pause": "breakbulk.cli.control:pause",
     "resume": "breakbulk.cli.control:resume",
     "cancel": "breakbulk.cli.control:cancel",
+    "lanes": "breakbulk.cli.control:lanes",
     "retry": "breakbulk.cli.retry:retry",
     "finish": "breakbulk.cli.retry:finish",
     "errors": "breakbulk.cli.errors:errors",

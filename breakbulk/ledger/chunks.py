@@ -19,6 +19,7 @@ from sqlalchemy import (
     insert,
     literal,
     null,
+    or_,
     select,
     text,
     update,
@@ -68,12 +69,13 @@ class Chunks:
 
     def mark_done(
         self, connection: Connection, ref: ChunkRef, owner: UUID, seconds: float
-    ) -> tuple[RunStatus, object] | None:
+    ) -> tuple[RunStatus | None, object] | None:
         """Mark the chunk done if it is still ours; the run's status and the seal at that moment.
 
         None when somebody else owns it: then everything must be rolled back. The others come
-        along at no cost: the status, so that a pause is obeyed after the chunk in hand; the
-        seal (on PostgreSQL), to be compared with that of :meth:`begin`.
+        along at no cost: the status, so that a pause is obeyed after the chunk in hand, and None
+        instead for a lane that is one too many by now; the seal (on PostgreSQL), to be compared
+        with that of :meth:`begin`.
         """
         row = connection.execute(
             self._done(),
@@ -85,7 +87,7 @@ class Chunks:
                 "took": seconds,
             },
         ).one_or_none()
-        return None if row is None else (RunStatus(row[0]), row[1])
+        return None if row is None else (row[0] and RunStatus(row[0]), row[1])
 
     def tally(
         self, connection: Connection, run_id: RunId, lane: int, chunks: int, rows: int
@@ -217,7 +219,13 @@ class Chunks:
     def _done(self) -> Any:
         if "done" not in self._statements:
             chunks, runs = self._database.schema.chunks, self._database.schema.runs
-            status = select(runs.c.status).where(runs.c.id == bindparam("of_run")).scalar_subquery()
+            place = or_(runs.c.max_lanes.is_(None), runs.c.max_lanes > chunks.c.lane)
+            status = (
+                select(runs.c.status)
+                .where(runs.c.id == bindparam("of_run"), place)
+                .correlate(chunks)
+                .scalar_subquery()
+            )
             self._statements["done"] = (
                 update(chunks)
                 .where(

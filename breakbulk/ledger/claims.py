@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     text,
     tuple_,
@@ -98,12 +99,16 @@ class Claims:
         )
 
     def may_work(self, connection: Connection, run_id: RunId, lane: UUID) -> bool:
-        """Whether the run still wants work and the lane has not been declared dead."""
+        """Whether the run still wants work, and of this lane.
+
+        It does not of one that has been declared dead, nor of one too many.
+        """
         runs, lanes = self._database.schema.runs, self._database.schema.lanes
+        place = or_(runs.c.max_lanes.is_(None), lanes.c.number < runs.c.max_lanes)
         question = select(runs.c.id).where(
             runs.c.id == run_id,
             runs.c.status.in_([str(status) for status in WORKABLE]),
-            exists().where(lanes.c.token == lane),
+            exists().where(lanes.c.token == lane, place),
         )
         return connection.execute(question).one_or_none() is not None
 

@@ -235,6 +235,25 @@ class Runs:
         if marked.rowcount:
             self.note(connection, run_id, actor=actor, verb="forced", detail=None)
 
+    def limit_lanes(
+        self, connection: Connection, run_id: RunId, lanes: int | None, *, actor: str
+    ) -> bool:
+        """Let a run have at most so many lanes; False when it has ended.
+
+        It is noted in the run's activity if it is a change.
+        """
+        runs = self._database.schema.runs
+        before = self.get(connection, run_id).max_lanes
+        changed = connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.finished_at.is_(None))
+            .values(max_lanes=lanes)
+        )
+        if changed.rowcount and lanes != before:
+            detail = f"{_lanes(lanes)}, before: {_lanes(before)}"
+            self.note(connection, run_id, actor=actor, verb="lanes", detail=detail)
+        return changed.rowcount == 1
+
     def served(self, connection: Connection, run_id: RunId) -> None:
         """Note that a lane begins, and when the first one did."""
         runs = self._database.schema.runs
@@ -347,6 +366,10 @@ class Runs:
 
     def _tables(self) -> tuple[Any, Any]:
         return self._database.schema.runs, self._database.schema.carves
+
+
+def _lanes(most: int | None) -> str:
+    return "as many as there are slots" if most is None else f"at most {most}"
 
 
 def _run(row: Row[Any]) -> Run:

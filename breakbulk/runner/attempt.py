@@ -79,8 +79,10 @@ class Work:
         data: Connection,
         claim: Claim,
         at_work: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> RunStatus:
+    ) -> RunStatus | None:
         """Process a chunk and mark it done; the run's status at that moment.
+
+        None: the run goes on, but this lane is one too many by now.
 
         Args:
             at_work: entered once it is our turn: who waits behind a chunk that hangs hangs not.
@@ -127,7 +129,7 @@ class Work:
         claim: Claim,
         began: float,
         at_work: Callable[[], AbstractContextManager[None]],
-    ) -> RunStatus:
+    ) -> RunStatus | None:
         # The rows first: a crash between the two commits repeats the chunk, it loses nothing.
         database = self.runtime.data
         with database.turn(), at_work(), unit(database, data) as work:
@@ -149,7 +151,9 @@ class Work:
         self.tally.count(claim.rows, written=tallied)
         return status
 
-    def _mark(self, connection: Connection, claim: Claim, began: float) -> tuple[RunStatus, object]:
+    def _mark(
+        self, connection: Connection, claim: Claim, began: float
+    ) -> tuple[RunStatus | None, object]:
         seconds = time.monotonic() - began
         marked = self.runtime.ledger.chunks.mark_done(connection, claim.ref, claim.owner, seconds)
         if marked is None:

@@ -31,11 +31,11 @@ _ROUTES = {
     "chunks": r"/runs/{run:\d{1,18}}/chunks",
     "chunk": r"/runs/{run:\d{1,18}}/chunks/{chunk:\d{1,9}(\.[01]{1,62})?}",
     "failures": r"/runs/{run:\d{1,18}}/failures",
-    "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|retry|finish}",
     "webhooks": "/webhooks",
     "endpoint_verb": r"/webhooks/{endpoint:\d{1,18}}/{verb:enable|disable}",
     "delivery": r"/webhooks/deliveries/{delivery:\d{1,18}}",
     "replay": r"/webhooks/deliveries/{delivery:\d{1,18}}/replay",
+    "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|lanes|retry|finish}",
     "login": "/login",
     "preferences": "/preferences",
 }

@@ -11,6 +11,7 @@ from pyramid.view import view_config
 
 from breakbulk import RunHandle
 from breakbulk.domain.status import FINISHED, RunStatus
+from breakbulk.errors import ParameterError
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
 from breakbulk.web.live import is_fragment, unless_unchanged
@@ -20,6 +21,7 @@ from breakbulk.web.plot import plot
 _CELLS = 1000
 _ACTIVITY = 30
 _SLOWEST = 5
+_DIGITS = 9
 
 _PAUSABLE = {RunStatus.LOADING, RunStatus.RUNNING}
 _RESUMABLE = {RunStatus.PAUSING, RunStatus.PAUSED, RunStatus.HELD}
@@ -60,6 +62,7 @@ def verb(request: Request) -> HTTPSeeOther:
         "resume": lambda: handle.resume(by=by),
         "cancel": lambda: handle.cancel(by=by, reason=reason),
         "force": lambda: handle.cancel(force=True, by=by, reason=reason),
+        "lanes": lambda: handle.limit_lanes(_lanes(request), by=by),
         "retry": lambda: handle.retry(
             error=request.POST.get("error") or None,
             chunk=request.POST.get("chunk") or None,
@@ -71,6 +74,16 @@ def verb(request: Request) -> HTTPSeeOther:
     return HTTPSeeOther(request.route_path("run", run=handle.id))
 
 
+def _lanes(request: Request) -> int | None:
+    """What a button says, or what somebody typed: "all", or a number."""
+    text: str = request.POST.get("lanes", "")
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS):
+        raise ParameterError(f"{text[:20]!r} is no number of lanes: give one, or 'all'.")
+    return int(text)
+
+
 def _verbs(status: RunStatus, failed: int, *, callback: bool) -> set[str]:
     """What may be done about a run in this status."""
     found = set()
@@ -80,6 +93,7 @@ def _verbs(status: RunStatus, failed: int, *, callback: bool) -> set[str]:
         found.add("resume")
     if status not in FINISHED | {RunStatus.CANCELLING, RunStatus.FINISHING}:
         found.add("cancel")
+        found.add("lanes")
     if status is RunStatus.CANCELLING:
         found.add("force")
     if status in RETRYABLE and failed:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.yard import Goods, Yard, together, touch
+from breakbulk.errors import ParameterError, StateError
+from tests.support.yard import Goods, Yard, together, touch, wipe
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from breakbulk import Chunk, RunHandle
 
 _SURPLUS = 1
@@ -100,3 +103,82 @@ def test_nobody_is_asked_again_and_again(yard: Yard) -> None:
     assert first == ("celery", 2 + _SURPLUS)
     # A slow machine may take longer for twenty looks than the first pause lasts.
     assert len(others) <= 1
+
+
+def test_more_lanes_and_fewer_while_a_run_goes_on(yard: Yard) -> None:
+    handle = yard.submit(yard.job(max_lanes=1))
+    yard.lane(handle)
+    yard.crew(slots=6)
+    handle.limit_lanes(None, by="ana")
+    assert wanted(yard, handle) == (7, 1)
+    handle.limit_lanes(2, by="ana")
+    assert wanted(yard, handle) == (2, 1)
+    yard.lane(handle, 1)
+    yard.first_crew.tick()
+    before = len(yard.first_crew.sent)
+    handle.limit_lanes(4, by="ben")
+    yard.first_crew.tick()
+    assert yard.first_crew.sent[before:] == [("celery", 2 + _SURPLUS)], "asked for at once"
+    assert wanted(yard, handle) == (4, 2)
+    handle.limit_lanes(4, by="ben")
+    told = [one for one in reversed(handle.activity()) if one.verb == "lanes"]
+    assert [(one.actor, one.verb, one.detail) for one in told] == [
+        ("ana", "lanes", "as many as there are slots, before: at most 1"),
+        ("ana", "lanes", "at most 2, before: as many as there are slots"),
+        ("ben", "lanes", "at most 4, before: at most 2"),
+    ]
+
+
+def test_a_lane_too_many_ends_after_the_chunk_in_hand(postgres_ground: Engine) -> None:
+    """Though it holds more; and what it held is done by those that stay."""
+    wipe(postgres_ground)
+    yard = Yard(postgres_ground, rows=25, shared=True, carve_seconds=600, slice_seconds=600)
+    held: list[int] = []
+
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        if chunk.number == 3 and not held:
+            held.append(len(yard.rows_of("chunks", "status = 'carved'")))
+            handle.limit_lanes(1)
+
+    job = yard.job(process, chunk_size=1)
+    crew = yard.crew(slots=2)
+    handle = yard.submit(job)
+    # Somebody has the first place, so this one gets the second.
+    first = yard.lane(handle)
+    crew.work()
+    assert held[0] > 1
+    assert sum(yard.versions().values()) == 3
+    assert [lane["token"] for lane in yard.rows_of("lanes")] == [first.token]
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, first.token)
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    yard.close()
+
+
+def test_a_lane_too_many_carves_and_claims_nothing(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    yard.crew(slots=2)
+    stays, leaves = yard.lane(handle, 0), yard.lane(handle, 1)
+    handle.limit_lanes(1)
+    with yard.reading() as connection:
+        may = [
+            yard.ledger.claims.may_work(connection, handle.id, lane.token)
+            for lane in (stays, leaves)
+        ]
+    assert may == [True, False]
+
+
+@pytest.mark.parametrize("lanes", [0, -1, 1_000_000])
+def test_what_is_no_number_of_lanes(yard: Yard, lanes: int) -> None:
+    handle = yard.submit(yard.job())
+    with pytest.raises(ParameterError, match="from 1 to"):
+        handle.limit_lanes(lanes)
+    assert handle.record().max_lanes is None
+
+
+def test_what_has_ended_has_no_lanes(yard: Yard) -> None:
+    handle = yard.run()
+    with pytest.raises(StateError, match="has ended"):
+        handle.limit_lanes(2)

@@ -82,6 +82,30 @@ def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, operator: TestApp) ->
     assert not [form for form in page.forms.values() if "/runs/" in form.action]
 
 
+def test_a_run_gets_more_lanes_and_fewer(yard: Yard, operator: TestApp, viewer: TestApp) -> None:
+    going = yard.submit(yard.job(max_lanes=2))
+
+    def push(name: str) -> None:
+        page = operator.get(f"/runs/{going.id}")
+        form = next(form for form in page.forms.values() if form.action.endswith("/lanes"))
+        buttons = [button["aria-label"] for button in one(page, "form.lanes").select("button")]
+        form.submit("lanes", index=buttons.index(name)).follow()
+
+    push("One lane more")
+    assert going.record().max_lanes == 3
+    push("One lane fewer")
+    push("One lane fewer")
+    assert going.record().max_lanes == 1
+    push("As many lanes as slots")
+    assert going.record().max_lanes is None
+    assert {did.actor for did in going.activity() if did.verb == "lanes"} == {"ana"}
+    assert not viewer.get(f"/runs/{going.id}").html.select("form.lanes")
+    token = operator.cookies["breakbulk_csrf"] or ""
+    for nonsense in ("", "x", "0", "-1", "1e9", "9" * 30):
+        given = {"csrf_token": token, "lanes": nonsense}
+        assert "number" in operator.post(f"/runs/{going.id}/lanes", given, status=422)
+
+
 def test_what_failed_is_tried_again(yard: Yard, operator: TestApp, partial: RunHandle) -> None:
     page = operator.get(f"/runs/{partial.id}")
     assert "Retry 1 failed chunk" in page

@@ -26,7 +26,13 @@ _OF_ONE_RUN = sorted(
     - _NEITHER
     - {verb for verb, *_ in _OF_NO_RUN}
 )
-_OF_THE_LEDGER = [*_OF_NO_RUN, ["token", "list"], *([verb, "1"] for verb in _OF_ONE_RUN)]
+#: What some of these need besides.
+_BESIDES = {"lanes": ["2"]}
+_OF_THE_LEDGER = [
+    *_OF_NO_RUN,
+    ["token", "list"],
+    *([verb, "1", *_BESIDES.get(verb, [])] for verb in _OF_ONE_RUN),
+]
 _NOBODY_LISTENS = "127.0.0.1:1"
 
 
@@ -189,7 +195,7 @@ def test_tables_of_another_version(
 def test_unknown_run(shop: Shop, refused: Refused, verb: str) -> None:
     shop.open()
     for number in ("7", "0", "9" * 30):
-        sentence = refused(shop(verb, number), 2)
+        sentence = refused(shop(verb, number, *_BESIDES.get(verb, [])), 2)
         assert sentence == f"There is no run {number}; 'breakbulk runs' lists them."
 
 

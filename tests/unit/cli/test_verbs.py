@@ -129,6 +129,22 @@ def test_run_that_waits_for_another(shop: Shop) -> None:
     )
 
 
+def test_lanes(shop: Shop) -> None:
+    shop.open()
+    shop("run", "reprice")
+    assert shop("lanes", "1", "1").stdout == "Run 1 may have 1 lane from now on.\n"
+    assert shop.json("lanes", "1", "12") == {"run": 1, "max_lanes": 12}
+    assert shop.json("status", "1")["run"]["max_lanes"] == 12
+    everything = "Run 1 may have as many lanes as workers have slots from now on.\n"
+    assert shop("lanes", "1", "all").stdout == everything
+    for nonsense in ("0", "-3", "many", "99999999999"):
+        assert shop("lanes", "1", "--", nonsense).exit_code == 2
+    shop("cancel", "1")
+    ended = shop("lanes", "1", "2")
+    assert ended.exit_code == 1
+    assert ended.stderr == "Error: Run 1 has ended (cancelled): it has no lanes any more.\n"
+
+
 def test_secrets_of_jobs_unknown_here_stay_hidden(shop: Shop) -> None:
     shop.open()
     shop("run", "reprice")
