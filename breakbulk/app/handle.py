@@ -229,6 +229,11 @@ class RunHandle:
                 connection, self.id, after=after, limit=limit
             )
 
+    def quarantined(self) -> int:
+        """How many of its rows are in quarantine."""
+        with self._reading() as connection:
+            return self.runtime.ledger.quarantine.count(connection, self.id)
+
     def activity(self, limit: int = 50, *, before: int | None = None) -> list[ActivityReport]:
         """Who did what to it, newest first, those before the one with this id."""
         with self._reading() as connection:

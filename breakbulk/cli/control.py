@@ -16,6 +16,7 @@ from breakbulk.runner.control import MOST_LANES
 
 #: Seconds after which somebody who waits wants to know for what.
 _PATIENCE = 2.0
+_DIGITS = 9
 
 #: What a status that was reached means to whoever asked for it.
 _MEANS = {
@@ -64,21 +65,18 @@ def cancel(
     _tell(run_id, status, as_json=as_json)
 
 
-class _Lanes(click.ParamType):
-    """A number of lanes, or all that there are slots for."""
-
-    name = "lanes"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """None for all."""
-        return None if value == "all" else click.IntRange(1, MOST_LANES).convert(value, param, ctx)
+def _most(_ctx: click.Context, _param: click.Parameter, given: str) -> int | None:
+    """A number of lanes; None for all that there are slots for."""
+    if given == "all":
+        return None
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:_DIGITS]) <= MOST_LANES):
+        raise click.BadParameter(f"{given!r} is neither 'all' nor a number from 1 to {MOST_LANES}.")
+    return int(given)
 
 
 @click.command
 @run_argument
-@click.argument("most", metavar="N|all", type=_Lanes())
+@click.argument("most", metavar="N|all", callback=_most)
 @json_option
 @click.pass_obj
 def lanes(application: Application, run_id: int, most: int | None, *, as_json: bool) -> None:

@@ -71,6 +71,7 @@ class FailureGroup:
         attempts: how many.
         chunks: in how many chunks, as they were carved.
         example: the message of the latest.
+        traceback: likewise its traceback, if there is one.
     """
 
     error: str
@@ -80,6 +81,7 @@ class FailureGroup:
     first_at: datetime
     last_at: datetime
     example: str
+    traceback: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -210,7 +210,7 @@ class Failures:
             .subquery()
         )
         query = (
-            select(grouped, failures.c.message.label("example"))
+            select(grouped, failures.c.message.label("example"), failures.c.traceback)
             .join(failures, failures.c.id == grouped.c.last)
             .order_by(grouped.c.attempts.desc(), grouped.c.error)
         )
@@ -223,6 +223,7 @@ class Failures:
                 row.first_at,
                 row.last_at,
                 row.example,
+                row.traceback,
             )
             for row in connection.execute(query)
         ]

@@ -35,6 +35,7 @@ _ROUTES = {
     "endpoint_verb": r"/webhooks/{endpoint:\d{1,18}}/{verb:enable|disable}",
     "delivery": r"/webhooks/deliveries/{delivery:\d{1,18}}",
     "replay": r"/webhooks/deliveries/{delivery:\d{1,18}}/replay",
+    "report": r"/runs/{run:\d{1,18}}/report",
     "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|lanes|retry|finish}",
     "login": "/login",
     "preferences": "/preferences",

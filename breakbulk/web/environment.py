@@ -7,7 +7,7 @@ import math
 from datetime import datetime
 from typing import Any
 
-from jinja2 import StrictUndefined
+from jinja2 import Environment, StrictUndefined
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 
@@ -31,24 +31,30 @@ def add_environment(config: Configurator) -> None:
         config.get_jinja2_environment(name=".jinja2"),
         config.get_jinja2_environment(),
     ):
-        environment.undefined = StrictUndefined
-        environment.trim_blocks = environment.lstrip_blocks = True
-        environment.filters.update(
-            number=words.number,
-            duration=words.duration,
-            counted=words.counted,
-            moment=words.moment,
-            percent=words.percent,
-            rows=words.rows,
-            left=left,
-            first_line=first_line,
-            as_json=as_json,
-            linked=mosaic.linked,
-        )
-        environment.globals.update(
-            FINISHED=FINISHED, RunStatus=RunStatus, ChunkStatus=ChunkStatus, goes_on=goes_on
-        )
+        dress(environment)
     config.add_subscriber(_add_globals, BeforeRender)
+
+
+def dress(environment: Environment) -> None:
+    """Give an environment what our templates need."""
+    environment.undefined = StrictUndefined
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters.update(
+        number=words.number,
+        duration=words.duration,
+        counted=words.counted,
+        moment=words.moment,
+        percent=words.percent,
+        rows=words.rows,
+        left=left,
+        first_line=first_line,
+        as_json=as_json,
+        linked=mosaic.linked,
+        plain=mosaic.plain,
+    )
+    environment.globals.update(
+        FINISHED=FINISHED, RunStatus=RunStatus, ChunkStatus=ChunkStatus, goes_on=goes_on
+    )
 
 
 def _add_globals(event: BeforeRender) -> None:

@@ -14,6 +14,8 @@ from tests.browser.conftest import listen
 from tests.support.yard import Boom, touch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Browser, Page
 
     from breakbulk import RunHandle
@@ -102,6 +104,32 @@ def test_text_from_rows_never_becomes_code(partial: RunHandle, page: Page) -> No
         assert page.evaluate("window.hacked") is None
     page.goto(f"/runs/{partial.id}/failures")
     expect(page.locator(".attempts .message").first).to_have_text(HOSTILE)
+
+
+def test_a_report_stands_alone(
+    partial: RunHandle, page: Page, browser: Browser, trouble: list[str], tmp_path: Path
+) -> None:
+    page.goto(f"/runs/{partial.id}")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report").click()
+    kept = tmp_path / download.value.suggested_filename
+    download.value.save_as(kept)
+    # Offline, from a file, and whatever it might ask for is noted.
+    context = browser.new_context(offline=True)
+    alone = context.new_page()
+    listen(alone, trouble)
+    asked: list[str] = []
+    alone.on("request", lambda request: asked.append(request.url))
+    for scheme in ("light", "dark"):
+        alone.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        alone.goto(kept.as_uri())
+        expect(alone.locator("h1")).to_contain_text(f"Run {partial.id}")
+        assert alone.evaluate("window.hacked") is None
+        expect(alone.locator(".kind .message").first).to_have_text(HOSTILE)
+        expect(alone.locator(".map i")).to_have_count(25)
+        assert alone.evaluate("getComputedStyle(document.body).maxWidth") != "none", "no style"
+    assert set(asked) == {kept.as_uri()}
+    context.close()
 
 
 def test_by_keyboard_alone(yard: Yard, partial: RunHandle, page: Page) -> None:

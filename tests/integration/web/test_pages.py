@@ -212,6 +212,43 @@ def test_text_from_rows_is_never_code(viewer: TestApp, partial: RunHandle) -> No
         assert not page.html.select("[style], [onclick], [onerror]")
 
 
+def test_a_report_holds_everything_and_needs_nothing(
+    yard: Yard, viewer: TestApp, partial: RunHandle
+) -> None:
+    going = yard.submit(yard.job(touch, name="a.job"))
+    lane = yard.lane(going)
+    for run in (partial, going):
+        assert f"/runs/{run.id}/report" in viewer.get(f"/runs/{run.id}")
+        answer = viewer.get(f"/runs/{run.id}/report")
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="run-{run.id}.html"'
+        page = answer.html
+        assert not page.select("script, link, img, iframe, object, [src], [href], [style], form")
+        assert len(page.select("style")) == 1
+        assert one(answer, "h1 .status").text == run.status()
+        assert page.select(".map i")
+    assert f"process {lane.pid}" in answer
+    answer = viewer.get(f"/runs/{partial.id}/report")
+    text = answer.html.get_text(" ")
+    for part in ("24 of 25", "[13]", "tests.support.yard.Boom", "Traceback (most recent", HOSTILE):
+        assert part in text or part.replace(" of ", "of ") in text, part
+    assert "<script>alert" not in answer.text
+    assert len(answer.html.select("article.kind")) == len(partial.failure_groups())
+
+
+def test_what_a_report_leaves_out_it_says(
+    yard: Yard, viewer: TestApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hopeless(chunk: Chunk[Goods]) -> None:
+        for row in chunk:
+            if row.id in {3, 13, 23}:
+                raise Boom
+
+    handle = yard.run(hopeless, max_retries=0)
+    monkeypatch.setattr("breakbulk.web.report.ROWS", 2)
+    page = viewer.get(f"/runs/{handle.id}/report")
+    assert "And 1 row more" in page
+
+
 def test_a_look_that_finds_nothing_new_is_304(
     yard: Yard, viewer: TestApp, partial: RunHandle
 ) -> None:

@@ -29,6 +29,7 @@ READING = {
     "chunks": "/runs/{run}/chunks",
     "chunk": "/runs/{run}/chunks/1",
     "failures": "/runs/{run}/failures",
+    "report": "/runs/{run}/report",
     "webhooks": "/webhooks",
     "delivery": "/webhooks/deliveries/{delivery}",
 }
@@ -183,7 +184,14 @@ def test_secrets_stay_hidden(yard: Yard, operator: TestApp) -> None:
     yard.bulk.job(name="a.secret")(declared)
     run = yard.bulk.submit(yard.bulk.build("a.secret", {"key": "given-hush"}))
     yard.settle(run)
-    for path in ("/", "/runs", "/jobs", "/jobs/a.secret", f"/runs/{run.id}"):
+    for path in (
+        "/",
+        "/runs",
+        "/jobs",
+        "/jobs/a.secret",
+        f"/runs/{run.id}",
+        f"/runs/{run.id}/report",
+    ):
         assert "given-hush" not in operator.get(path)
     assert "***" in operator.get(f"/runs/{run.id}")
     assert "SELECT" not in operator.get(f"/runs/{run.id}/chunks/1")

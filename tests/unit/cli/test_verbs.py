@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,6 +144,20 @@ def test_lanes(shop: Shop) -> None:
     ended = shop("lanes", "1", "2")
     assert ended.exit_code == 1
     assert ended.stderr == "Error: Run 1 has ended (cancelled): it has no lanes any more.\n"
+
+
+def test_report(shop: Shop) -> None:
+    shop.open(eager=True)
+    shop("run", "reprice")
+    told = shop("report", "1", "-o", "night.html")
+    assert told.stdout == "The report of run 1 is in night.html.\n"
+    written = Path("night.html").read_text(encoding="utf-8")
+    assert "<h1>Run 1 <span>reprice</span>" in written
+    assert "s3cret" not in written
+    assert shop("report", "1", "-o", "-").stdout.startswith("<!doctype html>")
+    assert shop("report", "1", "-o", "nowhere/at/all.html").exit_code == 1
+    shop("report", "1")
+    assert Path("run-1.html").exists()
 
 
 def test_secrets_of_jobs_unknown_here_stay_hidden(shop: Shop) -> None:
