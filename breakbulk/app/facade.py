@@ -269,18 +269,25 @@ class Breakbulk:
         *,
         job: str | None = None,
         statuses: Iterable[RunStatus] | None = None,
+        submitted_by: str | None = None,
+        within: timedelta | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> list[Run]:
         """Runs, newest first; the next page is asked for with the last one's id as ``before``."""
         # The runs of a job whose code is gone are still there.
         name = None if job is None else self.jobs.name_of(job)
-        edge = None if before is None else RunId(before)
         with self.reading() as connection:
             found = self.runtime.ledger.runs.find(
-                connection, job=name, statuses=statuses, before=edge, limit=limit
+                connection,
+                job=name,
+                statuses=statuses,
+                submitted_by=submitted_by,
+                within=within.total_seconds() if within else None,
+                before=RunId(before) if before else None,
+                limit=limit,
             )
-        if not found and job is not None and before is None and statuses is None:
+        if not found and job is not None and not (before or statuses or submitted_by or within):
             self.jobs.get(job)
         return found
 

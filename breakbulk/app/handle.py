@@ -244,6 +244,12 @@ class RunHandle:
         with self._reading() as connection:
             return self.runtime.ledger.reports.parts(connection, ChunkRef(self.id, number, path))
 
+    def failed_beside(self, number: int, path: str = "") -> tuple[str | None, str | None]:
+        """The names of the chunks before and after one that were given up, too."""
+        ref = ChunkRef(self.id, number, path)
+        with self._reading() as connection:
+            return self.runtime.ledger.reports.failed_beside(connection, ref)
+
     def chunk_sql(self, number: int, path: str = "") -> str | None:
         """The SQL that gives exactly a chunk's rows; None where this process cannot write it."""
         found = next((part for part in self.parts(number, path) if part.path == path), None)

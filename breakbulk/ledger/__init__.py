@@ -17,6 +17,7 @@ from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.tokens import Tokens
+from breakbulk.ledger.vitals import Vitals
 from breakbulk.ledger.workers import Workers
 
 
@@ -44,6 +45,7 @@ class Ledger:
         self.deliveries = Deliveries(database)
         self.tokens = Tokens(database)
         self.folding = Folding(database)
+        self.vitals = Vitals(database)
 
 
 __all__ = ["Database", "Ledger"]

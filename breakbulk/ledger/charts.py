@@ -24,6 +24,7 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series, origin, series, stretch
 from breakbulk.domain.status import FINISHED, ChunkStatus
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.reports import ChunkReport
 from breakbulk.ledger.sql import clock, seconds_between
 
@@ -172,7 +173,8 @@ class Charts:
         return "-".join(str(fact) for fact in (*facts, int(now.timestamp()) // _STALE))
 
     def _last(self, table: Any, run_id: RunId) -> Any:
-        return select(func.max(table.c.id)).where(table.c.run_id == run_id).scalar_subquery()
+        query = newest_first(select(table.c.id), table.c.id, {table.c.run_id: run_id})
+        return query.limit(1).scalar_subquery()
 
     def _now(self, connection: Connection) -> datetime:
         found: datetime = connection.execute(select(clock())).scalar_one()

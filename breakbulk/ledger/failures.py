@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Select,
@@ -23,6 +24,7 @@ from breakbulk.domain.failed import FailedAttempt, FailureGroup, FailureReport
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.sql import clock
 
 #: Failures of all runs, written one after the other, among which a run's latest are looked for.
@@ -143,23 +145,29 @@ class Failures:
         """
         failures = self._database.schema.failures
         query = select(*(failures.c[name] for name in FailureReport.__dataclass_fields__))
-        newest = failures.c.id.desc()
         if chunk is None and error is None:
             latest = self._newest(query, run_id, before).limit(limit)
             found = connection.execute(latest).mappings().all()
             if len(found) == limit:
                 return [FailureReport(**row) for row in found]
         # First which, from an index that has them in order, and only then what they say.
-        which = select(failures.c.id).where(failures.c.run_id == run_id)
+        which = select(failures.c.id)
         if chunk is not None:
-            which = which.where(failures.c.number == chunk.number, failures.c.path == chunk.path)
-        if error is not None:
-            which = which.where(failures.c.error == error)
-        if before is not None:
-            which = which.where(failures.c.id < before)
-        query = query.where(failures.c.id.in_(which.order_by(newest).limit(limit)))
-        rows = connection.execute(query.order_by(newest)).mappings()
-        return [FailureReport(**row) for row in rows]
+            which = which.where(
+                failures.c.run_id == run_id,
+                failures.c.number == chunk.number,
+                failures.c.path == chunk.path,
+            ).order_by(failures.c.id.desc())
+            which = which if error is None else which.where(failures.c.error == error)
+            which = which if before is None else which.where(failures.c.id < before)
+        else:
+            of: dict[Column[Any], Any] = {failures.c.run_id: run_id}
+            if error is not None:
+                of[failures.c.error] = error
+            which = newest_first(which, failures.c.id, of, before)
+        which = which.limit(limit)
+        query = query.where(failures.c.id.in_(which)).order_by(failures.c.id.desc())
+        return [FailureReport(**row) for row in connection.execute(query).mappings()]
 
     def _newest(self, query: Select[Any], run_id: RunId, before: int | None = None) -> Select[Any]:
         """The query, of no more rows than a few thousand that were written last.
@@ -168,12 +176,11 @@ class Failures:
         and read and sort all that there are.
         """
         failures = self._database.schema.failures
-        mine = [failures.c.run_id == run_id]
-        if before is not None:
-            mine.append(failures.c.id < before)
-        last = select(func.max(failures.c.id)).where(*mine).scalar_subquery()
+        of_run = {failures.c.run_id: run_id}
+        newest = newest_first(select(failures.c.id), failures.c.id, of_run, before).limit(1)
+        last = newest.scalar_subquery()
         return query.where(
-            *mine,
+            failures.c.run_id == run_id,
             failures.c.id > last - _WINDOW,
             # Or those of others that were written since would be read.
             failures.c.id <= last,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, insert, select
 from breakbulk.domain.chunk import ChunkRef, RunId
 from breakbulk.domain.failed import FailureReport, QuarantinedRow
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.paging import oldest_first
 from breakbulk.ledger.sql import clock
 
 
@@ -47,12 +48,8 @@ class Quarantine:
     ) -> list[QuarantinedRow]:
         """Rows in the order in which they came, those after the one with this id."""
         rows = self._database.schema.quarantine
-        query = (
-            select(*(rows.c[name] for name in QuarantinedRow.__dataclass_fields__))
-            .where(rows.c.run_id == run_id, rows.c.id > after)
-            .order_by(rows.c.id)
-            .limit(limit)
-        )
+        query = select(*(rows.c[name] for name in QuarantinedRow.__dataclass_fields__))
+        query = oldest_first(query, rows.c.id, (rows.c.run_id, run_id), after).limit(limit)
         return [QuarantinedRow(**row) for row in connection.execute(query).mappings()]
 
     def count(self, connection: Connection, run_id: RunId, *, round: int | None = None) -> int:  # noqa: A002

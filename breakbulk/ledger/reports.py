@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.progress import progress_of
 
 
@@ -127,19 +129,38 @@ class Reports:
         )
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
+    def failed_beside(self, connection: Connection, ref: ChunkRef) -> tuple[str | None, str | None]:
+        """The names of the chunks before and after one that were given up, too."""
+        chunks = self._database.schema.chunks
+        place = tuple_(chunks.c.number, chunks.c.path)
+        found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+        for status, beyond in product((ChunkStatus.FAILED, ChunkStatus.SKIPPED), (False, True)):
+            order = (chunks.c.number, chunks.c.path)
+            here = (ref.number, ref.path)
+            query = (
+                select(*order)
+                .where(
+                    chunks.c.run_id == ref.run_id,
+                    self._database.schema.open_chunks(),
+                    # One status at a time: the index has its chunks in order.
+                    chunks.c.status == str(status),
+                    place > here if beyond else place < here,
+                )
+                .order_by(*(order if beyond else (column.desc() for column in order)))
+                .limit(1)
+            )
+            found[beyond] += [(row.number, row.path) for row in connection.execute(query)]
+        before, after = max(found[False], default=None), min(found[True], default=None)
+        return (before and chunk_name(*before), after and chunk_name(*after))
+
     def activity(
         self, connection: Connection, run_id: RunId, limit: int = 50, *, before: int | None = None
     ) -> list[ActivityReport]:
         """The latest changes, newest first, those before the one with this id."""
         activity = self._database.schema.activity
-        query = (
-            select(*(activity.c[name] for name in ActivityReport.__dataclass_fields__))
-            .where(activity.c.run_id == run_id)
-            .order_by(activity.c.id.desc())
-            .limit(limit)
-        )
-        if before is not None:
-            query = query.where(activity.c.id < before)
+        query = select(*(activity.c[name] for name in ActivityReport.__dataclass_fields__))
+        of_run = {activity.c.run_id: run_id}
+        query = newest_first(query, activity.c.id, of_run, before).limit(limit)
         return [ActivityReport(**row) for row in connection.execute(query).mappings()]
 
     def misfits(self, connection: Connection, run_id: RunId, limit: int = 20) -> list[Any]:

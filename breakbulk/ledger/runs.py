@@ -150,10 +150,16 @@ class Runs:
         slot: str | None = None,
         parameters_hash: str | None = None,
         statuses: Iterable[RunStatus] | None = None,
+        submitted_by: str | None = None,
+        within: float | None = None,
         before: RunId | None = None,
         limit: int = 50,
     ) -> list[Run]:
-        """Runs that match all that is given, newest first, by pages of keys."""
+        """Runs that match all that is given, newest first, by pages of keys.
+
+        Args:
+            within: submitted in the last so many seconds.
+        """
         runs = self._database.schema.runs
         query: Select[Any] = select(runs).order_by(runs.c.id.desc()).limit(limit)
         for column, value in (
@@ -161,6 +167,7 @@ class Runs:
             (runs.c.idempotency_key, idempotency_key),
             (runs.c.slot, slot),
             (runs.c.parameters_hash, parameters_hash),
+            (runs.c.submitted_by, submitted_by),
         ):
             if value is not None:
                 query = query.where(column == value)
@@ -170,6 +177,12 @@ class Runs:
             if wanted <= ACTIVE:
                 # What the index of active runs goes by: there may be many that have ended.
                 query = query.where(runs.c.finished_at.is_(None))
+            elif wanted <= FINISHED:
+                query = query.where(runs.c.finished_at.is_not(None))
+        if within is not None:
+            # Asked once: a clock that moves is nothing to look up in an index.
+            since = select(clock(-within)).scalar_subquery()
+            query = query.where(runs.c.submitted_at >= since)
         if before is not None:
             query = query.where(runs.c.id < before)
         return [_run(row) for row in connection.execute(query)]
@@ -324,6 +337,20 @@ class Runs:
             )
         )
         return [(RunId(row.id), row.finisher) for row in rows]
+
+    def chunks_failed(self, connection: Connection, seconds: float) -> int:
+        """Chunks that were given up in runs that have ended in the last so many seconds."""
+        runs = self._database.schema.runs
+        since = select(clock(-seconds)).scalar_subquery()
+        query = select(runs.c.summary).where(
+            # A range only of what has ended: that is what the index holds.
+            runs.c.finished_at.is_not(None),
+            runs.c.finished_at >= since,
+            runs.c.status != str(RunStatus.SUCCEEDED),
+            runs.c.summary.is_not(None),
+        )
+        told = connection.execute(query).scalars()
+        return sum(int(json.loads(summary)["chunks_failed"]) for summary in told)
 
     def active(self, connection: Connection) -> list[Run]:
         """Every run that has not ended."""

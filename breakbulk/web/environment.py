@@ -19,6 +19,8 @@ from breakbulk.web.preferences import Preferences
 
 #: What the shown range of the time left is wider than the estimate by, to both sides.
 _SPREAD = 0.15
+_THOUSAND, _HUNDRED = 1000, 100
+_SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -47,6 +49,7 @@ def dress(environment: Environment) -> None:
         percent=words.percent,
         rows=words.rows,
         left=left,
+        size=size,
         first_line=first_line,
         as_json=as_json,
         linked=mosaic.linked,
@@ -73,6 +76,14 @@ def left(progress: Progress) -> str:
     size, unit = next((one for one in _UNITS if high >= 2 * one[0]), _UNITS[-1])
     shortest, longest = int(low // size), math.ceil(high / size)
     return f"{shortest} to {longest} {unit}" if shortest else f"up to {max(longest, 1)} {unit}"
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that fits: ``1.4 GB``."""
+    sizes = [(unit, count / _THOUSAND**n) for n, unit in enumerate(_SIZES)]
+    unit, value = next((one for one in sizes if one[1] < _THOUSAND), sizes[-1])
+    exact = unit == _SIZES[0] or value >= _HUNDRED
+    return f"{value:.0f} {unit}" if exact else f"{value:.1f} {unit}"
 
 
 def first_line(text: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -120,8 +120,9 @@ def test_a_report_stands_alone(
     listen(alone, trouble)
     asked: list[str] = []
     alone.on("request", lambda request: asked.append(request.url))
-    for scheme in ("light", "dark"):
-        alone.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    schemes: list[Literal["light", "dark"]] = ["light", "dark"]
+    for scheme in schemes:
+        alone.emulate_media(color_scheme=scheme)
         alone.goto(kept.as_uri())
         expect(alone.locator("h1")).to_contain_text(f"Run {partial.id}")
         assert alone.evaluate("window.hacked") is None

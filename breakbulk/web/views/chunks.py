@@ -50,9 +50,12 @@ def chunk(request: Request) -> dict[str, Any]:
     if found is None:
         raise HTTPNotFound
     record = handle.record()
+    before, after = handle.failed_beside(number, path)
     return {
         "run": record,
         "chunk": found,
+        "failed_before": before,
+        "failed_after": after,
         "parts": parts,
         "attempts": handle.failures(_ATTEMPTS, chunk=(number, path)),
         "sql": handle.chunk_sql(number, path),

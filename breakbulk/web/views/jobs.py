@@ -15,8 +15,10 @@ from breakbulk.jobs import JobSpec
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
 from breakbulk.web.forms import fields_of, values_of
+from breakbulk.web.spark import spark
 
 _EARLIER = 10
+_COMPARED = 30
 _TEMPLATE = "breakbulk.web:templates/job.jinja2"
 
 
@@ -63,13 +65,15 @@ def _page(
     given: dict[str, str] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    earlier = request.bulk.runs(job=spec.name, limit=_EARLIER)
+    runs = request.bulk.runs(job=spec.name, limit=_COMPARED)
+    progress = request.bulk.progress_of(runs)
     return {
         "spec": spec,
         "fields": fields_of(spec, given),
         "source": _source(spec),
-        "earlier": earlier,
-        "progress": request.bulk.progress_of(earlier),
+        "earlier": runs[:_EARLIER],
+        "spark": spark(runs, progress),
+        "progress": progress,
         # However often the button is pressed, this form starts one run.
         "once": (given or {}).get("once") or f"form-{secrets.token_urlsafe(12)}",
         "plan": None,

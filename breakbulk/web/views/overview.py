@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from pyramid.request import Request
@@ -17,6 +18,14 @@ from breakbulk.web.query import number_in, text_in
 _ACTIVE = 50
 _RECENT = 15
 _PAGE = 50
+_LATELY = timedelta(hours=24)
+_PERIODS = {
+    "1 h": timedelta(hours=1),
+    "24 h": _LATELY,
+    "7 days": timedelta(days=7),
+    "30 days": timedelta(days=30),
+}
+_GROUPS = {"active": ACTIVE, "ended": FINISHED}
 
 
 @view_config(
@@ -29,7 +38,9 @@ def overview(request: Request) -> dict[str, Any]:
     active = bulk.runs(statuses=ACTIVE, limit=_ACTIVE)
     recent = bulk.runs(statuses=FINISHED, limit=_RECENT)
     progress = bulk.progress_of([*active, *recent])
-    workers = bulk.workers()
+    workers = bulk.live_workers()
+    with bulk.reading() as connection:
+        failed = bulk.runtime.ledger.runs.chunks_failed(connection, _LATELY.total_seconds())
     warnings = [
         (run, progress[run.id].waits or run.reason)
         for run in active
@@ -45,6 +56,8 @@ def overview(request: Request) -> dict[str, Any]:
         "rate": sum(one.rate for one in progress.values()),
         "lanes": sum(one.lanes for one in progress.values()),
         "slots": sum(worker.slots for worker in workers),
+        "failed_lately": failed + sum(progress[run.id].chunks_failed for run in active),
+        **_choices(request),
     }
 
 
@@ -52,13 +65,18 @@ def overview(request: Request) -> dict[str, Any]:
     route_name="runs", request_method="GET", renderer="breakbulk.web:templates/runs.jinja2"
 )
 def runs(request: Request) -> dict[str, Any]:
-    """All runs, a page at a time, those of a job or a status if one is chosen."""
+    """All runs, a page at a time, or those that are searched for."""
     bulk = request.bulk
-    job, status = text_in(request, "job"), text_in(request, "status")
-    statuses = [RunStatus(status)] if status in set(RunStatus) else None
+    chosen = _choices(request)
+    status = chosen["status"]
     try:
         found: list[Run] = bulk.runs(
-            job=job, statuses=statuses, before=number_in(request, "before"), limit=_PAGE + 1
+            job=chosen["job"],
+            statuses=_GROUPS.get(status, [status]) if status else None,
+            submitted_by=chosen["by"],
+            within=_PERIODS.get(chosen["since"]),
+            before=number_in(request, "before"),
+            limit=_PAGE + 1,
         )
     except UnknownJob:
         found = []
@@ -66,8 +84,21 @@ def runs(request: Request) -> dict[str, Any]:
     return {
         "runs": page,
         "progress": bulk.progress_of(page),
-        "job": job,
-        "status": status if statuses else None,
         "older": page[-1].id if len(found) > _PAGE else None,
-        "known_jobs": [spec.name for spec in bulk.jobs],
+        **chosen,
+    }
+
+
+def _choices(request: Request) -> dict[str, Any]:
+    """What is searched for, and what may be."""
+    status, since = text_in(request, "status"), text_in(request, "since")
+    known = [*_GROUPS, *map(str, RunStatus)]
+    return {
+        "job": text_in(request, "job"),
+        "status": status if status in known else None,
+        "by": text_in(request, "by"),
+        "since": since if since in _PERIODS else None,
+        "known_jobs": [spec.name for spec in request.bulk.jobs],
+        "known_statuses": known,
+        "known_periods": list(_PERIODS),
     }

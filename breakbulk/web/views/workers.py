@@ -8,6 +8,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 import breakbulk
+from breakbulk.web.live import is_fragment
 
 
 @view_config(
@@ -19,10 +20,20 @@ def workers(request: Request) -> dict[str, Any]:
     lanes: dict[Any, list[Any]] = {}
     for lane in bulk.lanes():
         lanes.setdefault(lane.worker_id, []).append(lane)
+    with bulk.reading() as connection:
+        health = bulk.runtime.ledger.vitals.health(connection)
     current, needed = bulk.schema_version()
+    workers = bulk.workers()
     return {
-        "workers": bulk.workers(),
+        "fragment": is_fragment(request),
+        "workers": workers,
+        "live": {worker.id for worker in bulk.live_workers()},
         "lanes": lanes,
+        "health": health,
+        # On SQLite a lock says whether a worker lives; its lease says nothing.
+        "leases": bulk.runtime.database.is_postgresql,
+        "lease_seconds": bulk.runtime.settings.lease_seconds,
+        "versions": sorted({worker.version for worker in workers} | {breakbulk.__version__}),
         "version": breakbulk.__version__,
         "schema_version": current,
         "schema_needed": needed,

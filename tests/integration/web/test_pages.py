@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 
 from breakbulk import Chunk, RunStatus
 from tests.integration.web.conftest import one
@@ -247,6 +249,118 @@ def test_what_a_report_leaves_out_it_says(
     monkeypatch.setattr("breakbulk.web.report.ROWS", 2)
     page = viewer.get(f"/runs/{handle.id}/report")
     assert "And 1 row more" in page
+
+
+def numbers(page: TestResponse) -> list[str]:
+    """The runs that a page lists."""
+    return [link.text for link in page.html.select("table.runs td[data-label=Run] a")]
+
+
+def test_runs_are_searched_for(yard: Yard, viewer: TestApp, partial: RunHandle) -> None:
+    job = yard.job(touch, name="a.job")
+    ana = yard.bulk.submit(job(tag="1"), submitted_by="ana")
+    ben = yard.bulk.submit(job(tag="2"), submitted_by="ben")
+    ben.cancel()
+    old = yard.bulk.submit(job(tag="3"), submitted_by="ana")
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    runs = yard.ledger.database.schema.runs
+    with yard.engine.begin() as connection:
+        connection.execute(update(runs).where(runs.c.id == old.id).values(submitted_at=long_ago))
+    for query, found in (
+        ("", [old, ben, ana, partial]),
+        ("job=a.job", [old, ben, ana]),
+        ("by=ana", [old, ana]),
+        ("by=ana&since=24+h", [ana]),
+        ("status=active", [old, ana]),
+        ("status=ended", [ben, partial]),
+        ("status=cancelled&job=a.job&by=ben&since=1+h", [ben]),
+        ("by=nobody", []),
+        ("since=nonsense&status=nonsense", [old, ben, ana, partial]),
+    ):
+        page = viewer.get(f"/runs?{query}")
+        assert numbers(page) == [f"#{one.id}" for one in found], query
+    page = viewer.get("/runs?job=a.job&by=ana&status=active&since=24+h")
+    form = page.forms[1]
+    chosen = [form[name].value for name in ("job", "by", "status", "since")]
+    assert chosen == ["a.job", "ana", "active", "24 h"]
+    assert viewer.get("/").html.select("form.filter")
+
+
+def test_the_overview_counts_what_failed_in_a_day(
+    yard: Yard, viewer: TestApp, partial: RunHandle
+) -> None:
+    def failed() -> str:
+        tiles = [tile.get_text(" ").split() for tile in viewer.get("/").html.select(".tiles > div")]
+        return next(words[2] for words in tiles if words[0] == "Failed")
+
+    assert failed() == "1"
+    runs = yard.ledger.database.schema.runs
+    with yard.engine.begin() as connection:
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        connection.execute(update(runs).values(finished_at=long_ago))
+    assert failed() == "0"
+    partial.retry()
+    assert failed() == "0", "what is tried again has not failed"
+
+
+def test_a_job_shows_how_long_its_runs_took(yard: Yard, viewer: TestApp) -> None:
+    job = yard.job(touch, name="a.job")
+    for number in range(3):
+        yard.settle(yard.bulk.submit(job(tag=str(number))))
+        bars = viewer.get("/jobs/a.job").html.select(".spark rect")
+        assert len(bars) == (number + 1 if number else 0)
+    assert max(float(str(bar["height"])) for bar in bars) == 40
+    assert "Run 1, succeeded" in bars[0].text
+
+
+def test_from_one_failed_chunk_to_the_next(yard: Yard, viewer: TestApp) -> None:
+    def worse(chunk: Chunk[Goods]) -> None:
+        for row in chunk:
+            if row.id in {3, 4, 13, 23}:
+                raise Boom
+
+    handle = yard.run(worse, max_retries=0)
+    names = [row.chunk for row in handle.errors()]
+    order = sorted(names, key=lambda name: name.partition(".")[::2])
+    assert len(order) == 4
+    page = viewer.get(f"/runs/{handle.id}/chunks/{order[0]}")
+    seen = [order[0]]
+    assert not page.html.select("[rel=prev]")
+    while page.html.select("[rel=next]"):
+        page = page.click(linkid=None, description="failed next")
+        seen.append(page.request.path.rpartition("/")[2])
+    assert seen == order
+    assert str(one(page, "[rel=prev]")["href"]).endswith(order[-2])
+
+
+def test_workers_and_how_they_are(yard: Yard, viewer: TestApp) -> None:
+    going = yard.submit(yard.job())
+    crew = yard.crew(slots=3)
+    yard.lane(going, crew=crew)
+    page = viewer.get("/workers")
+    row = one(page, "main tbody tr").text
+    assert "alive" in row
+    assert f"#{going.id}/0" in row
+    assert "threads" in row
+    text = page.html.get_text(" ")
+    assert "The oldest run that is kept" in text
+    if yard.engine.dialect.name == "postgresql":
+        assert "leads" in row
+        assert "lease for" in row
+        assert {"chunks", "failures"} <= {cell.text for cell in page.html.select(".sizes code")}
+    with yard.engine.begin() as connection:
+        workers = yard.ledger.database.schema.workers
+        connection.execute(
+            update(workers).values(version="0.0.1", lease_until=datetime(2020, 1, 1, tzinfo=UTC))
+        )
+    page = viewer.get("/workers")
+    assert "also 0.0.1" in page
+    if yard.engine.dialect.name == "postgresql":
+        assert "silent" in one(page, "main tbody tr").text
+        assert "lease ran out" in page
+    looked = viewer.get("/workers?doctor=1")
+    assert looked.html.select(".findings li")
+    assert not looked.html.select("[hx-get]"), "nobody asks the broker every other second"
 
 
 def test_a_look_that_finds_nothing_new_is_304(

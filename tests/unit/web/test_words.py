@@ -4,7 +4,7 @@ import pytest
 
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.status import RunStatus
-from breakbulk.web.environment import left
+from breakbulk.web.environment import left, size
 
 
 def progress(seconds: float, status: RunStatus = RunStatus.RUNNING) -> Progress:
@@ -41,3 +41,18 @@ def test_the_time_left_is_a_range(seconds: float, words: str) -> None:
 
 def test_no_time_is_left_where_nothing_moves() -> None:
     assert left(progress(100, RunStatus.PAUSED)) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_400, "1.4 kB"),
+        (123_456_789, "123 MB"),
+        (1_400_000_000, "1.4 GB"),
+        (10**19, "10000 PB"),
+    ],
+)
+def test_bytes_in_the_unit_that_fits(count: int, words: str) -> None:
+    assert size(count) == words

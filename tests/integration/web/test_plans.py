@@ -1,0 +1,141 @@
+"""What a page costs does not grow with chunks, failures and history: it is read off indexes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+
+from breakbulk.web.views.run import _CELLS
+
+if TYPE_CHECKING:
+    from webtest import TestApp
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+CHUNKS, FAILED_EVERY, RUNS = 60_000, 20, 3_000
+#: The most rows that any step of any statement may read: the chunks that are compared for the
+#: slowest, and as many failed ones as there are of a run that still goes on.
+MOST = 3_500
+
+
+@pytest.fixture
+def yard(postgres_yard: Yard) -> Yard:
+    """Plans are PostgreSQL's."""
+    return postgres_yard
+
+
+@pytest.fixture
+def full(yard: Yard) -> tuple[RunHandle, RunHandle]:
+    """A run that has ended and one that goes on, both of many chunks, after a long history."""
+    ended = yard.run()
+    going = yard.submit(yard.job(name="a.job"))
+    schema = yard.ledger.database.schema
+    runs = [column.name for column in schema.runs.columns if column.name != "slot"]
+    copied = ", ".join("1000 + n" if name == "id" else f'"{name}"' for name in runs)
+    statements = [
+        f"DELETE FROM {schema.chunks.fullname}",
+        (
+            f"INSERT INTO {schema.runs.fullname} ({', '.join(runs)}) SELECT {copied}"
+            f" FROM {schema.runs.fullname}, generate_series(1, {RUNS}) AS n WHERE id = {ended.id}"
+        ),
+        (
+            f"INSERT INTO {schema.carves.fullname} (run_id, exhausted_at)"
+            f" SELECT 1000 + n, now() FROM generate_series(1, {RUNS}) AS n"
+        ),
+    ]
+    for run in (ended, going):
+        statements += [
+            (
+                f"INSERT INTO {schema.chunks.fullname} (run_id, number, path, status, lane, after,"
+                " upto, rows, rows_upto, attempt, seconds, ended_at)"
+                f" SELECT {run.id}, n, '', CASE WHEN n % {FAILED_EVERY} = 0 THEN 'failed'"
+                " ELSE 'succeeded' END, 0, '[' || n - 1 || ']', '[' || n || ']', 10, n * 10, 1,"
+                f" n % 7, now() FROM generate_series(1, {CHUNKS}) AS n"
+            ),
+            (
+                f"INSERT INTO {schema.failures.fullname} (run_id, round, at, number, path, attempt,"
+                f" error, message, traceback, rows) SELECT {run.id}, 1, now(), n, '', 1,"
+                " 'Boom' || n % 7, 'boom', 'trace', 10"
+                f" FROM generate_series(1, {CHUNKS}) AS n"
+            ),
+            (
+                f"INSERT INTO {schema.failure_tallies.fullname} (run_id, error, attempts, chunks,"
+                f" first_at, last_at, failure_id) SELECT {run.id}, error, 1, 1, at, at, id"
+                f" FROM {schema.failures.fullname} WHERE run_id = {run.id}"
+            ),
+            (
+                f"INSERT INTO {schema.quarantine.fullname} (run_id, number, path, key, error,"
+                f" message, attempts, round, at) SELECT {run.id}, n, '', '[' || n || ']', 'Boom',"
+                f" 'boom', 1, 1, now() FROM generate_series(1, {CHUNKS // FAILED_EVERY}) AS n"
+            ),
+        ]
+    with yard.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    with yard.transaction() as connection:
+        yard.ledger.folding.fold(connection, 0)
+    with yard.engine.connect() as connection:
+        free = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for table in schema.metadata.tables.values():
+            free.execute(text(f"VACUUM ANALYZE {table.fullname}"))
+    return ended, going
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/runs",
+        "/runs?job=a.job&by=nobody&since=24+h",
+        "/runs?status=cancelled",
+        "/runs?by=nobody",
+        "/jobs",
+        "/jobs/a.job",
+        "/runs/{ended}",
+        "/runs/{going}",
+        "/runs/{ended}/chunks",
+        "/runs/{ended}/chunks?from=40000",
+        "/runs/{ended}/chunks?status=failed&after=50000",
+        "/runs/{ended}/chunks/30000",
+        "/runs/{ended}/failures",
+        "/runs/{ended}/failures?error=Boom3",
+        "/runs/{ended}/failures?error=Nothing",
+        "/workers",
+    ],
+)
+def test_no_page_reads_more_than_it_shows(
+    yard: Yard, full: tuple[RunHandle, RunHandle], viewer: TestApp, path: str
+) -> None:
+    ended, going = full
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+        asked.append((statement, given))
+
+    event.listen(yard.engine, "before_cursor_execute", note)
+    try:
+        viewer.get(path.format(ended=ended.id, going=going.id), status=200)
+    finally:
+        event.remove(yard.engine, "before_cursor_execute", note)
+    looks = [(statement, given) for statement, given in asked if _is_look(statement)]
+    with yard.engine.connect() as connection:
+        for statement, given in looks:
+            explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT TEXT) "
+            rows = connection.exec_driver_sql(explain + statement, given)
+            plan = "\n".join(str(row[0]) for row in rows)
+            read = re.findall(r"actual rows=(\d+)\S* loops=(\d+)", plan)
+            most = max(int(rows) * int(loops) for rows, loops in read)
+            removed = [int(rows) for rows in re.findall(r"Rows Removed by [\w ]+: (\d+)", plan)]
+            assert max(most, *removed, 0) <= MOST, f"{statement}\n{plan}"
+            for table in ("chunks", "failures", "runs", "quarantine"):
+                assert f"Seq Scan on {table} " not in plan, f"{statement}\n{plan}"
+    assert looks or path == "/jobs"
+    assert MOST >= 3 * _CELLS
+
+
+def _is_look(statement: str) -> bool:
+    return statement.lstrip().startswith(("SELECT", "WITH")) and "pg_catalog" not in statement
