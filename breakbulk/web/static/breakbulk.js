@@ -44,10 +44,18 @@ document.addEventListener("change", (event) => {
 // The pace, to be read off.
 const charts = new WeakMap();
 
+// Of the clock only what tells neighbours apart; by the day, the date.
+function times(_chart, splits, _axis, _space, step) {
+  const [from, to] = step >= 86400 ? [0, 10] : [11, step >= 60 ? 16 : 19];
+  return splits.map((seconds) => new Date(seconds * 1000).toISOString().slice(from, to));
+}
+
 function draw(figure) {
   const place = figure.querySelector(".uplot-here");
   if (!place || typeof uPlot === "undefined") return;
-  const { at, rate, failures } = JSON.parse(figure.dataset.series);
+  const { at, rate, failures: counted } = JSON.parse(figure.dataset.series);
+  // Where nothing has failed there is no bar, not even a flat one.
+  const failures = counted.map((count) => count || null);
   const known = charts.get(place);
   if (known) {
     known.setData([at, rate, failures]);
@@ -61,9 +69,9 @@ function draw(figure) {
       height: 200,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { failed: { range: (_chart, _low, high) => [0, Math.max(high * 3, 1)] }, y: { range: (_chart, _low, high) => [0, Math.max(high * 1.05, 1)] } },
-      axes: [axis, { ...axis, size: 64 }],
+      axes: [{ ...axis, values: times }, { ...axis, size: 64 }],
       series: [
-        {},
+        { value: (_chart, seconds) => (seconds == null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")) },
         { label: "rows/s", stroke: colour("--bb-running"), fill: colour("--bb-area"), width: 2, points: { show: false } },
         { label: "failed attempts", scale: "failed", stroke: colour("--bb-failed"), fill: colour("--bb-failed"), width: 1, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } },
       ],
