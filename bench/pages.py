@@ -1,7 +1,7 @@
 """How long the dashboard's pages take with a million chunks in the ledger.
 
 The ledger is filled by SQL, and the real WSGI application is called in this process, so what is
-timed is what a server's thread is busy with: the queries, the page, its compression left out.
+timed is what a server's thread is busy with: the queries and the page.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
     run = f"/runs/{whole}"
     pages = {
         "overview": "/",
-        "overview, searched": "/runs?status=partial&by=bench&since=24h",
+        "runs, searched": "/runs?status=partial&by=bench&since=24+h",
         "runs": "/runs",
         "jobs": "/jobs",
         "job": "/jobs/bench.shop.Nothing",

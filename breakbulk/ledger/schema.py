@@ -42,7 +42,7 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.sql import Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -57,7 +57,7 @@ def carved(yard: Yard, handle: RunHandle, lane: Lane, chunks: int = 1) -> list[C
     return list(found.claims)
 
 
-def attempt(yard: Yard, handle: RunHandle, claim: Claim) -> RunStatus:
+def attempt(yard: Yard, handle: RunHandle, claim: Claim) -> RunStatus | None:
     job, source = source_of(yard, handle)
     work = Work(yard.runtime, handle.record(), job, source, 0, Tally())
     with yard.runtime.database.connect() as connection:

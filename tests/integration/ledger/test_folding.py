@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 
 from breakbulk.domain.series import stretch
 from tests.support.yard import Boom, together
@@ -186,3 +187,22 @@ def test_groups_are_what_all_failures_say(yard: Yard) -> None:
         assert group.last_at.replace(tzinfo=None) == latest["at"].replace(tzinfo=None)
     kinds = {(r["error"], r["place"]) for r in rows}
     assert len(handle.failure_groups()) == len(kinds) >= 3
+
+
+def test_what_failed_before_the_upgrade_is_counted_as_well(yard: Yard) -> None:
+    """What the migration tells of old failures is what they would have told themselves."""
+
+    def process(chunk: Chunk[Goods]) -> None:
+        for row in chunk:
+            if row.id in {3, 4, 17}:
+                raise (Boom if row.id < 10 else KeyError)(row.id)
+
+    yard.run(process, max_retries=1)
+    before = groups(yard)
+    fullname = yard.ledger.database.schema.failure_tallies.fullname
+    module = import_module("breakbulk.ledger.migrations.versions.v0004_looking")
+    statement = module.told_before(yard.ledger.database.schema)
+    with yard.engine.begin() as connection:
+        connection.execute(text(f"DELETE FROM {fullname}"))
+        connection.execute(statement)
+    assert groups(yard) == before

@@ -109,41 +109,6 @@ def upgrade() -> None:
         ["run_id", "number", "path", "id"],
         schema=schema.namespace,
     )
-    op.create_index(
-        f"ix_{name('failures')}_run_id_error_id",
-        name("failures"),
-        ["run_id", "error", "id"],
-        schema=schema.namespace,
-    )
-    op.create_table(
-        name("failure_tallies"),
-        sa.Column("id", ID, nullable=False),
-        sa.Column("run_id", sa.BigInteger(), nullable=False),
-        sa.Column("error", sa.Text(), nullable=False),
-        sa.Column("place", sa.Text()),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("chunks", sa.Integer(), nullable=False),
-        sa.Column("first_at", Instant(), nullable=False),
-        sa.Column("last_at", Instant(), nullable=False),
-        sa.Column("failure_id", sa.BigInteger(), nullable=False),
-        sa.Column("step", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=f"pk_{name('failure_tallies')}"),
-        schema=schema.namespace,
-    )
-    op.create_index(
-        f"ix_{name('failure_tallies')}_run_id_step",
-        name("failure_tallies"),
-        ["run_id", "step"],
-        schema=schema.namespace,
-    )
-    op.create_index(
-        f"ix_{name('failure_tallies')}_fresh",
-        name("failure_tallies"),
-        ["id"],
-        schema=schema.namespace,
-        postgresql_where=sa.text("step = 0"),
-        sqlite_where=sa.text("step = 0"),
-    )
     op.create_table(
         name("quarantine"),
         sa.Column("id", ID, nullable=False),
@@ -249,29 +214,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished_at IS NULL"),
         sqlite_where=sa.text("finished_at IS NULL"),
     )
-    op.create_index(
-        f"ix_{name('runs')}_ended",
-        name("runs"),
-        ["status", "id"],
-        schema=schema.namespace,
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-    )
-    op.create_index(
-        f"ix_{name('runs')}_finished_at",
-        name("runs"),
-        ["finished_at"],
-        schema=schema.namespace,
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-    )
-    for columns in (["job", "id"], ["submitted_by", "id"], ["submitted_at"]):
-        op.create_index(
-            f"ix_{name('runs')}_{'_'.join(columns)}",
-            name("runs"),
-            columns,
-            schema=schema.namespace,
-        )
     op.create_table(
         name("tallies"),
         sa.Column("id", ID, nullable=False),
