@@ -32,6 +32,7 @@ from breakbulk.pyramid.celery import celery_app, load_in_workers
 from breakbulk.runner import audit, chunk, context, retry, submit
 from breakbulk.runner import webhooks as hooks
 from breakbulk.web.api import contract, problems
+from breakbulk.web import settings as web_settings
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
@@ -117,13 +118,12 @@ def _settings() -> str:
     return "\n".join(lines)
 
 
-def _pyramid_settings() -> str:
-    kind = pyramid_settings.PyramidSettings
+def _prefixed_settings(kind: type[Any], prefix: str) -> str:
     meanings = dict(_entries(inspect.getdoc(kind) or ""))
     lines = ["| setting | default | |", "|---|---|---|"]
     for field in fields(kind):
         default = "" if field.default is None else f"`{field.default}`"
-        name = f"{pyramid_settings.PREFIX}{field.name}"
+        name = f"{prefix}{field.name}"
         lines.append(f"| `{name}` | {default} | {_cell(meanings[field.name])} |")
     return "\n".join(lines)
 
@@ -438,7 +438,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "interface": _interface,
     "lifecycle": lifecycle_diagram,
     "example": _example,
-    "pyramid-settings": _pyramid_settings,
+    "pyramid-settings": lambda: _prefixed_settings(
+        pyramid_settings.PyramidSettings, pyramid_settings.PREFIX
+    ),
+    "web-settings": lambda: _prefixed_settings(web_settings.WebSettings, web_settings.PREFIX),
     "pyramid-request": lambda: "\n\n".join(_members(request.RequestBreakbulk, 3)),
     "pyramid-directive": lambda: _rendered(inspect.getdoc(pyramid_jobs.add_breakbulk_job) or ""),
     "pyramid-events": _events,

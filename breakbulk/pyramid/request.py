@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -106,6 +106,21 @@ class RequestBreakbulk:
     ) -> list[Run]:
         """Runs, newest first; the next page is asked for with the last one's id as ``before``."""
         return self.bulk.runs(job=job, statuses=statuses, before=before, limit=limit)
+
+    def url(self, run_id: int | None = None) -> str:
+        """Where a run's page in the dashboard is, or its overview.
+
+        Raises:
+            ConfigurationError: the dashboard is not part of the application.
+        """
+        dashboard: Callable[[Request, str], str] | None = self._request.registry.get(
+            "breakbulk.url"
+        )
+        if dashboard is None:
+            raise ConfigurationError(
+                "This application has no dashboard to link to: include breakbulk.web."
+            )
+        return dashboard(self._request, "/" if run_id is None else f"/runs/{run_id}")
 
     @property
     def may_view(self) -> bool:

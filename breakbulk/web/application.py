@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pyramid.config import Configurator
+from pyramid.config import Configurator, global_registries
+from pyramid.events import NewRequest
 from pyramid.request import Request
 from pyramid.security import Allowed, Denied
 
 from breakbulk.app import Breakbulk
-from breakbulk.web import assets
+from breakbulk.web import assets, protection
 from breakbulk.web.access import OPERATE, VIEW, Access, AccessPolicy
 from breakbulk.web.api import bearer
 from breakbulk.web.environment import add_environment
@@ -63,12 +64,15 @@ def make_wsgi_app(
     config.include("breakbulk.web.api")
     # Outermost, so that its headers are on whatever others answer.
     config.add_tween("breakbulk.web.protection.tween")
+    config.add_subscriber(protection.limit_body, NewRequest)
     config.include(assets)
     add_environment(config)
     for name, pattern in _ROUTES.items():
         config.add_route(name, pattern)
     config.scan("breakbulk.web.views")
     application: WSGIApplication = config.make_wsgi_app()
+    # What `pshell` and the like take for the application is the host's, not this part of it.
+    global_registries.remove(config.registry)
     return application
 
 

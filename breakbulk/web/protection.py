@@ -12,7 +12,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from pyramid.httpexceptions import HTTPForbidden
+from pyramid.events import NewRequest
+from pyramid.httpexceptions import (
+    HTTPForbidden,
+    HTTPLengthRequired,
+    HTTPRequestEntityTooLarge,
+)
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -59,6 +64,20 @@ def tween(handler: Handler, _registry: Registry) -> Handler:
         return response
 
     return protect
+
+
+def limit_body(event: NewRequest) -> None:
+    """Read nothing that is larger than any form of ours: a host's server may be more patient.
+
+    Raises:
+        HTTPRequestEntityTooLarge: it says that it is.
+        HTTPLengthRequired: it does not say how large it is.
+    """
+    request: Request = event.request
+    if (request.content_length or 0) > MOST_BODY:
+        raise HTTPRequestEntityTooLarge(f"No more than {MOST_BODY // 1024} KiB may be sent here.")
+    if request.method == "POST" and request.content_length is None and request.is_body_readable:
+        raise HTTPLengthRequired("What is sent here has to say how long it is.")
 
 
 def token(request: Request) -> str:

@@ -43,6 +43,7 @@ class PyramidYard(Yard):
         rows: goods with the keys 1 to that number.
         configure: what else the application does at its start.
         joined: request sessions belong to the request's transaction manager.
+        policy: its security policy; default, whoever a header names may do everything.
         settings: more of the application's settings.
     """
 
@@ -53,6 +54,7 @@ class PyramidYard(Yard):
         rows: int = 0,
         configure: Callable[[Configurator], None] | None = None,
         joined: bool = True,
+        policy: Any = Policy,
         settings: dict[str, Any] | None = None,
     ) -> None:
         self._shared = True
@@ -72,7 +74,8 @@ class PyramidYard(Yard):
         config = self._config
         config.include("pyramid_tm")
         config.include("pyramid_retry")
-        config.set_security_policy(Policy())
+        if policy is not None:
+            config.set_security_policy(policy())
         self.sessions = sessionmaker(engine)
         config.registry["dbsession_factory"] = self.sessions
         if "breakbulk.dbsession" not in config.get_settings():

@@ -21,6 +21,7 @@ from breakbulk.ledger.schema import schema
 from breakbulk.pyramid.settings import PREFIX, PyramidSettings
 from breakbulk.runner.celery_settings import _ADVICE
 from breakbulk.settings import Settings
+from breakbulk.web import settings as web_settings
 from docs import generate
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,7 @@ def test_every_public_name_is_documented() -> None:
 def test_every_setting_of_a_pyramid_application_is_documented() -> None:
     text = page("reference/pyramid.md")
     names = [f"`{PREFIX}{field.name}`" for field in fields(PyramidSettings)]
+    names += [f"`{web_settings.PREFIX}{field.name}`" for field in fields(web_settings.WebSettings)]
     assert [name for name in names if name not in text] == []
 
 

@@ -46,7 +46,7 @@ def example(word: str) -> dict[str, Any]:
     """Run the example in which a word stands; what it defines."""
     blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     (code,) = (block for block in blocks if word in block)
-    names: dict[str, Any] = {"__name__": "example"}
+    names: dict[str, Any] = {"__name__": __name__}
     exec(code, names)  # noqa: S102  (our own documentation)
     return names
 
@@ -83,6 +83,19 @@ def test_in_fastapi(shop: None, going: RunHandle) -> None:
             f"/breakbulk/runs/{going.id}/pause", data={"csrf_token": found[1]}, headers=ana
         )
         assert answer.status_code == 200, "after it was sent on"
+    assert going.status() is RunStatus.PAUSED
+
+
+def test_in_pyramid(yard: Yard, going: RunHandle) -> None:
+    settings = {"breakbulk.database": yard.engine, "celery.broker_url": "memory://"}
+    app = TestApp(example("set_security_policy")["main"]({}, **settings))
+    page = f"/breakbulk/runs/{going.id}"
+    app.get(page, status=403)
+    assert "may look, not steer" in app.get(page, extra_environ={"REMOTE_USER": "ben"})
+    ana = {"REMOTE_USER": "ana"}
+    forms = app.get(page, extra_environ=ana).forms.values()
+    form = next(form for form in forms if form.action.endswith("/pause"))
+    assert "paused" in form.submit(extra_environ=ana).follow(extra_environ=ana)
     assert going.status() is RunStatus.PAUSED
 
 
