@@ -68,8 +68,9 @@ def demo(
 
     Starts a PostgreSQL and a Valkey of its own, fills a warehouse with products named after
     Python packages, starts Celery workers, runs the job ProcessWarehouse, and proves in two ways
-    that each product was processed exactly once. On a terminal everything then stays up until
-    Ctrl-C. Nothing is left behind, except where --keep and --database say so.
+    that each product was processed exactly once. On a terminal it also serves the shop, a page with
+    a button that does it again and the dashboard, and everything stays up until Ctrl-C. Nothing is
+    left behind, except where --keep and --database say so.
     """
     # Before anything else is imported or started, so that a Ctrl-C is never too early.
     with Interrupts() as interrupts:

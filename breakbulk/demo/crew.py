@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import breakbulk
-from breakbulk.demo import lifeline, place
+from breakbulk.demo import lifeline
 from breakbulk.errors import ConfigurationError
 
-_APP = "breakbulk.demo.shop"
+_APP = "breakbulk.demo.shop.celery"
 _STOP_SECONDS = 8.0
 _POLL_SECONDS = 0.02
 _STARTING_SECONDS = 15.0
@@ -85,7 +85,7 @@ class Crew:
     Args:
         home: where their logs go, and where they run: never where the demo was called, whose
             files Python would take for modules.
-        file: leads them to database and broker.
+        file: the shop's ``.ini``.
         size: how many.
     """
 
@@ -153,6 +153,7 @@ class Crew:
         log = self._home / f"worker{number}.log"
         command = [
             *(sys.executable, "-m", "celery", "--app", _APP, "worker"),
+            *("--ini", str(self._file)),
             *("--hostname", f"worker{number}@%h", "--concurrency", "1"),
             *("--loglevel", "INFO", "--include", lifeline.__name__),
             # Talk among workers that nobody needs here; it costs a second at each start.
@@ -175,7 +176,6 @@ class Crew:
     def _environment(self) -> dict[str, str]:
         environment = {
             **os.environ,
-            place.VARIABLE: str(self._file),
             # A killed pool leaves a directory behind.
             "TMPDIR": str(self._scratch),
             lifeline.VARIABLE: str(self._lifeline[0]),

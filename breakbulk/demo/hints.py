@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from breakbulk.demo import place
 from breakbulk.demo.servers import Servers
 
 
@@ -17,10 +16,10 @@ def hints(file: Path, servers: Servers, worker: int) -> str:
     """Return the hints, in lines.
 
     Args:
-        file: leads to database and broker.
+        file: the shop's ``.ini``.
         worker: process id of one that may be killed.
     """
-    look = f"{place.VARIABLE}={shlex.quote(str(file))} {_program()} -A breakbulk.demo.shop:bulk"
+    look = f"{_program()} -A {shlex.quote(str(file))}"
     return "\n".join(
         [
             "In another terminal you can",

@@ -1,61 +1,62 @@
-"""Where a demo happens: the database and the broker that its processes share.
+"""Where a demo happens: the ``.ini`` of its shop.
 
 The demo, its workers and whoever looks on from another terminal are different processes. They
-find one another through a small file, because it may be readable by its owner alone, whereas
+find database and broker in one file, because it may be readable by its owner alone, whereas
 the command lines of processes, with the passwords in them, are there for everybody to see.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
-from breakbulk.errors import ConfigurationError
+_INI = """\
+# The shop of a running demo. Look at it with: breakbulk -A {path} runs
+[app:main]
+use = call:breakbulk.demo.shop:main
+pyramid.includes =
+    breakbulk
+    breakbulk.web
 
-VARIABLE = "BREAKBULK_DEMO"
-"""The environment variable that leads to the file."""
+sqlalchemy.url = {database}
+shop.chunk_size = {chunk_size}
+
+breakbulk.web.title = Breakbulk demo
+# A third of the default: nobody should have to wait long to see that the chunk of a killed worker
+# is given to another one. All other settings are those of every installation.
+breakbulk.lease_seconds = 5
+
+celery.broker_url = {broker}
+# Not Celery's own: on a shared broker somebody else's workers may listen there.
+celery.task_default_queue = breakbulk-demo
+# One message at a time for each worker, as breakbulk doctor recommends.
+celery.worker_prefetch_multiplier = 1
+# Neither is needed, and without them nothing but the queue is left on a shared broker.
+celery.worker_enable_remote_control = false
+celery.worker_send_task_events = false
+celery.broker_connection_retry_on_startup = true
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What the shop has to know.
+def write(path: Path, *, database: str, broker: str, chunk_size: int) -> None:
+    """Write the file, for its owner's eyes only.
 
-    Attributes:
+    Args:
         database: SQLAlchemy URL, password included.
         broker: Celery's URL, password included.
         chunk_size: products in a chunk.
     """
+    content = _INI.format(
+        path=path,
+        database=_escaped(database),
+        broker=_escaped(broker),
+        chunk_size=chunk_size,
+    )
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
 
-    database: str
-    broker: str
-    chunk_size: int
 
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Read the file that the environment names.
-
-        Raises:
-            ConfigurationError: it names none, or one that is not there (any more).
-        """
-        named = os.environ.get(VARIABLE)
-        if not named:
-            raise ConfigurationError(
-                f"{VARIABLE} is not set: start `breakbulk demo`, which shows its value."
-            )
-        try:
-            return cls(**json.loads(Path(named).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"{VARIABLE}={named} is not the file of a running demo ({error}):"
-                " start `breakbulk demo`, which shows its value."
-            ) from error
-
-    def save(self, path: Path) -> None:
-        """Write the file, for its owner's eyes only."""
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
+def _escaped(value: str) -> str:
+    return value.replace("%", "%%")

@@ -26,6 +26,15 @@ _BROKER_SECONDS = 2
 _REDIS = ("redis", "rediss", "sentinel")
 _REDIS_CLIENT = ("redis", "packaging")
 """What Kombu imports for these, and does not install by itself."""
+_WEB = (
+    "pyramid",
+    "pyramid_jinja2",
+    "pyramid_tm",
+    "plaster_pastedeploy",
+    "waitress",
+    "zope.sqlalchemy",
+)
+"""What the shop is made of, like any Pyramid application."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,15 @@ def checked_broker(given: str) -> str:
     if scheme in _REDIS:
         _need(*_REDIS_CLIENT)
     return given
+
+
+def need_web() -> None:
+    """Make sure that a shop can be served.
+
+    Raises:
+        EmbeddedError: something that it needs is not installed.
+    """
+    _need(*_WEB)
 
 
 @contextmanager

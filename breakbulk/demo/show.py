@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from kombu.utils.url import maybe_sanitize_url
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from breakbulk import Breakbulk, RunHandle
@@ -19,17 +19,21 @@ from breakbulk.console import words
 from breakbulk.console.watching import follow
 from breakbulk.demo import place, servers
 from breakbulk.demo.crew import Crew
-from breakbulk.demo.dashboard import dashboard
 from breakbulk.demo.finale import finale
 from breakbulk.demo.hints import hints
 from breakbulk.demo.interrupts import Interrupts, Stopped
 from breakbulk.demo.minding import Watched, look_after
 from breakbulk.demo.screen import Screen
-from breakbulk.demo.warehouse import Expectation, fill, stock
+from breakbulk.demo.warehouse import build, expect, fill
 from breakbulk.domain.status import FINISHED, RunStatus
+from breakbulk.errors import LedgerUnreachable
+
+if TYPE_CHECKING:
+    from pyramid.router import Router
 
 _POLL_SECONDS = 0.25
-_SQLITE_PATIENCE = 600
+#: How often to look for runs that somebody has started on the page.
+_RUNS_SECONDS = 1.0
 _GOES_ON = (RunStatus.RUNNING, RunStatus.CANCELLING, RunStatus.FINISHING)
 
 
@@ -79,27 +83,50 @@ class Demo:
             chunk_size=options.chunk_size,
             workers=options.workers,
         )
+        servers.need_web()
         with interrupts.deferred():
             home = stack.enter_context(servers.home(options.keep))
             self._servers = servers.serve(stack, home, options.database, options.broker)
-        self._file = home / "demo.json"
-        self._bulk = self._open_shop()
-        self._engine = _engine(self._servers.database)
+        self._file = home / "demo.ini"
+        self._shop = self._open_shop()
+        self._bulk: Breakbulk = self._shop.registry["breakbulk"]
+        self._engine: Engine = self._shop.registry["dbsession_factory"].kw["bind"]
         stack.callback(self._engine.dispose)
+        self._make_tables()
         with interrupts.deferred():
             self._crew = Crew(home, self._file, options.workers)
             stack.callback(self._crew.stop)
             self._crew.start()
         self._tell()
         if screen.lasts:
-            stack.enter_context(dashboard(self._bulk, screen))
+            from breakbulk.demo.site import site
+
+            stack.enter_context(site(self._shop, screen))
 
     def perform(self, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
         """Run the job and prove what it did; what to exit with."""
-        screen = self._screen
         run = self._unfinished_run() or self._submit()
-        if screen.lasts:
+        if self._screen.lasts:
             self._hint()
+        return self._watch(run, before_proofs)
+
+    def stay(self) -> None:
+        """Stay up until a signal says that somebody has seen enough."""
+        self._screen.say("staying", "\nEverything stays up until you press Ctrl-C.")
+        self._hint()
+        try:
+            while True:
+                run = self._next_run()
+                self._screen.say("submitted", f"\nRun {run.id} is submitted.", run=run.id)
+                self._watch(run, lambda _engine, _run: None)
+                self._screen.say("staying", "\nEverything still stays up until you press Ctrl-C.")
+        except Stopped:
+            return
+
+    def _watch(self, run: RunHandle, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
+        """Show a run until it has ended, and what it did; what to exit with."""
+        screen = self._screen
+        self._seen = run.id
         with Watched(screen.view(run.record()), self._look) as view:
             while follow(run, view).status is RunStatus.PAUSED and screen.lasts:
                 self._wait()
@@ -111,31 +138,46 @@ class Demo:
         }
         return finale(self._engine, run, screen, figures)
 
-    def stay(self) -> None:
-        """Stay up until a signal says that somebody has seen enough."""
-        self._screen.say("staying", "\nEverything stays up until you press Ctrl-C.")
-        self._hint()
-        try:
-            while True:
-                self._wait()
-        except Stopped:
-            return
+    def _next_run(self) -> RunHandle:
+        """Wait until somebody has started another run: on the page, say."""
+        asked = time.monotonic()
+        while True:
+            self._wait()
+            if time.monotonic() - asked < _RUNS_SECONDS:
+                continue
+            asked = time.monotonic()
+            # A database that does not answer may do so later; one of our own is looked after.
+            with suppress(LedgerUnreachable):
+                for run in self._bulk.runs(limit=1):
+                    if run.id > self._seen:
+                        return self._bulk.run(run.id)
 
-    def _open_shop(self) -> Breakbulk:
-        shared = place.Place(self._servers.database, self._servers.broker, self._options.chunk_size)
+    def _open_shop(self) -> Router:
         self._stack.callback(self._file.unlink, missing_ok=True)
-        shared.save(self._file)
-        os.environ[place.VARIABLE] = str(self._file)
-        # Only now, because it reads that file, as it does in the workers.
-        from breakbulk.demo.shop import bulk
+        place.write(
+            self._file,
+            database=self._servers.database,
+            broker=self._servers.broker,
+            chunk_size=self._options.chunk_size,
+        )
+        from pyramid.paster import get_app
 
+        # As pserve does it.
+        return get_app(str(self._file))
+
+    def _make_tables(self) -> None:
+        bulk = self._bulk
         # First, for a database that is not ours gets no tables when nothing will come of it.
         if bulk.broker is not None and self._options.broker is not None:
             bulk.broker.ping()
             queue = bulk.broker.queue_for(None)
             self._stack.callback(servers.forget_queue, self._options.broker, queue)
+        if self._engine.dialect.name == "sqlite":
+            # It stays with the file: readers and the one writer do not stand in each other's way.
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         bulk.upgrade()
-        return bulk
+        build(self._engine)
 
     def _unfinished_run(self) -> RunHandle | None:
         """The run of an earlier demo that did not get to its end, going on."""
@@ -153,7 +195,7 @@ class Demo:
         return None
 
     def _submit(self) -> RunHandle:
-        from breakbulk.demo.shop import ProcessWarehouse
+        from breakbulk.demo.shop.jobs import ProcessWarehouse
 
         began, rows = time.monotonic(), self._options.rows
         counter = self._screen.counter("filling", rows)
@@ -165,11 +207,9 @@ class Demo:
             products=rows,
             filled=filled,
         )
-        (version,) = stock(self._engine)
-        # Written down before the run begins, so that nobody can say it was made to fit.
         key = uuid4().hex
         with Session(self._engine) as session, session.begin():
-            session.add(Expectation(key=key, products=rows, version=version + 1))
+            expect(session, key)
         run = self._bulk.submit(ProcessWarehouse(), idempotency_key=key)
         self._screen.say("submitted", f"Run {run.id} is submitted.", run=run.id)
         return run
@@ -224,8 +264,3 @@ def show(
             # Whatever comes now would only disturb the clearing up.
             interrupts.ignore()
             screen.last_words("Stopping workers and servers ...")
-
-
-def _engine(url: str) -> Engine:
-    sqlite = url.startswith("sqlite")
-    return create_engine(url, connect_args={"timeout": _SQLITE_PATIENCE} if sqlite else {})

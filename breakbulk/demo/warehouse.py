@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from breakbulk.demo.catalogue import packages
 
@@ -67,11 +68,30 @@ class Expectation(Base):
     version: Mapped[int]
 
 
-def stock(engine: Engine) -> dict[int, int]:
+def stock(connection: Connection) -> dict[int, int]:
     """Return how many products there are of each version."""
     query = select(Product.version, func.count()).group_by(Product.version)
-    with engine.connect() as connection:
-        return dict(connection.execute(query).all())
+    return dict(connection.execute(query).all())
+
+
+def expect(session: Session, key: str) -> None:
+    """Write down what a run has to make of the warehouse, before it begins.
+
+    So nobody can say it was made to fit. Where an earlier run has left products of several
+    versions behind, there is nothing simple to expect, and nothing is written.
+
+    Args:
+        key: the run's idempotency key.
+    """
+    found = stock(session.connection())
+    if len(found) == 1:
+        ((version, products),) = found.items()
+        session.add(Expectation(key=key, products=products, version=version + 1))
+
+
+def build(engine: Engine) -> None:
+    """Make the tables, unless they are there."""
+    Base.metadata.create_all(engine)
 
 
 def fill(engine: Engine, products: int, tell: Callable[[int], None]) -> bool:
@@ -88,8 +108,9 @@ def fill(engine: Engine, products: int, tell: Callable[[int], None]) -> bool:
     Returns:
         Whether it was filled.
     """
-    Base.metadata.create_all(engine)
-    found = stock(engine)
+    build(engine)
+    with engine.connect() as connection:
+        found = stock(connection)
     full = list(found.values()) == [products]
     if not full:
         _fill(engine, products, tell, again=bool(found))

@@ -17,7 +17,7 @@ from breakbulk.app import Breakbulk
 from breakbulk.app.handle import who
 from breakbulk.errors import ConfigurationError
 from breakbulk.web.access import AccessPolicy, LoginLink
-from breakbulk.web.application import make_wsgi_app
+from breakbulk.web.application import WSGIApplication, make_wsgi_app
 from breakbulk.web.protection import MOST_BODY
 
 _THREADS = 8
@@ -78,9 +78,19 @@ def make_server(
             f"{host} can be reached by others, and nothing says who may in: give --access"
             " MODULE:FUNCTION, or serve on 127.0.0.1."
         )
-    links = access is None
-    policy = access or LoginLink(who(), lambda token: announce(f"{url}/login?token={token}"))
-    application = make_wsgi_app(bulk, access=policy, title=title)
+    links = LoginLink(who(), lambda token: announce(f"{server.url}/login?token={token}"))
+    server = listen(make_wsgi_app(bulk, access=access or links, title=title), host=host, port=port)
+    if access is None:
+        links.renew()
+    return server
+
+
+def listen(application: WSGIApplication, *, host: str, port: int) -> Server:
+    """Listen for any WSGI application, within the limits of the dashboard's own.
+
+    Raises:
+        ConfigurationError: it cannot listen there.
+    """
     # Who looks too often waits; that is nothing for an operator's terminal.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
@@ -101,10 +111,7 @@ def make_server(
     # A name may stand for several addresses, with a socket each.
     several = getattr(server, "effective_listen", None)
     taken = several[0][1] if several else server.effective_port
-    url = f"http://{_shown(host)}:{taken}"
-    if links and isinstance(policy, LoginLink):
-        policy.renew()
-    return Server(url, server)
+    return Server(f"http://{_shown(host)}:{taken}", server)
 
 
 def _is_loopback(host: str) -> bool:

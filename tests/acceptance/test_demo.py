@@ -14,12 +14,15 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import psutil
 import pytest
+from pyramid.paster import get_appsettings
 from sqlalchemy import Engine, NullPool, create_engine, inspect, make_url, text
 
 from breakbulk import Breakbulk
@@ -177,8 +180,9 @@ class Gate:
 def gated(started: Demo) -> Iterator[Gate]:
     """Build a gate in the database of a demo that is still filling its warehouse."""
     started.await_output(r"process \d+, process \d+|\"started\"")
-    [file] = started.directory.glob("**/demo.json")
-    engine = create_engine(json.loads(file.read_text())["database"], poolclass=NullPool)
+    [file] = started.directory.glob("**/demo.ini")
+    url = get_appsettings(str(file))["sqlalchemy.url"]
+    engine = create_engine(url, poolclass=NullPool)
     gate = Gate(engine)
     try:
         yield gate
@@ -225,14 +229,14 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
 
 
 def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) -> None:
+    cookies = CookieJar()
     with demo(directory, "--rows", "20000", terminal=True) as started:
         with gated(started) as gate:
-            link = started.await_output(r"dashboard (http://127\.0\.0\.1:\d+/login\?token=[\w-]+)")[
-                1
-            ]
-            browser = build_opener(HTTPCookieProcessor())
+            shown = started.await_output(r"shop +(http://127\.0\.0\.1:\d+/login\?token=[\w-]+)")
+            link = shown[1]
+            browser = build_opener(HTTPCookieProcessor(cookies))
             with browser.open(link, timeout=60) as page:
-                assert b"<title>Overview" in page.read()
+                assert b"<title>The warehouse" in page.read()
             worker = int(started.await_output(r"kill -9 (\d+)")[1])
             started.await_output("2 lanes")
             gate.await_lanes(2)
@@ -243,8 +247,20 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
         assert f"worker {worker} on " in started.output  # what the steward gave back
         assert "version 1: 20,000 products" in started.output
         assert "Each product was processed exactly once." in started.output
-        with browser.open(f"{link.partition('/login')[0]}/runs/1", timeout=60) as page:
+        home = link.partition("/login")[0]
+        with browser.open(f"{home}/breakbulk/runs/1", timeout=60) as page:
             assert b">succeeded<" in page.read()
+        # Whoever presses the button has the next run, proofs and all.
+        browser.open(home, timeout=60).close()
+        token = next(cookie.value for cookie in cookies if cookie.name == "csrf_token")
+        pressed = urlencode({"csrf_token": token}).encode()
+        browser.open(f"{home}/process", pressed, timeout=60).close()
+        started.await_output("Everything still stays up until you press Ctrl-C")
+        assert "version 2: 20,000 products" in started.output
+        with browser.open(home, timeout=60) as page:
+            text_of_page = page.read().decode()
+        assert "20,000 products processed in 40 chunks" in text_of_page
+        assert "version 2: 20,000 products" in text_of_page
         family = started.family()
         started.press_ctrl_c()
         assert started.wait() == 0
@@ -405,7 +421,9 @@ class TestProofs:
             connection.execute(text(f"CREATE TABLE aside AS TABLE {table}"))
             assert connection.execute(text(harm)).rowcount == 1
             (key,) = connection.execute(text("SELECT key FROM breakbulk_demo_expectation")).one()
-        ledger, warehouse = by_ledger(Breakbulk(engine).run(1)), by_sql(engine, key)
+            warehouse = by_sql(connection, key)
+        ledger = by_ledger(Breakbulk(engine).run(1))
+        assert warehouse is not None
         with engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {table}"))
             connection.execute(text(f"INSERT INTO {table} TABLE aside"))

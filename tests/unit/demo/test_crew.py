@@ -32,7 +32,7 @@ def hire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hire]:
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
-        crew = Crew(tmp_path, tmp_path / "demo.json", size)
+        crew = Crew(tmp_path, tmp_path / "demo.ini", size)
         crews.append(crew)
         crew.start()
         return crew
@@ -98,11 +98,11 @@ def test_they_find_our_code_and_not_what_lies_around(
 ) -> None:
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setenv("PYTHONPATH", "relative")
-    hire('pwd; echo "$PYTHONPATH"; echo "$BREAKBULK_DEMO"; exec sleep 1000', 1)
+    hire('pwd; echo "$PYTHONPATH"; echo "$@"; exec sleep 1000', 1)
     log = tmp_path / "worker1.log"
     lines = wait_for(lambda: log.exists() and log.read_text().count("\n") == 3 and log.read_text())
-    directory, paths, place = str(lines).splitlines()
+    directory, paths, arguments = str(lines).splitlines()
     assert directory == str(tmp_path)
     assert str(tmp_path.parent / "relative") in paths.split(os.pathsep)
     assert all(map(os.path.isabs, paths.split(os.pathsep)))
-    assert place == str(tmp_path / "demo.json")
+    assert f"worker --ini {tmp_path / 'demo.ini'} " in arguments

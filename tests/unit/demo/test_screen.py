@@ -38,9 +38,8 @@ def test_nobody_can_end_what_is_read_by_a_program() -> None:
     ],
 )
 def test_hints_can_be_pasted_and_keep_secrets(database: str, shell: str) -> None:
-    text = hints(Path("/d/demo.json"), Servers(database, "redis://:secret@h/0", None, None), 42)
+    text = hints(Path("/d/demo.ini"), Servers(database, "redis://:secret@h/0", None, None), 42)
     assert shell in text
     assert "kill -9 42" in text
-    assert "BREAKBULK_DEMO=/d/demo.json " in text
-    assert "-A breakbulk.demo.shop:bulk runs" in text
+    assert " -A /d/demo.ini runs" in text
     assert "secret" not in text

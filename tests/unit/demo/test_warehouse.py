@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, func, select, text
 from sqlalchemy.orm import Session
 
 from breakbulk.demo.proofs import Proof, by_sql, notices
-from breakbulk.demo.warehouse import Expectation, Notice, Product, fill, stock
+from breakbulk.demo.warehouse import Notice, Product, expect, fill, stock
 
 PRODUCTS = 20_000  # more than the catalogue holds, and no multiple of it
 KEY = "key"
@@ -33,6 +33,18 @@ def change(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
+def stocked(engine: Engine) -> dict[int, int]:
+    with engine.connect() as connection:
+        return stock(connection)
+
+
+def proof_of(engine: Engine) -> Proof:
+    with engine.connect() as connection:
+        found = by_sql(connection, KEY)
+    assert found is not None
+    return found
+
+
 def test_is_filled_with_distinct_products(engine: Engine) -> None:
     told: list[int] = []
     assert fill(engine, PRODUCTS, told.append)
@@ -51,7 +63,7 @@ def test_is_filled_with_distinct_products(engine: Engine) -> None:
     assert (first, last, distinct) == (1, PRODUCTS, PRODUCTS)
     assert names > 14_000
     assert 0 < prices[0] < prices[1]
-    assert stock(engine) == {0: PRODUCTS}
+    assert stocked(engine) == {0: PRODUCTS}
     assert told == sorted(told)
     assert told[-1] == PRODUCTS
 
@@ -60,7 +72,7 @@ def test_a_full_one_is_left_alone(engine: Engine) -> None:
     fill(engine, 100, silent)
     change(engine, "UPDATE breakbulk_demo_product SET version = 3")
     assert not fill(engine, 100, silent)
-    assert stock(engine) == {3: 100}
+    assert stocked(engine) == {3: 100}
 
 
 @pytest.mark.parametrize(
@@ -74,13 +86,13 @@ def test_one_that_is_not_whole_is_filled_anew(harm: str, engine: Engine) -> None
     fill(engine, 100, silent)
     change(engine, harm)
     assert fill(engine, 100, silent)
-    assert stock(engine) == {0: 100}
+    assert stocked(engine) == {0: 100}
 
 
 def test_another_size_is_filled_anew(engine: Engine) -> None:
     fill(engine, 100, silent)
     assert fill(engine, 70, silent)
-    assert stock(engine) == {0: 70}
+    assert stocked(engine) == {0: 70}
 
 
 class TestProof:
@@ -88,13 +100,13 @@ class TestProof:
     def processed(self, engine: Engine) -> Engine:
         """A warehouse in which each product was processed once."""
         fill(engine, 100, silent)
-        change(engine, "UPDATE breakbulk_demo_product SET version = 1")
         with Session(engine) as session, session.begin():
-            session.add(Expectation(key=KEY, products=100, version=1))
+            expect(session, KEY)
+        change(engine, "UPDATE breakbulk_demo_product SET version = version + 1")
         return engine
 
     def test_holds(self, processed: Engine) -> None:
-        proof = by_sql(processed, KEY)
+        proof = proof_of(processed)
         assert proof.holds
         assert proof.answer == ("version 1: 100 products",)
 
@@ -123,9 +135,17 @@ class TestProof:
         assert self.findings(processed) == ("1 of 100 products are missing",)
 
     def test_the_printed_statement_gives_the_printed_answer(self, processed: Engine) -> None:
-        proof = by_sql(processed, KEY)
+        proof = proof_of(processed)
         with processed.connect() as connection:
             assert connection.execute(text(proof.question)).all() == [(1, 100)]
+
+    def test_there_is_none_of_what_was_not_expected(self, processed: Engine) -> None:
+        change(processed, "UPDATE breakbulk_demo_product SET version = 7 WHERE id = 4")
+        with Session(processed) as session, session.begin():
+            expect(session, "another")
+        with processed.connect() as connection:
+            assert by_sql(connection, "another") is None
+            assert by_sql(connection, None) is None
 
     def test_notices_are_those_of_the_run(self, processed: Engine) -> None:
         with Session(processed) as session, session.begin():
@@ -133,6 +153,6 @@ class TestProof:
         assert notices(processed, 2) == ["two"]
 
     def findings(self, engine: Engine) -> tuple[str, ...]:
-        proof: Proof = by_sql(engine, KEY)
+        proof = proof_of(engine)
         assert not proof.holds
         return proof.findings
