@@ -35,11 +35,12 @@ _PRODUCTS = 3000
 _INI = """
 [app:main]
 use = config:{base}
-pyramid.includes = breakbulk tests.support.shop_troubles
+pyramid.includes = breakbulk breakbulk.web tests.support.shop_troubles
 sqlalchemy.url = {database}
 celery.broker_url = {broker}
 celery.task_default_queue = {queue}
 breakbulk.lease_seconds = 2
+auth.secret = of the test
 troubles.directory = %(here)s
 
 [alembic]
@@ -53,7 +54,7 @@ _BUILD = """
 import sys
 from pyramid.paster import bootstrap
 from pyramid_shop.models.meta import Base
-from pyramid_shop.scripts.initialize_db import setup_models
+from pyramid_shop.scripts.initialize_db import add_users, setup_models
 
 with bootstrap("shop.ini") as env:
     bulk, request = env["registry"]["breakbulk"], env["request"]
@@ -61,6 +62,7 @@ with bootstrap("shop.ini") as env:
     bulk.upgrade()
     with request.tm:
         setup_models(request.dbsession, int(sys.argv[1]))
+        add_users(request.dbsession, "secret")
 """
 
 
@@ -102,7 +104,11 @@ class Shop:
         """Make the tables and fill the warehouses, as the README says."""
         self.program("alembic", "-c", "shop.ini", "upgrade", "head")
         self.program("breakbulk", "-A", "shop.ini", "db", "upgrade")
-        self.program("initialize_pyramid_shop_db", "shop.ini", "--products", str(_PRODUCTS))
+        said = self.program(
+            *("initialize_pyramid_shop_db", "shop.ini"),
+            *("--products", str(_PRODUCTS), "--password", "secret"),
+        )
+        assert "Log in as operator or viewer with the password secret" in said
 
     def build_at_once(self) -> None:
         """The same in one process, for it is not what every test is about."""
@@ -121,6 +127,7 @@ class Shop:
                 stderr=subprocess.STDOUT,
             )
         wait_for(lambda: self._serves(log), timeout=180, message="pserve to serve")
+        self.log_in()
 
     def _serves(self, log: Path) -> bool:
         assert self._server is not None
@@ -144,17 +151,23 @@ class Shop:
 
     def press(self, warehouse: int = 1) -> int:
         """Press a warehouse's button; the number of the run."""
-        token = re.search(r'name="csrf_token" value="(\w+)"', self.get("/"))
+        return int(self._post(f"/warehouses/{warehouse}/process")["X-Run"])
+
+    def log_in(self) -> None:
+        """Come in as somebody who may press buttons."""
+        self._post("/login", name="operator", password="secret")
+
+    def _post(self, path: str, **given: str) -> Any:
+        """Send a form; the headers of the answer, which sends on."""
+        token = re.search(r'name="csrf_token" value="(\w+)"', self.get("/login"))
         assert token is not None
         request = Request(  # noqa: S310  (our own server's address)
-            f"{self.url}/warehouses/{warehouse}/process",
-            urlencode({"csrf_token": token[1]}).encode(),
+            f"{self.url}{path}", urlencode({"csrf_token": token[1], **given}).encode()
         )
-
         with pytest.raises(HTTPError, match="303") as answer:
             self._browser.open(request, timeout=60)
         answer.value.close()
-        return int(answer.value.headers["X-Run"])
+        return answer.value.headers
 
     def until_ended(self, run: int) -> str:
         """Wait for a run's end; how it ended."""
@@ -183,7 +196,7 @@ class Shop:
         assert self.rows("SELECT count(*) FROM products WHERE price IS NOT NULL") == [(_PRODUCTS,)]
         [(notice, url)] = self.rows("SELECT text, url FROM notices")
         assert notice.startswith(f"Harbour: succeeded, {_PRODUCTS} products, worth ")
-        assert url == f"https://shop.example/runs/{run}"
+        assert url == f"https://shop.example/breakbulk/runs/{run}"
         self.program("breakbulk", "-A", "shop.ini", "audit", str(run))
 
     def heard(self) -> list[str]:
@@ -242,6 +255,7 @@ def test_a_button_processes_the_whole_warehouse_and_a_subscriber_marks_it(shop: 
     shop.judge(run)
     assert len(shop.heard()) == 1
     assert "Harbour: succeeded" in shop.get("/")
+    assert ">succeeded<" in shop.get(f"/breakbulk/runs/{run}")
     with pytest.raises(HTTPError, match="404") as missed:
         shop.get("/runs/1000000")
     missed.value.close()
@@ -321,6 +335,7 @@ def test_without_a_broker_the_button_answers_and_the_run_is_safe(open_shop: Shop
     run = shop.press()
     assert time.monotonic() - began < 60
     assert '"running"' in shop.get(f"/runs/{run}")
+    assert "0 products done, running, waiting: " in shop.get("/")
     shop.ini.write_text(text_of_ini)
     shop.worker()
     shop.judge(run)

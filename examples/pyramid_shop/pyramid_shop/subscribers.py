@@ -26,4 +26,4 @@ def tell_the_shopkeeper(event: RunFinished) -> None:
     warehouse = request.dbsession.get_one(Warehouse, run.parameters["warehouse"])
     worth = shown(request, warehouse.worth(request.dbsession))
     text = f"{warehouse.name}: {run.status}, {run.summary.rows_done} products, worth {worth}"
-    request.dbsession.add(Notice(run=run.id, text=text, url=request.route_url("run", id=run.id)))
+    request.dbsession.add(Notice(run=run.id, text=text, url=request.breakbulk.url(run.id)))

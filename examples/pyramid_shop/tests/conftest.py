@@ -19,6 +19,9 @@ from sqlalchemy.orm import Session
 
 from pyramid_shop import main, models
 from pyramid_shop.models.meta import Base
+from pyramid_shop.scripts.initialize_db import add_users
+
+PASSWORD = "of the tests"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,10 +102,26 @@ def app_request(app: Router, tm: transaction.TransactionManager, dbsession: Sess
 @pytest.fixture
 def browser(app: Router) -> Iterator[webtest.TestApp]:
     """A browser whose requests commit; what they leave is cleared away."""
+    with app.registry["dbsession_factory"].begin() as session:
+        add_users(session, PASSWORD)
     yield webtest.TestApp(app)
     with app.registry["dbsession_factory"].begin() as session:
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(delete(table))
+
+
+@pytest.fixture
+def operator(browser: webtest.TestApp) -> webtest.TestApp:
+    """The same, logged in as somebody who may press the button."""
+    log_in(browser, "operator")
+    return browser
+
+
+def log_in(browser: webtest.TestApp, name: str, password: str = PASSWORD) -> webtest.TestResponse:
+    """Fill in the login form."""
+    form = browser.get("/login").forms[0]
+    form["name"], form["password"] = name, password
+    return form.submit(status="*")
 
 
 @pytest.fixture

@@ -12,9 +12,18 @@ from sqlalchemy import Engine, engine_from_config
 from sqlalchemy.orm import Session, configure_mappers, sessionmaker
 from transaction import TransactionManager
 
+from pyramid_shop.models.user import User
 from pyramid_shop.models.warehouse import Notice, Product, Warehouse
 
-__all__ = ["Notice", "Product", "Warehouse", "get_engine", "get_session_factory", "get_tm_session"]
+__all__ = [
+    "Notice",
+    "Product",
+    "User",
+    "Warehouse",
+    "get_engine",
+    "get_session_factory",
+    "get_tm_session",
+]
 
 configure_mappers()
 

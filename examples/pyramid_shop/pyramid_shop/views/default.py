@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from breakbulk.domain.status import ACTIVE
 from breakbulk.errors import OverlapError, RunNotFound
+from breakbulk.pyramid import OPERATE, VIEW
 from pyramid_shop.jobs import ProcessWarehouse
 from pyramid_shop.models import Notice, Product, Warehouse
 from pyramid_shop.pricing import shown
@@ -19,12 +20,12 @@ _NOTICES = 5
 
 
 @view_config(route_name="home", renderer="pyramid_shop:templates/home.jinja2")
+@view_config(route_name="live", renderer="pyramid_shop:templates/live.jinja2")
 def home(request: Request) -> dict[str, Any]:
-    """Every warehouse, and what was last told of them."""
-    going = {
-        run.parameters["warehouse"]: run
-        for run in request.breakbulk.runs(job="process-warehouse", statuses=ACTIVE)
-    }
+    """Every warehouse, how far its run is, and what was last told of them."""
+    runs = request.breakbulk.runs(job="process-warehouse", statuses=ACTIVE)
+    going = {run.parameters["warehouse"]: run for run in runs}
+    progress = request.breakbulk.bulk.progress_of(runs)
     products = select(func.count()).where(Product.warehouse_id == Warehouse.id)
     rows = request.dbsession.execute(
         select(Warehouse, products.scalar_subquery()).order_by(Warehouse.id)
@@ -39,10 +40,15 @@ def home(request: Request) -> dict[str, Any]:
         for warehouse, count in rows
     ]
     notices = select(Notice).order_by(Notice.id.desc()).limit(_NOTICES)
-    return {"warehouses": warehouses, "notices": request.dbsession.scalars(notices).all()}
+    return {
+        "warehouses": warehouses,
+        "progress": progress,
+        "notices": request.dbsession.scalars(notices).all(),
+        "moving": bool(runs),
+    }
 
 
-@view_config(route_name="process", request_method="POST")
+@view_config(route_name="process", request_method="POST", permission=OPERATE)
 def process(request: Request) -> HTTPSeeOther:
     """Process the whole warehouse."""
     warehouse = request.dbsession.get(Warehouse, int(request.matchdict["id"]))
@@ -57,7 +63,7 @@ def process(request: Request) -> HTTPSeeOther:
     return HTTPSeeOther(request.route_url("home"), headers={"X-Run": str(run_id)})
 
 
-@view_config(route_name="run", renderer="json")
+@view_config(route_name="run", renderer="json", permission=VIEW)
 def run(request: Request) -> dict[str, Any]:
     """How far a run is."""
     try:

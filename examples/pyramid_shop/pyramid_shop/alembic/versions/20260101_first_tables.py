@@ -10,7 +10,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create warehouses, products and notices."""
+    """Create users, warehouses, products and notices."""
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("password", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("name", name=op.f("uq_users_name")),
+    )
     op.create_table(
         "warehouses",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -46,5 +55,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
-    for table in ("notices", "products", "warehouses"):
+    for table in ("notices", "products", "warehouses", "users"):
         op.drop_table(table)
