@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from breakbulk.domain.chunk import ChunkRef, RunId
+from breakbulk.domain.chunk import ChunkRef, Claim, RunId
 from breakbulk.domain.run import Summary
 from breakbulk.domain.status import UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
@@ -98,19 +98,22 @@ class Chunks:
             {"of_run": run_id, "of_lane": lane, "chunk_count": chunks, "row_count": rows},
         )
 
-    def committed(self, connection: Connection, ref: ChunkRef, owner: UUID) -> bool:
-        """Settle a COMMIT whose answer was lost: did the chunk leave this owner's hands?
+    def committed(self, connection: Connection, claim: Claim) -> bool:
+        """Settle a COMMIT whose answer was lost: was the chunk done by this very attempt?
 
-        A locking read, on a new connection: a plain one would say "not done" while the COMMIT
-        is still on its way (reproduced). It waits for the old session to end one way or the
-        other.
+        It may have left the owner's hands in other ways: taken, and done by another attempt, or
+        cancelled with its run. A locking read, on a new connection: a plain one would say "not
+        done" while the COMMIT is still on its way (reproduced). It waits for the old session to
+        end one way or the other.
         """
         chunks = self._database.schema.chunks
-        query = select(chunks.c.owner).where(*self._is(ref))
+        query = select(chunks.c.status, chunks.c.attempt, chunks.c.losses)
+        query = query.where(*self._is(claim.ref))
         if self._database.is_postgresql:
             query = query.with_for_update()
         row = connection.execute(query).one_or_none()
-        return row is not None and row.owner != owner
+        ours = (str(ChunkStatus.SUCCEEDED), claim.attempt, claim.losses)
+        return row is not None and tuple(row) == ours
 
     def any_unfinished(self, connection: Connection, run_id: RunId) -> bool:
         """Whether a chunk is still to be done. Ask under the carve row's lock, afterwards."""

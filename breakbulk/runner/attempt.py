@@ -7,12 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from breakbulk.domain.chunk import ChunkRef, Claim
+from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import LostClaim
@@ -173,7 +172,7 @@ class Work:
         return True
 
 
-def settled(runtime: Runtime, connection: Connection, ref: ChunkRef, owner: UUID) -> bool:
+def settled(runtime: Runtime, connection: Connection, claim: Claim) -> bool:
     """Whether a doubtful commit did happen, asked on a new connection."""
     with runtime.database.transaction(connection):
-        return runtime.ledger.chunks.committed(connection, ref, owner)
+        return runtime.ledger.chunks.committed(connection, claim)

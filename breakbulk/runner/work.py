@@ -141,7 +141,7 @@ class _Visit:
             time.sleep(wait)
 
     def _settle_doubt(self, stay: LaneWork, connection: Connection, claim: Claim) -> None:
-        done = settled(self.runtime, connection, claim.ref, claim.owner)
+        done = settled(self.runtime, connection, claim)
         if done:
             stay.committed_after_all(claim)
         outcome = "had happened" if done else "had not happened"

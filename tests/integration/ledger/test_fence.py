@@ -381,7 +381,7 @@ def test_postgres_a_doubtful_commit_is_settled_when_the_old_session_has_ended(
 
     def settle() -> None:
         with yard.runtime.database.connect() as connection:
-            answer.append(settled(yard.runtime, connection, claim.ref, claim.owner))
+            answer.append(settled(yard.runtime, connection, claim))
 
     with yard.engine.connect() as old:
         transaction = old.begin()
@@ -400,6 +400,25 @@ def test_postgres_a_doubtful_commit_is_settled_when_the_old_session_has_ended(
             transaction.rollback()
     asking.join(timeout=20)
     assert answer == [happened]
+
+
+@pytest.mark.parametrize("became", ["cancelled", "done by another attempt"])
+def test_what_others_made_of_a_chunk_is_no_commit_of_ours(yard: Yard, became: str) -> None:
+    """Else the lane tells of a chunk that it has not done (seen)."""
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    (claim,) = carved(yard, handle, lane)
+    claims, chunks = yard.ledger.claims, yard.ledger.chunks
+    with yard.transaction() as connection:
+        if became == "cancelled":
+            assert chunks.cancel_rest(connection, handle.id) == 1
+        else:
+            assert claims.give_back(connection, claim, wait=0, attempt_spent=False, lost=True)
+            owner = uuid4()
+            assert claims.claim_waiting(connection, handle.id, lane=1, owner=owner, limit=1)
+            assert chunks.mark_done(connection, claim.ref, owner, 1.0)
+    with yard.runtime.database.connect() as connection:
+        assert not settled(yard.runtime, connection, claim)
 
 
 def test_postgres_who_holds_a_chunk_can_be_found_and_ended(postgres_yard: Yard) -> None:
