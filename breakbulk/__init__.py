@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from breakbulk.jobs import Masked, job
     from breakbulk.runner.chunk import Chunk, FinishedRun, SubmittedRun
     from breakbulk.settings import Settings
-    from breakbulk.sources import table_source
+    from breakbulk.sources import Items, table_source
 
 _HOMES = {
     "Breakbulk": "breakbulk.app",
@@ -30,6 +30,7 @@ _HOMES = {
     "Chunk": "breakbulk.runner.chunk",
     "ChunkStatus": "breakbulk.domain.status",
     "FinishedRun": "breakbulk.runner.chunk",
+    "Items": "breakbulk.sources",
     "Masked": "breakbulk.jobs",
     "Progress": "breakbulk.domain.progress",
     "RunHandle": "breakbulk.app",
@@ -48,6 +49,7 @@ __all__ = [
     "Chunk",
     "ChunkStatus",
     "FinishedRun",
+    "Items",
     "Masked",
     "Progress",
     "RunHandle",

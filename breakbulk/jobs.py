@@ -22,7 +22,7 @@ from sqlalchemy import Select
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.options import JobOptions, Options
 from breakbulk.errors import DeclarationError, ParameterError, SourceError, UnknownJob
-from breakbulk.sources import Source, table_source
+from breakbulk.sources import Items, Source, table_source
 
 T = TypeVar("T")
 
@@ -206,7 +206,7 @@ class JobSpec:
         }
         return whole | ({"$defs": definitions} if definitions else {})
 
-    def source(self, instance: Any, run: JobRun) -> Source[Any]:
+    def source(self, instance: Any, run: JobRun) -> Source[Any] | Items[Any]:
         """What the job's ``source()`` gives for a run.
 
         Raises:
@@ -216,12 +216,14 @@ class JobSpec:
         given = instance.source()
         if isinstance(given, Select):
             return table_source(given)
+        if isinstance(given, Items):
+            return given
         if hasattr(given, "walk") and hasattr(given, "fingerprint"):
             source: Source[Any] = given
             return source
         raise SourceError(
             f"source() of {self.name} returned {type(given).__name__}:"
-            " return a select() of the rows to process."
+            " return a select() of the rows to process, or Items(…) around an iterable."
         )
 
 

@@ -223,7 +223,7 @@ def _option(command: click.Command, option: click.Option) -> str:
 
 def _interface() -> str:
     parts = [_function("breakbulk.job", jobs.job), _function("table_source", sources.table_source)]
-    return "\n\n".join([*(_class(one) for one in _CLASSES), *parts])
+    return "\n\n".join([*(_class(one) for one in _CLASSES), *parts, _class(sources.Items)])
 
 
 def _class(cls: type, level: int = 2) -> str:

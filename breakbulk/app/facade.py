@@ -40,6 +40,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner import doctor, inline
+from breakbulk.runner import load as loading
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.chunk import SubmittedRun
 from breakbulk.runner.circulation import MESSAGE_LIFE
@@ -220,7 +221,9 @@ class Breakbulk:
                     if submitted.created and self.runtime.notify is not None:
                         with self.runtime.database.joined_session(connection) as own:
                             self._tell(submitted.run, own)
-        self._begin(submitted.run, created=submitted.created)
+            ask = self._nudge_if_possible if broker.eager else self.nudges.later
+            submitted = loading.load(self.runtime, submitted, spec, job, ask=ask)
+        self._begin(submitted.run, created=submitted.created or submitted.loaded)
         return self._handle(submitted)
 
     def signature(self, job: Any, **options: Any) -> CelerySignature:
@@ -436,13 +439,14 @@ class Breakbulk:
                 " leave session= out, or use a session of the ledger's database."
             )
         self._need_schema(connection)
-        with self._rows(connection) as rows:
+        with self._rows(connection) as rows, loading.all_or_nothing(self.runtime, connection):
             submitted = submitting.submit(
                 self.runtime, connection, rows, spec=spec, job=job, order=order
             )
-
+            submitted = loading.load(self.runtime, submitted, spec, job, within=connection)
         if submitted.created:
             self._tell(submitted.run, own)
+        if submitted.created or submitted.loaded:
             after_commit(own, lambda _session: self._begin_behind(submitted.run))
         return self._handle(submitted)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
+from breakbulk.domain.items import ITEMS_FINGERPRINT
 from breakbulk.domain.status import RunStatus
 
 
@@ -29,7 +30,8 @@ class Run:
         alone: no other run of the same job and parameters may go on beside it.
         callback_failed: it is the callback that failed, not the rows.
         fingerprint: of the source's statement at submit.
-        until: the source's highest key at submit, encoded; None for an empty table.
+        until: the source's highest key at submit, encoded; None for an empty table, and while
+            an iterable is being read.
         rows_estimate: rows the planner expected at submit.
         at_least_once: the data is in another database than the ledger.
         has_failed: somebody is to be told when the run fails or is cancelled: the job has a
@@ -94,6 +96,11 @@ class Run:
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
             "summary": None if self.summary is None else self.summary.as_dict(),
         }
+
+    @property
+    def of_items(self) -> bool:
+        """Whether its rows are the items of an iterable, which the ledger keeps."""
+        return self.fingerprint == ITEMS_FINGERPRINT
 
 
 @dataclass(frozen=True, slots=True)

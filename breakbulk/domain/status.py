@@ -42,8 +42,9 @@ class ChunkStatus(StrEnum):
 RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
     RunStatus.LOADING: {
         RunStatus.RUNNING: "the iterable has been read to its end",
-        RunStatus.FAILED: "the iterable ended early",
-        RunStatus.CANCELLING: "an operator cancels",
+        RunStatus.PAUSING: "an operator pauses, chunks in hand go on and so does the reading",
+        RunStatus.HELD: "something only a human can put right, with its reason",
+        RunStatus.CANCELLING: "the iterable ended early, or somebody stops it as when running",
     },
     RunStatus.RUNNING: {
         RunStatus.PAUSING: "an operator pauses, chunks in hand go on",
@@ -54,14 +55,17 @@ RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
     RunStatus.PAUSING: {
         RunStatus.PAUSED: "the last lane has let go",
         RunStatus.RUNNING: "an operator resumes before it was paused",
+        RunStatus.LOADING: "the same, while the iterable is being read",
         RunStatus.CANCELLING: "an operator cancels",
     },
     RunStatus.PAUSED: {
         RunStatus.RUNNING: "an operator resumes",
+        RunStatus.LOADING: "an operator resumes, while the iterable is being read",
         RunStatus.CANCELLING: "an operator cancels",
     },
     RunStatus.HELD: {
         RunStatus.RUNNING: "an operator resumes, or what it waited for has ended",
+        RunStatus.LOADING: "the same, while the iterable is being read",
         RunStatus.CANCELLING: "an operator cancels",
     },
     RunStatus.CANCELLING: {
@@ -79,6 +83,7 @@ RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
     RunStatus.FAILED: {
         RunStatus.RUNNING: "an operator retries what failed, in the next round",
         RunStatus.FINISHING: "an operator tries the callback again",
+        RunStatus.LOADING: "it is submitted again with its key, which goes on with the reading",
     },
     RunStatus.CANCELLED: {},
 }

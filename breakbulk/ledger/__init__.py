@@ -11,6 +11,7 @@ from breakbulk.ledger.endpoints import Endpoints
 from breakbulk.ledger.failures import Failures
 from breakbulk.ledger.folding import Folding
 from breakbulk.ledger.lanes import Lanes
+from breakbulk.ledger.loads import Loads
 from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
@@ -37,6 +38,7 @@ class Ledger:
         self.quarantine = Quarantine(database)
         self.retries = Retries(database)
         self.lanes = Lanes(database)
+        self.loads = Loads(database)
         self.workers = Workers(database)
         self.reports = Reports(database)
         self.charts = Charts(database)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -91,7 +92,24 @@ class Lanes:
         """
         schema = self._database.schema
         runs, lanes, carves = schema.runs, schema.lanes, schema.carves
-        chunks, waiting = schema.chunks, schema.waiting
+        chunks, waiting, items = schema.chunks, schema.waiting, schema.items
+        loading = runs.c.status == str(RunStatus.LOADING)
+        carved = (
+            select(chunks.c.rows_upto)
+            .where(chunks.c.run_id == runs.c.id)
+            .order_by(chunks.c.number.desc(), chunks.c.path.desc())
+            .limit(1)
+            .correlate(runs)
+            .scalar_subquery()
+        )
+        loaded = (
+            select(func.max(items.c.number))
+            .where(items.c.run_id == runs.c.id)
+            .correlate(runs)
+            .scalar_subquery()
+        )
+        # Of a run that is loading, there is something to carve when more was loaded than carved.
+        ahead = func.coalesce(loaded, 0) > func.coalesce(carved, 0)
         present = (
             select(func.count())
             .where(lanes.c.run_id == runs.c.id)
@@ -120,6 +138,7 @@ class Lanes:
                 due.label("due"),
                 present.label("present"),
                 unfinished.label("unfinished"),
+                case((loading, ahead), else_=True).label("ahead"),
             )
             .join(carves, carves.c.run_id == runs.c.id)
             .where(
@@ -146,13 +165,14 @@ class Lanes:
                 cap = min(cap, row.max_lanes)
             if row.status == str(RunStatus.FINISHING):
                 wanted = 1
-            elif row.fresh:
+            elif row.fresh and row.ahead:
                 wanted = cap
             elif row.due:
                 wanted = min(cap, row.present + row.due)
             else:
                 # Everything is carved and in somebody's hands; or done, and nobody has asked yet.
-                wanted = row.present if row.unfinished else 1
+                # Or its source has given nothing new yet: whoever reads it asks for lanes.
+                wanted = row.present if row.unfinished or not row.ahead else 1
             if wanted > row.present:
                 run_id = RunId(row.id)
                 served[run_id] = row.served_at.timestamp() if row.served_at else 0.0

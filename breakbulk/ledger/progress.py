@@ -54,6 +54,9 @@ def _progress(
 ) -> Progress:
     carved = int(place.rows_upto or 0)
     total = carved if place.exhausted else max(run.rows_estimate or 0, carved) or None
+    if run.of_items and run.until is None and not place.exhausted:
+        # Nobody knows how much an iterable has before its end.
+        total = None
     rows_done = int(sums.rows) if sums is not None else 0
     chunks_done = int(sums.chunks) if sums is not None else 0
     chunks_failed = sum(counts.get(str(status), 0) for status in _GIVEN_UP)

@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from breakbulk.domain.chunk import HIGHEST_ID, RunId
 from breakbulk.domain.event import EVENT_OF, EventType
 from breakbulk.domain.failing import FailurePolicy
+from breakbulk.domain.keys import encode_key
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
 from breakbulk.domain.storable import storable
@@ -60,6 +61,7 @@ class NewRun:
     policy: FailurePolicy
     at_least_once: bool
     has_failed: bool
+    loading: bool = False
     waits_for: RunId | None = None
     links: tuple[tuple[str, str], ...] = ()
 
@@ -78,12 +80,13 @@ class Runs:
         """
         runs, carves = self._tables()
         waits = new.waits_for is not None
+        begins_as = RunStatus.LOADING if new.loading else RunStatus.RUNNING
         values = {
             "job": new.job,
             "parameters": json.dumps(new.parameters, sort_keys=True),
             "parameters_hash": new.parameters_hash,
             "queue": new.queue,
-            "status": str(RunStatus.HELD if waits else RunStatus.RUNNING),
+            "status": str(RunStatus.HELD if waits else begins_as),
             "reason": f"waits for run {new.waits_for} of the same job to end" if waits else None,
             "waits_for": new.waits_for,
             "submitted_at": submitted_at,
@@ -108,10 +111,9 @@ class Runs:
         if row is None:
             return None
         run_id = RunId(row.id)
+        empty = new.until is None and not new.loading
         connection.execute(
-            insert(carves).values(
-                run_id=run_id, exhausted_at=clock() if new.until is None else None
-            )
+            insert(carves).values(run_id=run_id, exhausted_at=clock() if empty else None)
         )
         self._outbox.link(connection, run_id, new.links)
         if row.wanted:
@@ -267,6 +269,34 @@ class Runs:
             self.note(connection, run_id, actor=actor, verb="lanes", detail=detail)
         return changed.rowcount == 1
 
+    def loaded(self, connection: Connection, run_id: RunId, items: int) -> None:
+        """Note how many items a run has, now that its iterable was read to its end.
+
+        Call it with the carve row locked.
+        """
+        runs, carves = self._tables()
+        if items:
+            values = {"until": encode_key((items,)), "rows_estimate": items}
+            connection.execute(update(runs).where(runs.c.id == run_id).values(values))
+        else:
+            connection.execute(
+                update(carves).where(carves.c.run_id == run_id).values(exhausted_at=clock())
+            )
+        self.move(
+            connection,
+            run_id,
+            RunStatus.RUNNING,
+            come_from=[RunStatus.LOADING],
+            actor="producer",
+        )
+
+    def goes_on_as(self, connection: Connection, run_id: RunId) -> RunStatus:
+        """What a run is when it is not stopped; ask with the carve row locked."""
+        loads = self._database.schema.loads
+        question = exists().where(loads.c.run_id == run_id, loads.c.ended_at.is_(None))
+        loading = connection.execute(select(question)).scalar()
+        return RunStatus.LOADING if loading else RunStatus.RUNNING
+
     def served(self, connection: Connection, run_id: RunId) -> None:
         """Note that a lane begins, and when the first one did."""
         runs = self._database.schema.runs
@@ -361,7 +391,10 @@ class Runs:
         return [_run(row) for row in rows]
 
     def take_slot(self, connection: Connection, run_id: RunId) -> bool:
-        """Start a run that stood behind another of the same job and parameters."""
+        """Start a run that stood behind another of the same job and parameters.
+
+        Call it with the carve row locked.
+        """
         runs = self._database.schema.runs
         ahead = runs.alias("ahead")
         mine = select(runs.c.parameters_hash, runs.c.job).where(runs.c.id == run_id).subquery()
@@ -378,7 +411,7 @@ class Runs:
         return self.move(
             connection,
             run_id,
-            RunStatus.RUNNING,
+            self.goes_on_as(connection, run_id),
             come_from=[RunStatus.HELD],
             actor="steward",
             waits_for=None,

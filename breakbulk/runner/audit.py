@@ -12,7 +12,7 @@ from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.errors import BreakbulkError
-from breakbulk.jobs import JobRun
+from breakbulk.runner.origin import source_of
 from breakbulk.runner.runtime import Runtime
 
 
@@ -121,7 +121,7 @@ def _source_notes(
         return [f"the job {run.job} is not known here, so its source was not looked at"]
     spec = runtime.jobs.get(run.job)
     try:
-        source = spec.source(runtime.build(spec, run), JobRun(run.submitted_at, run.id))
+        source = source_of(runtime, spec, runtime.build(spec, run), run)
         with runtime.data.reading(data):
             nulls = source.null_keys(data)
             rows = source.count(data, None if run.until is None else decode_key(run.until))

@@ -36,6 +36,7 @@ class Ground(Enum):
     EXHAUSTED = "nothing is left to carve"
     MOVED = "somebody else was faster, or the walk goes on: try again"
     WALKED_BY_ANOTHER = "another lane is on a long walk: wait for it"
+    LOADING = "the source has given nothing new yet: wait for more"
     STOPPED = "the run wants no work, or this lane was declared dead"
 
 
@@ -70,12 +71,16 @@ def carve(
         DBAPIError: the ledger is in trouble, or the rows are in one that goes away again.
     """
     database, claims = runtime.database, runtime.ledger.claims
-    if run.until is None:
-        return Carved(ground=Ground.EXHAUSTED)
+    until, whole = None if run.until is None else decode_key(run.until), True
     with database.reading(connection):
         frontier = claims.frontier(connection, run.id, lane.token)
-    if frontier.exhausted:
+        if run.of_items and until is None:
+            # It was loading when this lane came: how far is it now?
+            until, whole = runtime.ledger.loads.reach(connection, run.id)
+    if frontier.exhausted or (until is None and whole):
         return Carved(ground=Ground.EXHAUSTED)
+    if until is None or (until == frontier.upto and not whole):
+        return Carved(ground=Ground.LOADING)
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
     try:
@@ -84,7 +89,7 @@ def carve(
                 data,
                 after=frontier.upto,
                 scout=frontier.scout,
-                until=decode_key(run.until),
+                until=until,
                 chunk_size=run.chunk_size,
                 chunks=chunks,
             )
@@ -92,7 +97,9 @@ def carve(
         if fault_of(error) is Fault.ROWS:
             raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
         raise
-    return _insert(runtime, connection, frontier, walk, run=run, lane=lane, owner=owner)
+    return _insert(
+        runtime, connection, frontier, walk, run=run, lane=lane, owner=owner, whole=whole
+    )
 
 
 def _insert(
@@ -104,6 +111,7 @@ def _insert(
     run: Run,
     lane: Lane,
     owner: UUID,
+    whole: bool,
 ) -> Carved:
     claims = runtime.ledger.claims
     take = share_of_last(len(walk.cuts)) if walk.reached_end else len(walk.cuts)
@@ -127,6 +135,6 @@ def _insert(
             walk.cuts[:take],
             lane=lane.number,
             owner=owner,
-            exhausts=walk.reached_end and take == len(walk.cuts),
+            exhausts=whole and walk.reached_end and take == len(walk.cuts),
         )
     return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, RunStatus
+from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
 from breakbulk.errors import ParameterError, StateError
 from breakbulk.runner.finish import settle
 from breakbulk.runner.runtime import Runtime
@@ -58,17 +58,18 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
         # The carve row before the run's, as everywhere.
         ledger.claims.lock(connection, run_id)
         run = ledger.runs.get(connection, run_id)
-        if run.status is RunStatus.RUNNING:
+        if run.status in WORKABLE:
             return run.status
         if run.waits_for is not None:
             raise StateError(
                 f"Run {run_id} waits for run {run.waits_for} of the same job to end;"
                 f" cancel that one to let it start."
             )
+        status = ledger.runs.goes_on_as(connection, run_id)
         moved = ledger.runs.move(
             connection,
             run_id,
-            RunStatus.RUNNING,
+            status,
             come_from=[RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD],
             actor=actor,
         )
@@ -77,7 +78,7 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
             ledger.retries.give_tries_back(connection, run_id)
         if not moved:
             raise StateError(f"Run {run_id} is {run.status}: only a stopped run can be resumed.")
-    return RunStatus.RUNNING
+    return status
 
 
 def limit_lanes(

@@ -25,6 +25,9 @@ from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.sources import Source
 
 _WALK_WAIT = 0.1
+#: How long a lane waits for a source that gives nothing new, in seconds, before it leaves its slot
+#: to others.
+_LOADING_PATIENCE = 1.0
 
 
 class ConnectionGone(Exception):
@@ -124,15 +127,18 @@ class Hand:
         if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
             self._fresh_next = not self.suspicious
             return True
+        patient_until = time.monotonic() + _LOADING_PATIENCE
         while not self._slice.over():
             carved = self._carve(connection, data, source, wanted)
             if carved.claims:
                 # failpoint: after carve
                 self._take(list(carved.claims))
                 return True
-            if carved.ground is Ground.WALKED_BY_ANOTHER:
+            if carved.ground in (Ground.WALKED_BY_ANOTHER, Ground.LOADING):
                 if self._time_to_look() and self._claim_waiting(connection, wanted):
                     return True
+                if carved.ground is Ground.LOADING and time.monotonic() >= patient_until:
+                    return False
                 time.sleep(_WALK_WAIT)
             elif carved.ground is not Ground.MOVED:
                 self.idle = carved.ground is Ground.EXHAUSTED

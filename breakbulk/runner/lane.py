@@ -35,6 +35,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
+from breakbulk.runner.origin import source_of
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.tolerance import Gauge
@@ -167,8 +168,10 @@ class LaneWork:
         run, runtime = self._run, self._runtime
         spec = runtime.jobs.get(run.job)
         job = runtime.build(spec, run)
+        # It may not be asked for its source, and has its run all the same.
+        object.__setattr__(job, "run", JobRun(run.submitted_at, run.id))
         try:
-            source = spec.source(job, JobRun(run.submitted_at, run.id))
+            source = source_of(runtime, spec, job, run)
         except Exception as error:
             if isinstance(error, (BreakbulkError, *self._slice.process.interruptions)):
                 raise

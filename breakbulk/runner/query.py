@@ -8,7 +8,7 @@ from sqlalchemy import Select, literal_column, select
 
 from breakbulk.domain.chunk import Bounds
 from breakbulk.domain.run import Run
-from breakbulk.jobs import JobRun
+from breakbulk.runner.origin import source_of
 from breakbulk.runner.runtime import Runtime
 
 
@@ -22,7 +22,7 @@ def query_of(runtime: Runtime, run: Run, bounds: Bounds) -> str | None:
     if spec is None or any(parameter.masked for parameter in spec.parameters.values()):
         return None
     try:
-        source = spec.source(runtime.build(spec, run), JobRun(run.submitted_at, run.id))
+        source = source_of(runtime, spec, runtime.build(spec, run), run)
         statement: Select[Any] = select(literal_column("*")).where(source.condition(bounds))
         compiled = statement.compile(
             dialect=runtime.data.engine.dialect, compile_kwargs={"literal_binds": True}

@@ -77,6 +77,8 @@ def retry(
         ledger.claims.lock(connection, run_id)
         run = ledger.runs.get(connection, run_id)
         _refuse(run)
+        if ledger.runs.goes_on_as(connection, run_id) is RunStatus.LOADING:
+            raise StateError(_half_loaded(run))
         # What a policy has stopped was not even tried: it belongs to all that is left to do.
         stopped = run.status is RunStatus.FAILED
         chunks, rows = ledger.retries.reopen(
@@ -90,7 +92,7 @@ def retry(
         left = stopped and not ledger.claims.exhausted(connection, run_id)
         if not chunks and not left:
             raise StateError(_nothing(run, choice))
-        _reopen(runtime, connection, run, RunStatus.RUNNING, actor, round=run.round + 1)
+        reopen(runtime, connection, run, RunStatus.RUNNING, actor, round=run.round + 1)
     return Retried(run_id, run.round + 1, chunks, rows)
 
 
@@ -115,13 +117,11 @@ def finish_again(runtime: Runtime, connection: Connection, run_id: RunId, actor:
         # What its rows have earned it stays: a run that its policy has stopped is told failed().
         outcome = None if run.outcome is None else str(run.outcome)
         reason = reason_without_callback(run.reason)
-        _reopen(
-            runtime, connection, run, RunStatus.FINISHING, actor, outcome=outcome, reason=reason
-        )
+        reopen(runtime, connection, run, RunStatus.FINISHING, actor, outcome=outcome, reason=reason)
     return RunStatus.FINISHING
 
 
-def _reopen(
+def reopen(
     runtime: Runtime,
     connection: Connection,
     run: Run,
@@ -129,6 +129,11 @@ def _reopen(
     actor: str,
     **values: Any,
 ) -> None:
+    """Let a run that has ended go on; call it with the carve row locked.
+
+    Raises:
+        OverlapError: another run of the same job and parameters goes on.
+    """
     runs = runtime.ledger.runs
     try:
         moved = runs.move(
@@ -165,6 +170,16 @@ def _refuse(run: Run) -> None:
         raise StateError(f"Run {run.id} was cancelled: submit it again to do the rest.")
     if run.status is RunStatus.SUCCEEDED:
         raise StateError(f"Run {run.id} succeeded: nothing of it has failed.")
+
+
+def _half_loaded(run: Run) -> str:
+    how = "submit its job anew"
+    if run.idempotency_key is not None:
+        how = f"submit its job again with the idempotency key {run.idempotency_key!r}"
+    return (
+        f"The source of run {run.id} was not read to its end, so there is more to do than what"
+        f" failed: {how}."
+    )
 
 
 def _nothing(run: Run, choice: Choice) -> str:

@@ -22,6 +22,7 @@ from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.circulation import MESSAGE_LIFE
+from breakbulk.runner.earlyend import end_lost
 from breakbulk.runner.finish import settle
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.rescue import rescue
@@ -105,6 +106,7 @@ class Steward:
         if self._leads:
             self._rescue_others(connection, worker)
             self._move_on(connection)
+            end_lost(self._runtime, connection, worker.id)
             self._tidy(connection)
             self._wake(connection)
         self._work_alone(connection, worker)
@@ -218,6 +220,7 @@ class Steward:
                 continue
             try:
                 with database.transaction(connection):
+                    ledger.claims.lock(connection, run.id)
                     ledger.runs.take_slot(connection, run.id)
             except IntegrityError:
                 # Another run took the place between question and write; this one waits on.

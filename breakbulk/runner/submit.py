@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
@@ -19,10 +22,11 @@ from breakbulk.domain.status import ACTIVE
 from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
 from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.loads import Producer
 from breakbulk.ledger.runs import NewRun
 from breakbulk.ledger.sql import clock
-from breakbulk.runner.runtime import Runtime
-from breakbulk.sources import Source
+from breakbulk.runner.runtime import Runtime, process_started
+from breakbulk.sources import Items, Source
 
 _SAMPLE = 5
 _LOOKS = 5
@@ -38,10 +42,18 @@ class Overlap(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The run that a submit led to; ``created`` False when it was there already."""
+    """The run that a submit led to.
+
+    Attributes:
+        created: False when it was there already.
+        loading: the iterable that is to be read for it now, and under whose name.
+        loaded: its iterable was read to the end by this submit.
+    """
 
     run: Run
     created: bool
+    loading: tuple[Items[Any], Producer] | None = None
+    loaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +153,7 @@ def submit(
     submitted_at = connection.execute(select(clock())).scalar_one()
     with _readable(spec):
         source = spec.source(job, JobRun(submitted_at))
-        source.check(data)
-        until = source.until(data)
-        estimate = 0 if until is None else source.estimate(data)
+        until, estimate = _extent(source, data)
     new = NewRun(
         job=spec.name,
         parameters=runtime.vault.seal(spec, parameters),
@@ -161,6 +171,7 @@ def submit(
         policy=spec.options.policy,
         at_least_once=runtime.at_least_once,
         has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,
+        loading=isinstance(source, Items),
         waits_for=waits_for,
         links=order.links,
     )
@@ -169,7 +180,11 @@ def submit(
         runs.note(
             connection, run_id, actor=order.submitted_by or "unknown", verb="submitted", detail=None
         )
-        return Submitted(runs.get(connection, run_id), created=True)
+        begun = None
+        if isinstance(source, Items):
+            begun = (source, this_producer())
+            runtime.ledger.loads.begin(connection, run_id, begun[1], runtime.settings.lease_seconds)
+        return Submitted(runs.get(connection, run_id), created=True, loading=begun)
     # Somebody was faster between the question and the insert.
     if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
         return Submitted(earlier, created=False)
@@ -190,12 +205,10 @@ def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
     now = data.execute(select(clock())).scalar_one()
     with _readable(spec):
         source = spec.source(job, JobRun(now))
-        source.check(data)
-        until = source.until(data)
-        estimate = 0 if until is None else source.estimate(data)
+        until, estimate = _extent(source, data)
     first: tuple[str | None, str] | None = None
     sample: tuple[str, ...] = ()
-    if until is not None:
+    if until is not None and not isinstance(source, Items):
         cuts = _look(source, data, until, chunk_size=spec.options.chunk_size, chunks=1)
         first = cuts[0].bounds.encoded() if cuts else None
         few = _look(source, data, until, chunk_size=1, chunks=_SAMPLE)
@@ -225,6 +238,22 @@ def _readable(spec: JobSpec) -> Iterator[None]:
             raise
         first_line = str(error.orig).strip().partition("\n")[0]
         raise SourceError(f"The rows of {spec.name} cannot be read: {first_line}.") from error
+
+
+def this_producer() -> Producer:
+    """Whoever reads an iterable in this process, from now on."""
+    pid = os.getpid()
+    return Producer(uuid4(), socket.gethostname(), pid, process_started(pid) or 0.0)
+
+
+def _extent(source: Source[Any] | Items[Any], data: Connection) -> tuple[Key | None, int | None]:
+    """The last key of a source and about how many rows it has, as far as that is known."""
+    if isinstance(source, Items):
+        # It can be read only once, and not yet.
+        return None, None
+    source.check(data)
+    until = source.until(data)
+    return until, 0 if until is None else source.estimate(data)
 
 
 def _look(

@@ -2,6 +2,7 @@
 
 from breakbulk.sources.base import Source
 from breakbulk.sources.guard import guard_key
+from breakbulk.sources.items import Items, StoredItems
 from breakbulk.sources.table import TableSource, table_source
 
-__all__ = ["Source", "TableSource", "guard_key", "table_source"]
+__all__ = ["Items", "Source", "StoredItems", "TableSource", "guard_key", "table_source"]

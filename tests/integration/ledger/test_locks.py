@@ -12,11 +12,11 @@ from sqlalchemy import event, text
 
 from breakbulk import RunStatus, Snooze
 from breakbulk.domain.chunk import Bounds, Cut
-from breakbulk.jobs import JobRun
 from breakbulk.ledger.claims import Claims
 from breakbulk.runner.carve import Carved, Ground, carve
 from breakbulk.runner.finish import close_run
 from breakbulk.runner.hand import Hand, Slice
+from breakbulk.runner.origin import source_of
 from tests.support.waiting import wait_for
 from tests.support.yard import failing, touch
 
@@ -65,7 +65,7 @@ def _waits_for_lock(yard: Yard) -> bool:
 def try_to_carve(yard: Yard, handle: RunHandle, lane: Lane) -> Carved:
     run = handle.record()
     spec = yard.bulk.jobs.get(run.job)
-    source = spec.source(spec.build(run.parameters), JobRun(run.submitted_at, run.id))
+    source = source_of(yard.runtime, spec, spec.build(run.parameters), run)
     with yard.runtime.database.connect() as connection:
         return carve(
             yard.runtime,

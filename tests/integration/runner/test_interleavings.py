@@ -30,11 +30,11 @@ from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.status import FINISHED, WORKABLE
 from breakbulk.errors import LostClaim, StateError
-from breakbulk.jobs import JobRun
 from breakbulk.runner.attempt import Tally, Work
 from breakbulk.runner.carve import carve
 from breakbulk.runner.finish import call_back, close_run, settle
 from breakbulk.runner.isolate import Isolation, note_failure, spent
+from breakbulk.runner.origin import source_of
 from breakbulk.runner.rescue import rescue
 from tests.support.yard import Boom, Yard, wipe
 
@@ -61,7 +61,7 @@ class Strand:
         run = handle.record()
         spec = yard.bulk.jobs.get(run.job)
         self.job = spec.build(run.parameters)
-        self.source = spec.source(self.job, JobRun(run.submitted_at, run.id))
+        self.source = source_of(yard.runtime, spec, self.job, run)
         self.tally = Tally()
 
     def carve(self, chunks: int) -> None:

@@ -1,0 +1,316 @@
+"""Reading an iterable into the ledger while lanes work on what is there already.
+
+Whoever submits reads it, once, in batches of bounded size that commit one by one, and holds a
+lease meanwhile. If it ends early, because it raised or its process died, the run is stopped and
+fails: it never succeeds with half. Who submits it again with its idempotency key goes on where it
+ended, after making sure that the new iterable begins with the same items.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.failure import Failure
+from breakbulk.domain.run import Run
+from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
+from breakbulk.errors import LostClaim, SourceError, StateError
+from breakbulk.jobs import JobRun, JobSpec
+from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.loads import Producer
+from breakbulk.runner.earlyend import end_early, gone
+from breakbulk.runner.keeper import Keeper
+from breakbulk.runner.patience import Backoff
+from breakbulk.runner.reading import Batch, Reading
+from breakbulk.runner.retry import reopen
+from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.submit import Submitted, this_producer
+from breakbulk.sources import Items
+
+log = logging.getLogger("breakbulk.load")
+
+#: Lanes are asked for no more often than that, in seconds.
+_ASK_AGAIN = 1.0
+#: The run wants what is read: those that stand still may go on later.
+_WANTED = WORKABLE | {RunStatus.HELD, RunStatus.PAUSING, RunStatus.PAUSED}
+
+
+def load(
+    runtime: Runtime,
+    submitted: Submitted,
+    spec: JobSpec,
+    job: Any,
+    *,
+    within: Connection | None = None,
+    ask: Callable[[Run], None] = lambda _run: None,
+) -> Submitted:
+    """Read the iterable of a run that was just submitted, if it has one to be read.
+
+    Args:
+        submitted: a run that is new, or that was found by its idempotency key.
+        within: the connection of the caller's own transaction, in which everything is to be.
+        ask: asks for lanes, without waiting for them.
+
+    Raises:
+        SourceError: the iterable ended early, or does not begin with the items that were read
+            before.
+        StateError: the run is still ending after an iterable that ended early.
+        LostClaim: the run was taken from this process, which was not heard from for too long.
+    """
+    if submitted.loading is not None:
+        items, producer = submitted.loading
+        reading = Reading(iter(items.iterable), runtime.settings.max_item_bytes)
+    elif not submitted.run.of_items:
+        return submitted
+    else:
+        taken = _take_up(runtime, submitted.run.id, spec, job, within)
+        if taken is None:
+            return submitted
+        reading, producer = taken
+    loading = _Loading(runtime, submitted.run, reading, producer, within=within, ask=ask)
+    run, loaded = loading.go()
+    return replace(submitted, run=run, loading=None, loaded=loaded)
+
+
+@contextmanager
+def all_or_nothing(runtime: Runtime, connection: Connection) -> Iterator[None]:
+    """Leave nothing behind in the caller's transaction of a submit that raised."""
+    # Before a savepoint, SQLite's driver does not begin a transaction.
+    runtime.database.begin_writing(connection)
+    with connection.begin_nested():
+        yield
+
+
+def _take_up(
+    runtime: Runtime, run_id: RunId, spec: JobSpec, job: Any, within: Connection | None
+) -> tuple[Reading, Producer] | None:
+    """Go on with an iterable that ended early; None when there is nothing to go on with."""
+    ledger, database = runtime.ledger, runtime.database
+    with nullcontext(within) if within is not None else database.reading() as connection:
+        run = ledger.runs.get(connection, run_id)
+        found = ledger.loads.get(connection, run_id)
+    if (
+        found is None
+        or found.ended
+        or run.status is RunStatus.CANCELLED
+        or not gone(runtime, found)
+    ):
+        return None
+    if run.status not in _WANTED | FINISHED:
+        if run.outcome is not RunStatus.FAILED:
+            return None
+        raise StateError(
+            f"Run {run_id} is still {run.status} after its source ended early: submit it again"
+            " when it has failed."
+        )
+    items = spec.source(job, JobRun(run.submitted_at, run_id))
+    if not isinstance(items, Items):
+        raise SourceError(
+            f"source() of {spec.name} gave items when run {run_id} was submitted and gives rows"
+            " now: use another idempotency key."
+        )
+    reading = Reading(iter(items.iterable), runtime.settings.max_item_bytes)
+    reading.skip(found, run_id)
+    producer = this_producer()
+    with nullcontext(within) if within is not None else database.transaction() as connection:
+        ledger.claims.lock(connection, run_id)
+        run = ledger.runs.get(connection, run_id)
+        if run.status not in _WANTED and run.status is not RunStatus.FAILED:
+            return None
+        if not ledger.loads.take(connection, found, producer, runtime.settings.lease_seconds):
+            return None
+        if run.status is RunStatus.FAILED:
+            ledger.retries.reopen(
+                connection, run_id, error=None, chunk=None, key=None, cancelled=True
+            )
+            reopen(runtime, connection, run, RunStatus.LOADING, "producer", round=run.round + 1)
+    return reading, producer
+
+
+class _Loading:
+    """One submit's way through an iterable."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        run: Run,
+        reading: Reading,
+        producer: Producer,
+        *,
+        within: Connection | None,
+        ask: Callable[[Run], None],
+    ) -> None:
+        self._runtime = runtime
+        self._run = run
+        self._reading = reading
+        self._token = producer.token
+        self._within = within
+        self._ask = ask
+        self._asked_at = float("-inf")
+        self._stored = reading.number
+        self._lease = runtime.settings.lease_seconds
+
+    def go(self) -> tuple[Run, bool]:
+        """Read it all; the run then, and whether the iterable was read to its end."""
+        if self._within is not None:
+            return self._read(), True
+        keeper = Keeper(self._runtime, self._run.id, self._token)
+        keeper.start()
+        try:
+            run = self._read()
+        except _Unwanted:
+            self._reading.close()
+            return self._now(), False
+        except LostClaim:
+            raise
+        except BaseException as error:
+            self._give_up(error)
+            if not isinstance(error, Exception):
+                raise
+            raise SourceError(self._sentence(error)) from error
+        finally:
+            keeper.stop()
+        return run, True
+
+    def _read(self) -> Run:
+        batch = Batch()
+        try:
+            while (text := self._reading.next()) is not None:
+                batch.add(text)
+                if batch.full:
+                    full, batch = batch, Batch()
+                    self._store(full)
+        except (_Unwanted, LostClaim, SQLAlchemyError):
+            raise
+        except BaseException:
+            if self._within is None:
+                # What came before is as good as what was stored already.
+                self._store(batch)
+            raise
+        self._store(batch)
+        return self._end()
+
+    def _store(self, batch: Batch) -> None:
+        if not batch.texts:
+            return
+        after, digest = self._stored, self._reading.digest
+
+        def append(connection: Connection) -> RunStatus:
+            mine = self._runtime.ledger.loads.append(
+                connection,
+                self._run.id,
+                self._token,
+                batch.texts,
+                after=after,
+                digest=digest,
+                lease_seconds=self._lease,
+            )
+            status = self._runtime.ledger.runs.status(connection, self._run.id)
+            if not mine and not self._was_stored(connection, after + len(batch.texts), digest):
+                raise self._lost(status)
+            return status
+
+        status = self._write(append)
+        self._stored = after + len(batch.texts)
+        if status not in _WANTED:
+            raise _Unwanted
+        if self._within is None and time.monotonic() - self._asked_at >= _ASK_AGAIN:
+            self._asked_at = time.monotonic()
+            self._ask(self._run)
+
+    def _end(self) -> Run:
+        ledger, run_id = self._runtime.ledger, self._run.id
+
+        def end(connection: Connection) -> Run:
+            ledger.claims.lock(connection, run_id)
+            run = ledger.runs.get(connection, run_id)
+            if run.status not in _WANTED:
+                raise _Unwanted
+            if not ledger.loads.end(connection, run_id, self._token, self._stored):
+                found = ledger.loads.get(connection, run_id)
+                if found is None or not found.ended:
+                    raise self._lost(run.status)
+            else:
+                ledger.runs.loaded(connection, run_id, self._stored)
+            return ledger.runs.get(connection, run_id)
+
+        run: Run = self._write(end)
+        return run
+
+    def _write(self, change: Callable[[Connection], Any]) -> Any:
+        """Change the ledger, again on a new connection for as long as there is patience."""
+        if self._within is not None:
+            return change(self._within)
+        until = time.monotonic() + self._runtime.settings.transient_seconds
+        backoff = Backoff()
+        while True:
+            try:
+                with self._runtime.database.transaction() as connection:
+                    # failpoint: before batch
+                    changed = change(connection)
+                # failpoint: after batch
+            except SQLAlchemyError as error:
+                fault = fault_of(error, ours=True)
+                again = fault in (Fault.CONNECTION, Fault.TRANSIENT)
+                if not again or time.monotonic() >= until:
+                    raise
+                log.warning("run %s: its items are stored again: %s", self._run.id, error)
+            else:
+                return changed
+            backoff.wait()
+
+    def _was_stored(self, connection: Connection, items: int, digest: str) -> bool:
+        """Whether a batch is there already: the answer to its COMMIT may have been lost."""
+        found = self._runtime.ledger.loads.get(connection, self._run.id)
+        return (
+            found is not None
+            and found.producer is not None
+            and (found.producer.token, found.items, found.digest) == (self._token, items, digest)
+        )
+
+    def _lost(self, status: RunStatus) -> Exception:
+        if status not in _WANTED and status is not RunStatus.FAILED:
+            return _Unwanted()
+        return LostClaim(
+            f"Nobody heard from this process for longer than the lease of {self._lease:g} s, so run"
+            f" {self._run.id} was stopped at item {self._stored}: {self._how_to_go_on()}."
+        )
+
+    def _give_up(self, error: BaseException) -> None:
+        why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
+        try:
+            with self._runtime.database.connect() as connection:
+                end_early(
+                    self._runtime, connection, self._run.id, self._token, why.removesuffix(".")
+                )
+        except Exception as trouble:  # noqa: BLE001  (the steward does it when the lease runs out)
+            log.warning("run %s: its source ended early, told late: %s", self._run.id, trouble)
+
+    def _sentence(self, error: Exception) -> str:
+        why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
+        return (
+            f"The source of run {self._run.id} ended early at item {self._stored}, so the run has"
+            f" failed: {why.removesuffix('.')}. To go on there, {self._how_to_go_on()}."
+        )
+
+    def _how_to_go_on(self) -> str:
+        key = self._run.idempotency_key
+        if key is None:
+            return "submit with an idempotency key from the beginning next time"
+        return f"submit again with the idempotency key {key!r}"
+
+    def _now(self) -> Run:
+        with self._runtime.database.reading() as connection:
+            return self._runtime.ledger.runs.get(connection, self._run.id)
+
+
+class _Unwanted(Exception):
+    """The run has been stopped by name, so nobody wants the rest of its items."""

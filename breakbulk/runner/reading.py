@@ -1,0 +1,93 @@
+"""An iterable on its way into the ledger: item by item, in batches of bounded size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from breakbulk.domain.chunk import RunId
+from breakbulk.domain.items import NO_ITEMS, chained, encode_item
+from breakbulk.errors import SourceError
+from breakbulk.ledger.loads import Load
+
+#: A batch is full with so many items, or so many characters of JSON, and it is not waited for
+#: longer than so many seconds.
+BATCH_ITEMS = 1_000
+BATCH_CHARACTERS = 1_000_000
+BATCH_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Reading:
+    """An iterator on its way into the ledger.
+
+    Attributes:
+        number: of the last item that was read.
+        digest: the hash of all items up to it.
+    """
+
+    iterator: Iterator[Any]
+    most: int
+    number: int = 0
+    digest: str = NO_ITEMS
+
+    def next(self) -> str | None:
+        """The next item as text; None at the end.
+
+        Raises:
+            SourceError: it is not a JSON value, or too large.
+            Exception: whatever the iterable raised.
+        """
+        for value in self.iterator:
+            text = encode_item(value, self.number + 1, self.most)
+            self.number += 1
+            self.digest = chained(self.digest, text)
+            return text
+        return None
+
+    def skip(self, found: Load, run_id: RunId) -> None:
+        """Read again what is in the ledger already.
+
+        Raises:
+            SourceError: these are not the same items.
+        """
+        while self.number < found.items:
+            if self.next() is None:
+                break
+        if self.digest != found.digest:
+            raise SourceError(
+                f"The first {found.items} items are not those that run {run_id} was given before,"
+                " so nobody knows where to go on: give the same items in the same order, or use"
+                " another idempotency key."
+            )
+
+    def close(self) -> None:
+        """Let a generator end in order: nobody wants the rest."""
+        close = getattr(self.iterator, "close", None)
+        if close is not None:
+            close()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Items that are still to be stored."""
+
+    texts: list[str] = field(default_factory=list)
+    characters: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, text: str) -> None:
+        """One more."""
+        self.texts.append(text)
+        self.characters += len(text)
+
+    @property
+    def full(self) -> bool:
+        """Whether to store it now."""
+        return (
+            len(self.texts) >= BATCH_ITEMS
+            or self.characters >= BATCH_CHARACTERS
+            or time.monotonic() - self.began >= BATCH_SECONDS
+        )
