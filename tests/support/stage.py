@@ -111,6 +111,19 @@ class Stage:
         self._processes.append(process)
         return process
 
+    def operator(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the command line, as an operator does, and leave it running."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "breakbulk", "-A", f"{_MODULE}:bulk", *arguments],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": str(_ROOT), **self.config.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._processes.append(process)
+        return process
+
     def put(self, rows: int) -> None:
         """Put products with the numbers from 1 on the shelves."""
         self.insert(Product, ({"id": n, "name": f"product {n}"} for n in range(1, rows + 1)))

@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, Engine, Select, Uuid, create_engine, insert, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from breakbulk import Breakbulk, Chunk, FinishedRun
-from tests.support import haul
+from tests.support import haul, manifest
 from tests.support.deeds import befall
 
 VARIABLE = "WAREHOUSE"
@@ -137,6 +137,7 @@ class Application:
     count_packages: Any
     mail: Any
     haul: Any
+    manifest: Any
 
 
 def build(config: Config) -> Application:
@@ -265,7 +266,14 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four
 
     return [
         cls if cls.__name__ in config.forgets else bulk.job(name=cls.__name__, **config.job)(cls)
-        for cls in (Count, CountParcels, CountPackages, Mail, haul.make(Product, _note))
+        for cls in (
+            Count,
+            CountParcels,
+            CountPackages,
+            Mail,
+            haul.make(Product, _note),
+            manifest.make(Product, _note, lambda directory: Gate(directory).pass_through),
+        )
     ]
 
 

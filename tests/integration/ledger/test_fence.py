@@ -16,10 +16,10 @@ from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.ledger import database as ledger_database
 from breakbulk.ledger.lanes import Lane
+from breakbulk.runner import origin
 from breakbulk.runner.attempt import Tally, Work, settled
 from breakbulk.runner.carve import Ground, carve
 from breakbulk.runner.finish import call_back, close_run
-from breakbulk.runner.origin import source_of
 from breakbulk.settings import Settings
 from tests.support.waiting import wait_for
 from tests.support.yard import Goods, together, touch
@@ -38,7 +38,7 @@ def source_of(yard: Yard, handle: RunHandle) -> tuple[Any, Source[Any]]:
     run = handle.record()
     spec = yard.bulk.jobs.get(run.job)
     job = spec.build(run.parameters)
-    return job, source_of(yard.runtime, spec, job, run)
+    return job, origin.source_of(yard.runtime, spec, job, run)
 
 
 def carved(yard: Yard, handle: RunHandle, lane: Lane, chunks: int = 1) -> list[Claim]:
