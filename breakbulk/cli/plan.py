@@ -38,7 +38,7 @@ def plan(
             "chunks": f"{_estimate(found.chunks_estimate)} of {found.chunk_size} rows",
             "key": ", ".join(found.key_names),
             "first chunk": "" if found.first is None else _bounds(*found.first),
-            "last key": found.last_key or "none: there are no rows",
+            "last key": found.last_key or _no_last_key(found.rows_estimate),
             "sample keys": " ".join(found.sample),
             "queue": found.queue,
         }
@@ -48,6 +48,11 @@ def plan(
 
 def _estimate(value: int | None) -> str:
     return "unknown" if value is None else f"≈ {words.number(value)}"
+
+
+def _no_last_key(rows: int | None) -> str:
+    # An iterable can be read only once, and not for a plan.
+    return "unknown until its items are read" if rows is None else "none: there are no rows"
 
 
 def _bounds(after: str | None, upto: str) -> str:

@@ -174,6 +174,8 @@ class _Loading:
         except BaseException as error:
             self._give_up(error)
             if not isinstance(error, Exception):
+                # Nobody may be there to whom an exception could tell how to go on.
+                log.warning("%s", self._sentence(error))
                 raise
             raise SourceError(self._sentence(error)) from error
         finally:
@@ -294,7 +296,7 @@ class _Loading:
         except Exception as trouble:  # noqa: BLE001  (the steward does it when the lease runs out)
             log.warning("run %s: its source ended early, told late: %s", self._run.id, trouble)
 
-    def _sentence(self, error: Exception) -> str:
+    def _sentence(self, error: BaseException) -> str:
         why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
         return (
             f"The source of run {self._run.id} ended early at item {self._stored}, so the run has"

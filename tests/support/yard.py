@@ -19,7 +19,7 @@ from celery import Celery
 from sqlalchemy import Engine, ForeignKey, Select, delete, event, func, insert, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from breakbulk import Breakbulk, Chunk, FinishedRun, RunHandle, RunStatus
+from breakbulk import Breakbulk, Chunk, FinishedRun, Items, RunHandle, RunStatus
 from breakbulk.domain.status import FINISHED
 from breakbulk.ledger import Database
 from breakbulk.ledger.lanes import Lane
@@ -206,7 +206,7 @@ class Yard:
         *,
         finished: Callable[[FinishedRun], None] | None = tell,
         failed: Callable[[FinishedRun], None] | None = None,
-        source: Callable[[], Select[Any]] = lambda: select(Goods),
+        source: Callable[[], Select[Any] | Items[Any]] = lambda: select(Goods),
         **options: Any,
     ) -> type[Any]:
         """Declare a job of these parts; ten rows a chunk and no delays unless options differ."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from breakbulk import CancelRun, Items, RunStatus
@@ -24,7 +26,9 @@ from tests.support.yard import Boom, Notice, Yard, together
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from breakbulk import Chunk, RunHandle
+    from sqlalchemy import Connection
+
+    from breakbulk import Chunk, Progress, RunHandle
 
 _LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 
@@ -80,6 +84,16 @@ def up_to(end: int, then: BaseException | None = None) -> Iterator[int]:
         raise then
 
 
+def waits_for_lock(yard: Yard) -> bool:
+    """Whether somebody waits for a lock."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with yard.engine.connect() as connection:
+        return bool(connection.execute(text(query)).scalar())
+
+
 # Reading
 
 
@@ -126,20 +140,23 @@ def test_a_value_comes_as_it_was_given(
 
 
 def test_it_is_worked_on_while_it_is_being_read(yard: Yard, seen: list[Any], note: Any) -> None:
-    crew, looked = yard.first_crew, []
+    crew = yard.first_crew
+    looked: list[Progress] = []
 
     def produce() -> Iterator[int]:
         yield from range(11)
         crew.work(0.5)
-        looked.append((yard.bulk.runs()[0].status, yard.notices(), list(seen)))
         looked.append(yard.bulk.run(yard.bulk.runs()[0].id).progress())
+        assert yard.notices() == []
+        assert seen == list(range(10))
         yield from range(11, 20)
 
     handle = yard.submit(yard.job(note, source=lambda: Items(produce())))
-    assert looked[0] == (RunStatus.LOADING, [], list(range(10)))
-    assert looked[1].rows_total is None
-    assert looked[1].fraction is None
-    assert not looked[1].total_is_exact
+    (meanwhile,) = looked
+    assert meanwhile.status is RunStatus.LOADING
+    assert meanwhile.rows_total is None
+    assert meanwhile.fraction is None
+    assert not meanwhile.total_is_exact
     assert handle.status() is RunStatus.RUNNING
     yard.settle(handle)
     assert seen == list(range(20))
@@ -238,7 +255,7 @@ def test_the_key_of_an_item_is_its_position(yard: Yard) -> None:
     keys: dict[str, Any] = {}
 
     def process(chunk: Chunk[Any]) -> None:
-        numbers = [key for (key,) in chunk.row_keys]
+        numbers: list[Any] = [key for (key,) in chunk.row_keys]
         assert len(numbers) == len(list(chunk))
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         for item in chunk:
@@ -585,6 +602,72 @@ def test_a_stalled_database_gives_up_nobody_on_postgresql(
     silent(yard)
     crew.tick()
     assert handle.status() is RunStatus.FAILED
+
+
+class Lost:
+    """A database whose COMMIT gets through once while its answer does not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, yard: Yard) -> None:
+        self._transaction = yard.runtime.database.transaction
+        self.due = False
+        self.happened = 0
+        monkeypatch.setattr(yard.runtime.database, "transaction", self.transaction)
+
+    @contextmanager
+    def transaction(self, *arguments: Any, **options: Any) -> Iterator[Connection]:
+        """The real one, and then an error."""
+        with self._transaction(*arguments, **options) as connection:
+            yield connection
+        if self.due:
+            self.due = False
+            self.happened += 1
+            raise OperationalError("COMMIT", {}, Exception("gone"), connection_invalidated=True)
+
+
+@pytest.mark.parametrize("at", [4, 5, 9], ids=["a batch", "another", "the end"])
+def test_a_commit_whose_answer_was_lost_is_not_done_twice(
+    yard: Yard, seen: list[Any], note: Any, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    lost = Lost(monkeypatch, yard)
+
+    def produce() -> Iterator[int]:
+        for number in range(10):
+            lost.due |= number == at
+            yield number
+        lost.due |= at == 9
+
+    handle = yard.submit(yard.job(note, source=lambda: Items(produce())))
+    assert lost.happened
+    yard.settle(handle)
+    assert seen == list(range(10))
+    assert yard.notices() == ["succeeded 10"]
+    assert handle.audit().notes == ()
+
+
+def test_postgres_the_end_waits_for_whoever_has_the_carve_row(
+    postgres_yard: Yard, note: Any
+) -> None:
+    """Else a run might be resumed as one that is loading, right after its end."""
+    yard = postgres_yard
+    reached, go = threading.Event(), threading.Event()
+
+    def produce() -> Iterator[int]:
+        yield 1
+        reached.set()
+        assert go.wait(20)
+
+    job = yard.job(note, source=lambda: Items(produce()))
+    submit = threading.Thread(target=lambda: yard.submit(job))
+    submit.start()
+    assert reached.wait(20)
+    handle = yard.bulk.run(yard.bulk.runs()[0].id)
+    with yard.transaction() as connection:
+        yard.ledger.claims.lock(connection, handle.id)
+        go.set()
+        wait_for(lambda: waits_for_lock(yard), message="the end to wait")
+        assert handle.status() is RunStatus.LOADING
+    submit.join(20)
+    assert handle.status() is RunStatus.RUNNING
 
 
 # Stopping and going on

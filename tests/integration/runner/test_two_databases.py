@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import create_engine, delete, insert, select
 
-from breakbulk import RunStatus
+from breakbulk import Items, RunStatus
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.runs import Runs
 from tests.support.yard import Base, Boom, Goods, Notice, Yard, tell, touch
@@ -83,6 +83,20 @@ def fails_once(monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str, wh
         return right(*arguments, **options)
 
     monkeypatch.setattr(kind, method, once)
+
+
+def test_items_are_in_the_ledger_and_their_effects_elsewhere(elsewhere: Elsewhere) -> None:
+    def process(chunk: Chunk[Any]) -> None:
+        numbers = [item["id"] for item in chunk]
+        assert [key for (key,) in chunk.row_keys] == numbers
+        assert chunk.key_for(next(iter(chunk))).endswith(f"-[{numbers[0]}]")
+        for number in numbers:
+            chunk.session.get_one(Goods, number).version += 1
+
+    handle = elsewhere.yard.run(process, source=lambda: Items({"id": n} for n in range(1, 26)))
+    elsewhere.assert_proper(handle)
+    assert elsewhere.versions() == {1: 25}
+    assert elsewhere.notices() == ["succeeded 25"]
 
 
 def test_a_run_and_its_callback(elsewhere: Elsewhere) -> None:
