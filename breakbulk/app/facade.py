@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, scoped_session
 from breakbulk import worker
 from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
+from breakbulk.app.joining import joinable
 from breakbulk.app.nudging import Nudges
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
@@ -30,11 +31,10 @@ from breakbulk.domain.status import RunStatus
 from breakbulk.errors import (
     ConfigurationError,
     OverlapError,
-    SecondDatabase,
 )
 from breakbulk.jobs import JobSpec, Registry, declare
 from breakbulk.ledger import Database, Ledger, migrations
-from breakbulk.ledger.database import Target, autocommits
+from breakbulk.ledger.database import Target
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.schema import HEAD
@@ -425,19 +425,8 @@ class Breakbulk:
         job: Any,
         order: submitting.Order,
     ) -> RunHandle:
-        # Listeners of a scoped_session would be those of every session that its factory makes.
-        own: Session = session() if isinstance(session, scoped_session) else session
+        own = joinable(self.runtime.database, session)
         connection = own.connection()
-        if autocommits(connection):
-            raise ConfigurationError(
-                "The session given to submit() is in AUTOCOMMIT, so the run would not be part of"
-                " its transaction: leave session= out, or use a session without it."
-            )
-        if Database(connection.engine).identity != self.runtime.database.identity:
-            raise SecondDatabase(
-                "The session given to submit() is on another database than the ledger:"
-                " leave session= out, or use a session of the ledger's database."
-            )
         self._need_schema(connection)
         with self._rows(connection) as rows, loading.all_or_nothing(self.runtime, connection):
             submitted = submitting.submit(

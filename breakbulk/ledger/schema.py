@@ -39,6 +39,7 @@ from sqlalchemy import (
 )
 
 from breakbulk.domain.status import ChunkStatus
+from breakbulk.ledger import itemtables
 from breakbulk.ledger.sql import Instant
 
 #: The migration that these tables are the result of.
@@ -85,8 +86,8 @@ class Schema:
         self.deliveries = self._deliveries()
         self.tries = self._tries()
         self.tokens = self._tokens()
-        self.items = self._items()
-        self.loads = self._loads()
+        self.items = itemtables.items(self.metadata, self.table_name("items"))
+        self.loads = itemtables.loads(self.metadata, self.table_name("loads"))
 
     def table_name(self, name: str) -> str:
         """The table's bare name as the database has it."""
@@ -536,40 +537,6 @@ class Schema:
                 postgresql_where=text("revoked_at IS NULL"),
                 sqlite_where=text("revoked_at IS NULL"),
             ),
-        )
-
-    def _items(self) -> Table:
-        """What runs of items are made of, numbered from 1 without holes; never changed."""
-        return Table(
-            self.table_name("items"),
-            self.metadata,
-            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
-            Column("number", BigInteger, primary_key=True, autoincrement=False),
-            Column("value", Text, nullable=False),
-        )
-
-    def _loads(self) -> Table:
-        """One row a run of items: how far its iterable has been read, and who is at it.
-
-        It is updated once a batch, and lanes never read it: they ask for the last item.
-        """
-        return Table(
-            self.table_name("loads"),
-            self.metadata,
-            Column("run_id", BigInteger, primary_key=True, autoincrement=False),
-            # Who reads the iterable: a token for this submit. NULL: nobody does any more.
-            Column("producer", Uuid),
-            Column("host", Text, nullable=False),
-            Column("pid", Integer, nullable=False),
-            Column("process_started", Double, nullable=False),
-            Column("lease_until", Instant, nullable=False),
-            # So many of its items are there.
-            Column("loaded", BigInteger, nullable=False, server_default=text("0")),
-            # Of all items so far, each with what was before it.
-            Column("digest", Text, nullable=False),
-            # What ended it before its end.
-            Column("error", Text),
-            Column("ended_at", Instant),
         )
 
 

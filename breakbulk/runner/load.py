@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -67,7 +67,7 @@ def load(
     """
     if submitted.loading is not None:
         items, producer = submitted.loading
-        reading = Reading(iter(items.iterable), runtime.settings.max_item_bytes)
+        reading = Reading(_through(items.iterable), runtime.settings.max_item_bytes)
     elif not submitted.run.of_items:
         return submitted
     else:
@@ -87,6 +87,11 @@ def all_or_nothing(runtime: Runtime, connection: Connection) -> Iterator[None]:
     runtime.database.begin_writing(connection)
     with connection.begin_nested():
         yield
+
+
+def _through(iterable: Iterable[Any]) -> Iterator[Any]:
+    # Whatever it does when it is asked for its first item it does within our reach.
+    yield from iterable
 
 
 def _take_up(
@@ -117,7 +122,7 @@ def _take_up(
             f"source() of {spec.name} gave items when run {run_id} was submitted and gives rows"
             " now: use another idempotency key."
         )
-    reading = Reading(iter(items.iterable), runtime.settings.max_item_bytes)
+    reading = Reading(_through(items.iterable), runtime.settings.max_item_bytes)
     reading.skip(found, run_id)
     producer = this_producer()
     with nullcontext(within) if within is not None else database.transaction() as connection:
@@ -155,18 +160,22 @@ class _Loading:
         self._within = within
         self._ask = ask
         self._asked_at = float("-inf")
-        self._stored = reading.number
+        self._stored, self._digest = reading.number, reading.digest
         self._lease = runtime.settings.lease_seconds
 
     def go(self) -> tuple[Run, bool]:
         """Read it all; the run then, and whether the iterable was read to its end."""
         if self._within is not None:
-            return self._read(), True
+            try:
+                return self._read(), True
+            except _Unwanted:
+                return self._runtime.ledger.runs.get(self._within, self._run.id), False
         keeper = Keeper(self._runtime, self._run.id, self._token)
         keeper.start()
         try:
             run = self._read()
-        except _Unwanted:
+        except _Unwanted as unwanted:
+            self._give_up(unwanted)
             self._reading.close()
             return self._now(), False
         except LostClaim:
@@ -203,7 +212,7 @@ class _Loading:
     def _store(self, batch: Batch) -> None:
         if not batch.texts:
             return
-        after, digest = self._stored, self._reading.digest
+        after, digest = self._stored, batch.digest_after(self._digest)
 
         def append(connection: Connection) -> RunStatus:
             mine = self._runtime.ledger.loads.append(
@@ -221,9 +230,9 @@ class _Loading:
             return status
 
         status = self._write(append)
-        self._stored = after + len(batch.texts)
+        self._stored, self._digest = after + len(batch.texts), digest
         if status not in _WANTED:
-            raise _Unwanted
+            raise _Unwanted(f"it is {status}")
         if self._within is None and time.monotonic() - self._asked_at >= _ASK_AGAIN:
             self._asked_at = time.monotonic()
             self._ask(self._run)
@@ -235,7 +244,7 @@ class _Loading:
             ledger.claims.lock(connection, run_id)
             run = ledger.runs.get(connection, run_id)
             if run.status not in _WANTED:
-                raise _Unwanted
+                raise _Unwanted(f"it is {run.status}")
             if not ledger.loads.end(connection, run_id, self._token, self._stored):
                 found = ledger.loads.get(connection, run_id)
                 if found is None or not found.ended:
@@ -280,7 +289,7 @@ class _Loading:
 
     def _lost(self, status: RunStatus) -> Exception:
         if status not in _WANTED and status is not RunStatus.FAILED:
-            return _Unwanted()
+            return _Unwanted(f"it is {status}")
         return LostClaim(
             f"Nobody heard from this process for longer than the lease of {self._lease:g} s, so run"
             f" {self._run.id} was stopped at item {self._stored}: {self._how_to_go_on()}."

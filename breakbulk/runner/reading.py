@@ -25,7 +25,7 @@ class Reading:
 
     Attributes:
         number: of the last item that was read.
-        digest: the hash of all items up to it.
+        digest: the hash of those that were skipped.
     """
 
     iterator: Iterator[Any]
@@ -43,7 +43,6 @@ class Reading:
         for value in self.iterator:
             text = encode_item(value, self.number + 1, self.most)
             self.number += 1
-            self.digest = chained(self.digest, text)
             return text
         return None
 
@@ -53,9 +52,8 @@ class Reading:
         Raises:
             SourceError: these are not the same items.
         """
-        while self.number < found.items:
-            if self.next() is None:
-                break
+        while self.number < found.items and (text := self.next()) is not None:
+            self.digest = chained(self.digest, text)
         if self.digest != found.digest:
             raise SourceError(
                 f"The first {found.items} items are not those that run {run_id} was given before,"
@@ -82,6 +80,12 @@ class Batch:
         """One more."""
         self.texts.append(text)
         self.characters += len(text)
+
+    def digest_after(self, digest: str) -> str:
+        """The hash of all items, from that of those before the batch."""
+        for text in self.texts:
+            digest = chained(digest, text)
+        return digest
 
     @property
     def full(self) -> bool:

@@ -315,6 +315,7 @@ def test_too_many_failures_stop_it_while_it_is_being_read(yard: Yard) -> None:
     assert len(given) < 40
     with pytest.raises(StateError, match=r"was not read to its end.*submit its job anew"):
         handle.retry()
+    assert yard.rows_of("loads")[0]["producer"] is None
 
 
 def test_a_run_that_cannot_go_on_is_held_while_it_is_being_read(yard: Yard) -> None:
@@ -670,6 +671,34 @@ def test_postgres_the_end_waits_for_whoever_has_the_carve_row(
     assert handle.status() is RunStatus.RUNNING
 
 
+def test_what_its_policy_has_stopped_goes_on_with_what_failed(
+    yard: Yard, seen: list[Any], note: Any
+) -> None:
+    crew, broken = yard.first_crew, [True]
+
+    def process(chunk: Chunk[Any]) -> None:
+        if broken:
+            raise Boom
+        note(chunk)
+
+    def produce() -> Iterator[int]:
+        for number in range(30):
+            if broken and number == 11:
+                crew.work(5)
+                crew.tick()
+            yield number
+
+    job = yard.job(process, source=lambda: Items(produce()), max_retries=0, on_failure="stop")
+    first = yard.submit(job, idempotency_key="k")
+    yard.settle(first)
+    assert first.status() is RunStatus.FAILED
+    broken.clear()
+    yard.settle(yard.submit(job, idempotency_key="k"))
+    assert first.status() is RunStatus.SUCCEEDED
+    assert sorted(seen) == list(range(30))
+    assert first.audit().clean
+
+
 # Stopping and going on
 
 
@@ -890,6 +919,15 @@ def test_going_on_in_the_callers_transaction(yard: Yard, seen: list[Any], note: 
 
 
 # Celery
+
+
+def test_in_eager_mode_it_is_read_and_then_worked_on(
+    yard: Yard, seen: list[Any], note: Any
+) -> None:
+    yard.celery.conf.task_always_eager = True
+    handle = yard.submit(yard.job(note, source=lambda: Items(range(12))))
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == list(range(12))
 
 
 def test_a_signature_submits_it(yard: Yard, seen: list[Any], note: Any) -> None:
