@@ -576,14 +576,18 @@ def test_a_live_process_is_not_given_up_on_sqlite(
     sqlite_yard: Yard, note: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lanes may leave no room for its lease."""
+    crew = sqlite_yard.first_crew
     job = sqlite_yard.job(note, source=lambda: Items(up_to(10, Dead())))
     handle = dies(sqlite_yard, job, monkeypatch)
     pid = sqlite_yard.rows_of("loads")[0]["pid"]
     silent(sqlite_yard)
     with sqlite_yard.transaction() as connection:
         connection.execute(update(sqlite_yard.ledger.database.schema.loads).values(pid=pid))
-    sqlite_yard.first_crew.tick()
+    crew.tick()
     assert handle.status() is RunStatus.LOADING
+    silent(sqlite_yard)
+    crew.tick()
+    assert handle.status() is RunStatus.FAILED
 
 
 def test_a_stalled_database_gives_up_nobody_on_postgresql(
