@@ -31,8 +31,8 @@ from breakbulk.pyramid import settings as pyramid_settings
 from breakbulk.pyramid.celery import celery_app, load_in_workers
 from breakbulk.runner import audit, chunk, context, retry, submit
 from breakbulk.runner import webhooks as hooks
-from breakbulk.web.api import contract, problems
 from breakbulk.web import settings as web_settings
+from breakbulk.web.api import contract, problems
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
