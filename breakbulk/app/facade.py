@@ -18,7 +18,7 @@ from breakbulk import worker
 from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.joining import joinable
-from breakbulk.app.nudging import Nudges
+from breakbulk.app.nudging import Nudges, ask_for_lanes
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
@@ -43,7 +43,6 @@ from breakbulk.runner import doctor, inline
 from breakbulk.runner import load as loading
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.chunk import SubmittedRun
-from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.context import Context, Notify, surrounded
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.runner.vault import Vault
@@ -398,17 +397,7 @@ class Breakbulk:
 
     def nudge(self, run: Run) -> None:
         """Ask for the lanes that a run may have; losing the message only costs time."""
-        broker = self._need_broker()
-        with self.reading() as connection:
-            ledger = self.runtime.ledger
-            slots = ledger.workers.slots(connection)
-            demands = ledger.lanes.demand(connection, slots, queue=run.queue, jobs=[run.job])
-            free = ledger.workers.free_slots(connection).get((run.queue, run.job), 1)
-            late = ledger.lanes.now(connection) + timedelta(seconds=MESSAGE_LIFE)
-        for demand in demands:
-            # Lanes that are at work look for themselves who has none.
-            if demand.run_id == run.id and free > 0:
-                broker.send_lanes(run.queue, min(demand.wanted - demand.present, free), late)
+        ask_for_lanes(self.runtime, self._need_broker(), run)
 
     def _begin(self, run: Run, *, created: bool) -> None:
         if not created or run.status is not RunStatus.RUNNING:

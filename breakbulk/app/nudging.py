@@ -11,8 +11,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
 
+from breakbulk.broker import Broker
 from breakbulk.domain.run import Run
+from breakbulk.ledger.faults import translated
+from breakbulk.runner.circulation import MESSAGE_LIFE
+from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk")
 
@@ -78,6 +83,20 @@ class Nudges:
         self._lock = threading.Lock()
         self._waiting = {}
         self._thread = None
+
+
+def ask_for_lanes(runtime: Runtime, broker: Broker, run: Run) -> None:
+    """Send as many messages as a run may have lanes more, and as slots are free."""
+    ledger = runtime.ledger
+    with translated(), runtime.database.reading() as connection:
+        slots = ledger.workers.slots(connection)
+        demands = ledger.lanes.demand(connection, slots, queue=run.queue, jobs=[run.job])
+        free = ledger.workers.free_slots(connection).get((run.queue, run.job), 1)
+        late = ledger.lanes.now(connection) + timedelta(seconds=MESSAGE_LIFE)
+    for demand in demands:
+        # Lanes that are at work look for themselves who has none.
+        if demand.run_id == run.id and free > 0:
+            broker.send_lanes(run.queue, min(demand.wanted - demand.present, free), late)
 
 
 def _missed(run: Run, error: Exception) -> None:

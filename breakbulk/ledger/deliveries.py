@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from breakbulk.domain.chunk import HIGHEST_ID
 from breakbulk.domain.storable import storable
 from breakbulk.domain.webhook import Answer, Delivery, DeliveryStatus, Try
 from breakbulk.errors import WebhookNotFound
@@ -16,7 +17,6 @@ from breakbulk.ledger.database import Database
 from breakbulk.ledger.endpoints import exists_due
 from breakbulk.ledger.sql import clock
 
-_HIGHEST_ID = 2**63 - 1
 _ANSWER_LIMIT, _ERROR_LIMIT = 500, 500
 
 
@@ -181,7 +181,7 @@ class Deliveries:
         """
         deliveries = self._database.schema.deliveries
         query = self._select().where(deliveries.c.id == delivery_id)
-        known = 0 < delivery_id <= _HIGHEST_ID
+        known = 0 < delivery_id <= HIGHEST_ID
         row = connection.execute(query).one_or_none() if known else None
         if row is None:
             raise WebhookNotFound(

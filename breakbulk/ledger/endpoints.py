@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, delete, func, insert, or_, select, update
 
+from breakbulk.domain.chunk import HIGHEST_ID
 from breakbulk.domain.webhook import FAILS_AT_MOST, ROTATION, Answer, Endpoint, rest_after
 from breakbulk.errors import WebhookNotFound
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
-
-_HIGHEST_ID = 2**63 - 1
 
 
 class Endpoints:
@@ -52,7 +51,7 @@ class Endpoints:
         """
         endpoints = self._database.schema.endpoints
         query = self._select().where(endpoints.c.id == endpoint_id)
-        known = 0 < endpoint_id <= _HIGHEST_ID
+        known = 0 < endpoint_id <= HIGHEST_ID
         row = connection.execute(query).one_or_none() if known else None
         if row is None:
             raise WebhookNotFound(

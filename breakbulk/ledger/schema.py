@@ -39,8 +39,8 @@ from sqlalchemy import (
 )
 
 from breakbulk.domain.status import ChunkStatus
-from breakbulk.ledger import itemtables
-from breakbulk.ledger.sql import Instant
+from breakbulk.ledger import itemtables, outsidetables
+from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
 HEAD: Final = "0005"
@@ -50,8 +50,6 @@ _NAMES = {
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-#: SQLite gives a row id only to a column that is declared exactly INTEGER.
-_ID = BigInteger().with_variant(Integer(), "sqlite")
 # Paths are compared byte by byte: the halves of a chunk must sort the same everywhere.
 _PATH = String(64).with_variant(String(64, collation="C"), "postgresql")
 
@@ -80,12 +78,12 @@ class Schema:
         self.workers = self._workers()
         self.leader = self._leader()
         self.activity = self._activity()
-        self.endpoints = self._endpoints()
-        self.links = self._links()
-        self.events = self._events()
-        self.deliveries = self._deliveries()
-        self.tries = self._tries()
-        self.tokens = self._tokens()
+        self.endpoints = outsidetables.endpoints(self.metadata, self.table_name("endpoints"))
+        self.links = outsidetables.links(self.metadata, self.table_name("links"))
+        self.events = outsidetables.events(self.metadata, self.table_name("events"))
+        self.deliveries = outsidetables.deliveries(self.metadata, self.table_name("deliveries"))
+        self.tries = outsidetables.tries(self.metadata, self.table_name("tries"))
+        self.tokens = outsidetables.tokens(self.metadata, self.table_name("tokens"))
         self.items = itemtables.items(self.metadata, self.table_name("items"))
         self.loads = itemtables.loads(self.metadata, self.table_name("loads"))
 
@@ -118,7 +116,7 @@ class Schema:
         return Table(
             self.table_name("runs"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("job", Text, nullable=False),
             Column("parameters", Text, nullable=False),
             Column("queue", Text, nullable=False),
@@ -263,7 +261,7 @@ class Schema:
         return Table(
             self.table_name("tallies"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
             # Below 0: folded, by so many seconds.
@@ -285,7 +283,7 @@ class Schema:
         return Table(
             self.table_name("failures"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("round", Integer, nullable=False),
             Column("at", Instant, nullable=False),
@@ -314,7 +312,7 @@ class Schema:
         return Table(
             self.table_name("failure_tallies"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("error", Text, nullable=False),
             Column("place", Text),
@@ -341,7 +339,7 @@ class Schema:
         return Table(
             self.table_name("quarantine"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("number", Integer, nullable=False),
             Column("path", _PATH, nullable=False),
@@ -408,135 +406,13 @@ class Schema:
         return Table(
             self.table_name("activity"),
             self.metadata,
-            Column("id", _ID, primary_key=True),
+            Column("id", ID, primary_key=True),
             Column("run_id", BigInteger, nullable=False),
             Column("at", Instant, nullable=False),
             Column("actor", Text, nullable=False),
             Column("verb", Text, nullable=False),
             Column("detail", Text),
             Index(None, "run_id", "id"),
-        )
-
-    def _endpoints(self) -> Table:
-        """Where events are posted to."""
-        return Table(
-            self.table_name("endpoints"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("url", Text, nullable=False),
-            # NULL: of every job.
-            Column("job", Text),
-            # The types of events that are wanted, with spaces between; NULL: all.
-            Column("wants", Text),
-            Column("secret", Text, nullable=False),
-            # What was the secret before, and until when it signs, too.
-            Column("old_secret", Text),
-            Column("old_secret_until", Instant),
-            Column("enabled", Boolean, nullable=False),
-            Column("reason", Text),
-            Column("created_at", Instant, nullable=False),
-            Column("created_by", Text),
-            # Written only when something fails, and when it is well again.
-            Column("failures", Integer, nullable=False, server_default=text("0")),
-            Column("failing_since", Instant),
-            Column("rests_until", Instant),
-        )
-
-    def _links(self) -> Table:
-        """Celery signatures that are sent when a run ends."""
-        return Table(
-            self.table_name("links"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("run_id", BigInteger, nullable=False),
-            Column("kind", Text, nullable=False),
-            Column("signature", Text, nullable=False),
-            Index(None, "run_id"),
-        )
-
-    def _events(self) -> Table:
-        """What somebody outside is told: the outbox, with :meth:`_deliveries`."""
-        return Table(
-            self.table_name("events"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("run_id", BigInteger, nullable=False),
-            Column("type", Text, nullable=False),
-            Column("at", Instant, nullable=False),
-            # The same in every try, so that a receiver can tell that it had it already.
-            Column("message_id", Text, nullable=False),
-            Column("payload", Text, nullable=False),
-            Index(None, "run_id", "id"),
-            Index(None, "at"),
-        )
-
-    def _deliveries(self) -> Table:
-        """One event for one receiver: an endpoint, or a link of the run."""
-        waits = text("ended_at IS NULL")
-        return Table(
-            self.table_name("deliveries"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("event_id", BigInteger, nullable=False),
-            Column("run_id", BigInteger, nullable=False),
-            Column("endpoint_id", BigInteger),
-            Column("link_id", BigInteger),
-            Column("status", Text, nullable=False),
-            Column("tries", Integer, nullable=False, server_default=text("0")),
-            # While somebody is at it: when his claim runs out.
-            Column("not_before", Instant, nullable=False),
-            Column("owner", Uuid),
-            Column("created_at", Instant, nullable=False),
-            Column("ended_at", Instant),
-            Index(None, "run_id", "id"),
-            Index(None, "event_id"),
-            Index(None, "endpoint_id", "id"),
-            Index(
-                f"ix_{self.table_name('deliveries')}_due",
-                "endpoint_id",
-                "not_before",
-                postgresql_where=waits,
-                sqlite_where=waits,
-            ),
-        )
-
-    def _tries(self) -> Table:
-        """Each try at a delivery, and what came back."""
-        return Table(
-            self.table_name("tries"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("delivery_id", BigInteger, nullable=False),
-            Column("at", Instant, nullable=False),
-            # Of the answer; NULL: there was none, or none was to be expected.
-            Column("code", Integer),
-            Column("milliseconds", Integer, nullable=False),
-            Column("answer", Text),
-            Column("error", Text),
-            Index(None, "delivery_id", "id"),
-        )
-
-    def _tokens(self) -> Table:
-        """By which machines are known; their secrets are not kept, only what they come to."""
-        return Table(
-            self.table_name("tokens"),
-            self.metadata,
-            Column("id", _ID, primary_key=True),
-            Column("name", Text, nullable=False),
-            Column("can", Text, nullable=False),
-            Column("digest", Text, nullable=False),
-            Column("created_at", Instant, nullable=False),
-            Column("created_by", Text, nullable=False),
-            Column("expires_at", Instant),
-            Column("last_used_at", Instant),
-            Column("revoked_at", Instant),
-            Index(
-                None,
-                "name",
-                unique=True,
-                postgresql_where=text("revoked_at IS NULL"),
-                sqlite_where=text("revoked_at IS NULL"),
-            ),
         )
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, types
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, types
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+#: SQLite gives a row id only to a column that is declared exactly INTEGER.
+ID = BigInteger().with_variant(Integer(), "sqlite")
 #: A number, because how a timestamp reads depends on the session; as text, so that it is the same
 #: whichever way it was fetched.
 TRANSACTION_BEGAN = "CAST(EXTRACT(EPOCH FROM now()) AS text)"
