@@ -13,11 +13,7 @@ import secrets
 from collections.abc import Callable
 
 from pyramid.events import NewRequest
-from pyramid.httpexceptions import (
-    HTTPForbidden,
-    HTTPLengthRequired,
-    HTTPRequestEntityTooLarge,
-)
+from pyramid.httpexceptions import HTTPForbidden, HTTPRequestEntityTooLarge
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -70,14 +66,21 @@ def limit_body(event: NewRequest) -> None:
     """Read nothing that is larger than any form of ours: a host's server may be more patient.
 
     Raises:
-        HTTPRequestEntityTooLarge: it says that it is.
-        HTTPLengthRequired: it does not say how large it is.
+        HTTPRequestEntityTooLarge: it is, or says that it is.
     """
     request: Request = event.request
     if (request.content_length or 0) > MOST_BODY:
-        raise HTTPRequestEntityTooLarge(f"No more than {MOST_BODY // 1024} KiB may be sent here.")
-    if request.method == "POST" and request.content_length is None and request.is_body_readable:
-        raise HTTPLengthRequired("What is sent here has to say how long it is.")
+        raise _too_large()
+    if request.content_length is None and request.is_body_readable:
+        # In pieces, and nobody has said how many.
+        body = request.body_file.read(MOST_BODY + 1)
+        if len(body) > MOST_BODY:
+            raise _too_large()
+        request.body = body
+
+
+def _too_large() -> HTTPRequestEntityTooLarge:
+    return HTTPRequestEntityTooLarge(f"No more than {MOST_BODY // 1024} KiB may be sent here.")
 
 
 def token(request: Request) -> str:

@@ -16,7 +16,7 @@ from breakbulk import RunStatus
 from breakbulk.pyramid import OPERATE, VIEW
 from breakbulk.web.protection import MOST_BODY
 from tests.integration.web.conftest import one
-from tests.integration.web.test_security import READING, STEERING
+from tests.integration.web.test_security import READING, STEERING, path_of
 from tests.support.yard import Goods, touch
 
 if TYPE_CHECKING:
@@ -123,13 +123,12 @@ def test_whoever_may_not_look_is_shown_the_hosts_way_in(make_yard: Any, user: st
     run = going(yard)
     them = person(yard, user)
     for pattern in (*READING.values(), "/elsewhere", "/login?token=x"):
-        answer = them.get(f"/breakbulk{pattern.format(run=run.id, job='a.job')}")
+        answer = them.get(f"/breakbulk{path_of(pattern, run)}")
         assert answer.location == (
             "http://localhost/login?why=The dashboard needs the permission breakbulk.view."
         )
     for pattern in (path for paths in STEERING.values() for path in paths):
-        path = f"/breakbulk{pattern.format(run=run.id, job='a.job')}"
-        assert them.post(path).status_int == 303
+        assert them.post(f"/breakbulk{path_of(pattern, run)}").status_int == 303
     assert run.status() is RunStatus.RUNNING
 
 
@@ -154,6 +153,16 @@ def test_the_dashboards_own_token_is_asked_for(make_yard: Any) -> None:
     assert run.status() is RunStatus.RUNNING
 
 
+def test_machines_come_by_tokens_of_their_own(make_yard: Any) -> None:
+    yard = host(make_yard)
+    run = going(yard)
+    machine = TestApp(yard.app)
+    answer = machine.get(f"/breakbulk/api/v1/runs/{run.id}", status=401)
+    assert answer.content_type == "application/problem+json", "no login page"
+    machine.authorization = ("Bearer", yard.bulk.tokens.create("ci", can="operate").text)
+    assert machine.get(f"/breakbulk/api/v1/runs/{run.id}").json["run"]["id"] == run.id
+
+
 def test_without_a_policy_nobody_is_let_in(make_yard: Any) -> None:
     yard = host(make_yard, policy=None, configure=None)
     page = person(yard, "ana").get("/breakbulk/", status=403)
@@ -170,11 +179,11 @@ def test_pages_that_are_not_there_are_ours(make_yard: Any) -> None:
 def test_what_is_too_large_is_not_read(make_yard: Any) -> None:
     yard = host(make_yard)
     run = going(yard)
-    for length, status in ((str(MOST_BODY + 1), 413), ("", 411)):
-        sent = Request.blank(f"/breakbulk/runs/{run.id}/cancel", method="POST", body=b"x")
+    for length, body in ((str(MOST_BODY + 1), b"x"), ("", b"x" * (MOST_BODY + 1))):
+        sent = Request.blank(f"/breakbulk/runs/{run.id}/cancel", method="POST", body=body)
         sent.environ |= {"wsgi.input_terminated": True, "HTTP_USER": "ana"}
         sent.environ["CONTENT_LENGTH"] = length
-        assert sent.get_response(yard.app).status_int == status
+        assert sent.get_response(yard.app).status_int == 413
     assert run.status() is RunStatus.RUNNING
 
 
