@@ -14,7 +14,6 @@ from breakbulk.demo import place
 from breakbulk.demo.shop import main
 from breakbulk.demo.shop.security import DOOR
 from breakbulk.demo.warehouse import fill
-from breakbulk.domain.chunk import RunId
 from breakbulk.runner import inline
 from breakbulk.web import LoginLink
 from breakbulk.web.server import listen
@@ -41,7 +40,7 @@ class Shop:
     def __init__(self, directory: Path) -> None:
         file = directory / "demo.ini"
         url = f"sqlite:///{directory / 'shop.sqlite'}"
-        place.write(file, database=url, broker="memory://", chunk_size=100)
+        place.write(file, database=url, broker="memory://", chunk_size=500)
         app = main({}, **get_appsettings(str(file)))
         self.bulk: Breakbulk = app.registry["breakbulk"]
         self.engine = app.registry["dbsession_factory"].kw["bind"]
@@ -63,7 +62,11 @@ class Shop:
 
     def work(self, run: int) -> None:
         """Have somebody work until the run is over."""
-        given: Any = (self.bulk.runtime, RunId(run), "breakbulk-demo")
+        given: Any = (
+            self.bulk.runtime,
+            self.bulk.run(run).record(),
+            lambda _link, _run, _key: None,
+        )
         self._threads.append(threading.Thread(target=inline.work_until_over, args=given))
         self._threads[-1].start()
 
@@ -105,7 +108,7 @@ def test_the_button_moves_all_and_leads_to_the_dashboard(shop: Shop, here: Page)
         timeout=60_000
     )
     banner = here.locator(".banner")
-    expect(banner).to_contain_text("20,000 products processed in 200 chunks", timeout=60_000)
+    expect(banner).to_contain_text("20,000 products processed in 40 chunks", timeout=60_000)
     expect(banner).to_contain_text("version 1: 20,000 products")
     assert here.evaluate("document.body.dataset.mine") == "the same page"
     expect(here.locator("tbody tr").last).to_contain_text("1 time")

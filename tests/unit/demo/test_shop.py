@@ -12,7 +12,6 @@ from breakbulk.demo import place
 from breakbulk.demo.shop import main
 from breakbulk.demo.shop.security import DOOR
 from breakbulk.demo.warehouse import Notice, build, fill
-from breakbulk.domain.chunk import RunId
 from breakbulk.runner import inline
 from breakbulk.web import LoginLink
 from tests.integration.web.conftest import one
@@ -129,8 +128,9 @@ def test_a_run_that_was_given_up_is_told(shop: Router, browser: TestApp) -> None
     bulk = shop.registry["breakbulk"]
     bulk.celery.conf.task_always_eager = False
     page.forms[0].submit()
-    bulk.run(1).cancel(by="ben", reason="<b>not today</b>")
-    inline.work_until_over(bulk.runtime, RunId(1), "breakbulk-demo")
+    handle = bulk.run(1)
+    handle.cancel(by="ben", reason="<b>not today</b>")
+    inline.work_until_over(bulk.runtime, handle.record(), lambda _link, _run, _key: None)
     page = browser.get("/")
     assert one(page, ".banner").text.strip() == "Run 1 is cancelled. <b>not today</b>"
     assert page.html.select("button")
