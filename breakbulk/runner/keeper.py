@@ -31,7 +31,8 @@ class Keeper:
     def stop(self) -> None:
         """Let it end."""
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # there may have been no thread to be had
+            self._thread.join()
 
     def _keep(self) -> None:
         seconds = self._runtime.settings.lease_seconds

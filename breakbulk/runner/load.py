@@ -9,6 +9,7 @@ ended, after making sure that the new iterable begins with the same items.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -37,6 +38,8 @@ from breakbulk.sources import Items
 
 log = logging.getLogger("breakbulk.load")
 
+#: How often it is tried to say that a source has ended early, in seconds.
+_SAY_AGAIN = 1.0
 #: Lanes are asked for no more often than that, in seconds.
 _ASK_AGAIN = 1.0
 #: The run wants what is read: those that stand still may go on later.
@@ -171,8 +174,8 @@ class _Loading:
             except _Unwanted:
                 return self._runtime.ledger.runs.get(self._within, self._run.id), False
         keeper = Keeper(self._runtime, self._run.id, self._token)
-        keeper.start()
         try:
+            keeper.start()
             run = self._read()
         except _Unwanted as unwanted:
             self._give_up(unwanted)
@@ -298,12 +301,26 @@ class _Loading:
     def _give_up(self, error: BaseException) -> None:
         why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
         try:
-            with self._runtime.database.connect() as connection:
-                end_early(
-                    self._runtime, connection, self._run.id, self._token, why.removesuffix(".")
-                )
-        except Exception as trouble:  # noqa: BLE001  (the steward does it when the lease runs out)
+            self._fail(why)
+        except Exception as trouble:  # noqa: BLE001  (whatever it is, somebody has to say it)
             log.warning("run %s: its source ended early, told late: %s", self._run.id, trouble)
+            # On SQLite no steward takes this process for gone as long as it lives.
+            name = f"breakbulk-ended-{self._token}"
+            threading.Thread(target=self._end_at_last, args=(why,), name=name, daemon=True).start()
+
+    def _fail(self, why: str) -> None:
+        with self._runtime.database.connect() as connection:
+            end_early(self._runtime, connection, self._run.id, self._token, why.removesuffix("."))
+
+    def _end_at_last(self, why: str) -> None:
+        done = False
+        while not done:
+            time.sleep(_SAY_AGAIN)
+            try:
+                self._fail(why)
+                done = True
+            except Exception as error:  # noqa: BLE001  (again, until it is done)
+                log.debug("run %s: still to say that it ended: %s", self._run.id, error)
 
     def _sentence(self, error: BaseException) -> str:
         why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))

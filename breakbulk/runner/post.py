@@ -202,7 +202,7 @@ def _retry_after(headers: dict[str, str], now: datetime) -> float | None:
         return float(said)
     try:
         at = parsedate_to_datetime(said)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
 

@@ -119,10 +119,15 @@ class Sender:
         ).start()
 
     def _send(self, order: Order, url: str, secrets: list[str]) -> None:
-        if order.signature is not None:
-            answer = self._link(order, order.signature)
-        else:
-            answer = self._post(order, url, secrets)
+        try:
+            if order.signature is not None:
+                answer = self._link(order, order.signature)
+            else:
+                answer = self._post(order, url, secrets)
+        except Exception as error:
+            # Whoever waits for the answer would wait for ever, and so would all for this receiver.
+            log.exception("delivery %d was interrupted", order.id)
+            answer = Answer(0, error=type(error).__name__)
         self._answers.append((order, answer))
         self.answered.set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,14 +140,14 @@ def submit(
     """
     runs = runtime.ledger.runs
     parameters = spec.dump(job)
-    digest = runtime.vault.digest(spec, parameters)
-    if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+    digests = runtime.vault.digests(spec, parameters)
+    if (earlier := _earlier(runtime, connection, spec, order, digests)) is not None:
         return Submitted(earlier, created=False)
     try:
-        waits_for = _standing_behind(runtime, connection, spec, order, digest)
+        waits_for = _standing_behind(runtime, connection, spec, order, digests)
     except OverlapError:
         # It may be the run of our own key, committed since we looked for it.
-        if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+        if (earlier := _earlier(runtime, connection, spec, order, digests)) is not None:
             return Submitted(earlier, created=False)
         raise
     submitted_at = connection.execute(select(clock())).scalar_one()
@@ -157,11 +157,11 @@ def submit(
     new = NewRun(
         job=spec.name,
         parameters=runtime.vault.seal(spec, parameters),
-        parameters_hash=digest,
+        parameters_hash=digests[0],
         queue=order.queue,
         submitted_by=order.submitted_by,
         idempotency_key=order.idempotency_key,
-        slot=None if order.overlap is Overlap.ALLOW else f"{spec.name}:{digest}",
+        slot=None if order.overlap is Overlap.ALLOW else f"{spec.name}:{digests[0]}",
         fingerprint=source.fingerprint,
         key_names=source.key_names,
         until=None if until is None else encode_key(until),
@@ -186,11 +186,11 @@ def submit(
             runtime.ledger.loads.begin(connection, run_id, begun[1], runtime.settings.lease_seconds)
         return Submitted(runs.get(connection, run_id), created=True, loading=begun)
     # Somebody was faster between the question and the insert.
-    if (earlier := _earlier(runtime, connection, spec, order, digest)) is not None:
+    if (earlier := _earlier(runtime, connection, spec, order, digests)) is not None:
         return Submitted(earlier, created=False)
     if order.overlap is Overlap.WAIT:
         return submit(runtime, connection, data, spec=spec, job=job, order=order)
-    _refuse(runtime, connection, spec, digest)
+    _refuse(runtime, connection, spec, digests)
     raise OverlapError(f"A run of {spec.name} with the same parameters was submitted just now.")
 
 
@@ -272,7 +272,7 @@ def _look(
 
 
 def _earlier(
-    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digest: str
+    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digests: Sequence[str]
 ) -> Run | None:
     if order.idempotency_key is None:
         return None
@@ -286,7 +286,7 @@ def _earlier(
     if not (found := find()):
         return None
     run = found[0]
-    if not find(parameters_hash=digest):
+    if not any(find(parameters_hash=digest) for digest in digests):
         raise IdempotencyConflict(
             f"The idempotency key {order.idempotency_key!r} belongs to run {run.id}, which has"
             " other parameters: use another key.",
@@ -296,27 +296,31 @@ def _earlier(
 
 
 def _standing_behind(
-    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digest: str
+    runtime: Runtime, connection: Connection, spec: JobSpec, order: Order, digests: Sequence[str]
 ) -> RunId | None:
     if order.overlap is Overlap.ALLOW:
         return None
     if order.overlap is Overlap.REFUSE:
-        _refuse(runtime, connection, spec, digest)
+        _refuse(runtime, connection, spec, digests)
         return None
-    ahead = runtime.ledger.runs.find(
-        connection, job=spec.name, parameters_hash=digest, statuses=ACTIVE, limit=1
-    )
-    return ahead[0].id if ahead else None
+    # Whoever is to wait is known by the first key, and so is whom it waits for.
+    ahead = _active(runtime, connection, spec, digests[0])
+    return None if ahead is None else ahead.id
 
 
-def _refuse(runtime: Runtime, connection: Connection, spec: JobSpec, digest: str) -> None:
-    ahead = runtime.ledger.runs.find(
-        connection, job=spec.name, parameters_hash=digest, statuses=ACTIVE, limit=1
-    )
-    if ahead:
-        run = ahead[0]
+def _refuse(
+    runtime: Runtime, connection: Connection, spec: JobSpec, digests: Sequence[str]
+) -> None:
+    for run in filter(None, (_active(runtime, connection, spec, one) for one in digests)):
         raise OverlapError(
             f"Run {run.id} of {spec.name} with the same parameters is still {run.status}:"
             " wait for it, cancel it, or submit with overlap='wait' or 'allow'.",
             run.id,
         )
+
+
+def _active(runtime: Runtime, connection: Connection, spec: JobSpec, digest: str) -> Run | None:
+    found = runtime.ledger.runs.find(
+        connection, job=spec.name, parameters_hash=digest, statuses=ACTIVE, limit=1
+    )
+    return found[0] if found else None

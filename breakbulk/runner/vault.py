@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from breakbulk.errors import ConfigurationError, ParameterError
@@ -106,31 +107,34 @@ class Vault:
         """
         if not stored.startswith(_MARK):
             return stored
-        from cryptography.fernet import InvalidToken
+        if self._box is not None:
+            # Without a key the package need not be there, either.
+            from cryptography.fernet import InvalidToken
 
-        try:
-            if self._box is not None:
+            with suppress(InvalidToken):
                 return str(self._box.decrypt(stored.removeprefix(_MARK)).decode())
-        except InvalidToken:
-            pass
         raise ConfigurationError(
             "The endpoint's secret was sealed with another secret_key than this process has: give"
             " all processes the same ones, or register the endpoint anew."
         )
 
-    def digest(self, spec: JobSpec, parameters: Mapping[str, Any]) -> str:
+    def digests(self, spec: JobSpec, parameters: Mapping[str, Any]) -> list[str]:
         """What tells whether two runs have the same parameters, and nobody what they are.
+
+        The first is what a new run is known by; by the others runs are known that began before the
+        key was changed.
 
         Raises:
             ConfigurationError: one is secret, and there is no key.
         """
-        blind = dict(parameters)
-        for name in _secrets(spec, parameters):
+        secrets = _secrets(spec, parameters)
+        for name in secrets:
             self._box_for(spec, name)
-            # Of a short secret a bare hash would be as good as the secret itself.
-            text = json.dumps(parameters[name], sort_keys=True).encode()
-            blind[name] = hmac.new(self._keys[0], text, hashlib.sha256).hexdigest()
-        return parameters_hash(spec.name, blind)
+        return [
+            parameters_hash(spec.name, _blinded(parameters, secrets, key))
+            # Without secrets all would be the same.
+            for key in (self._keys if secrets else [b""])
+        ]
 
     def _opened(self, spec: JobSpec, name: str, token: str) -> bytes:
         from cryptography.fernet import InvalidToken
@@ -151,6 +155,15 @@ class Vault:
                 f" Breakbulk(secret_key=…) or set {VARIABLE}, the same text everywhere."
             )
         return self._box
+
+
+def _blinded(parameters: Mapping[str, Any], secrets: list[str], key: bytes) -> dict[str, Any]:
+    # Of a short secret a bare hash would be as good as the secret itself.
+    blind = dict(parameters)
+    for name in secrets:
+        text = json.dumps(parameters[name], sort_keys=True).encode()
+        blind[name] = hmac.new(key, text, hashlib.sha256).hexdigest()
+    return blind
 
 
 def _secrets(spec: JobSpec, values: Mapping[str, Any]) -> list[str]:

@@ -11,8 +11,9 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
+
+from webob.cookies import RequestCookies
 
 VIEW = "view"
 OPERATE = "operate"
@@ -73,7 +74,10 @@ class LoginLink:
     _sessions: set[str] = field(default_factory=set, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    COOKIE = "breakbulk_session"
+    @staticmethod
+    def cookie_of(environ: Mapping[str, Any]) -> str:
+        """The name of the cookie: two servers on one machine do not log each other's users out."""
+        return f"breakbulk_session_{environ['SERVER_PORT']}"
 
     def renew(self) -> None:
         """Make a new token and announce it."""
@@ -95,9 +99,10 @@ class LoginLink:
     def __call__(self, environ: Mapping[str, Any]) -> Access | None:
         """Everything for whoever has a session."""
         try:
-            cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(self.COOKIE)
-        except CookieError:
+            # Cookies of a host are those of all its ports: what others have set may be anything.
+            session = RequestCookies(dict(environ)).get(self.cookie_of(environ))
+        except UnicodeDecodeError:
             return None
-        if cookie is None or cookie.value not in self._sessions:
+        if session not in self._sessions:
             return None
         return Access(self.user, {VIEW, OPERATE})

@@ -55,10 +55,15 @@ def fields_of(spec: JobSpec, given: Mapping[str, str] | None = None) -> list[Fie
             _kind(parameter),
             parameter.type_name,
             parameter.required,
-            _default(spec, parameter) if given is None else given.get(PREFIX + name, ""),
+            _default(spec, parameter) if given is None else _again(parameter, given),
         )
         for name, parameter in spec.parameters.items()
     ]
+
+
+def _again(parameter: Parameter, given: Mapping[str, str]) -> str:
+    """What was typed; a secret is typed anew, because a page holds none."""
+    return "" if parameter.masked else given.get(PREFIX + parameter.name, "")
 
 
 def values_of(spec: JobSpec, given: Mapping[str, str]) -> dict[str, Any]:

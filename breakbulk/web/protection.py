@@ -32,6 +32,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_NOT_TEXT = "The address or a cookie is not written in UTF-8, so it cannot be read.\n"
 #: More than any form of ours has, in bytes.
 MOST_BODY = 64 * 1024
 
@@ -42,7 +43,7 @@ def tween(handler: Handler, _registry: Registry) -> Handler:
     """Put the headers on every answer, and give each browser its token."""
 
     def protect(request: Request) -> Response:
-        response = handler(request)
+        response = handler(request) if _is_text(request) else Response(_NOT_TEXT, status=400)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         if "Cache-Control" not in response.headers:
@@ -60,6 +61,17 @@ def tween(handler: Handler, _registry: Registry) -> Handler:
         return response
 
     return protect
+
+
+def _is_text(request: Request) -> bool:
+    """Whether what pages look at can be read; the API has its own way to say that it cannot."""
+    if request.environ["PATH_INFO"].startswith("/api/"):
+        return True
+    try:
+        request.path_info, request.GET, request.cookies.get(_COOKIE)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def limit_body(event: NewRequest) -> None:

@@ -12,7 +12,8 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from tests.support.stages import Stages
 
-_ROWS = 2_000
+#: More than they can do before it is cancelled, however slow the command line is.
+_ROWS = 20_000
 _JOB = {"chunk_size": 10, "retry_delay": 0}
 
 

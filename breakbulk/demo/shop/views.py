@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotModified, HTTPSeeOther
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import forbidden_view_config, view_config
 from sqlalchemy import func, select
@@ -72,14 +73,18 @@ def process(request: Request) -> HTTPSeeOther:
 
 
 @view_config(route_name="login", request_method="GET", permission=NO_PERMISSION_REQUIRED)
-def login(request: Request) -> HTTPSeeOther:
+def login(request: Request) -> Response:
     """Trade the token of the link for a session."""
     door: LoginLink = request.registry[DOOR]
+    if request.method == "HEAD":
+        # Who only looks whether the link leads somewhere has not used it.
+        return request.response
     session = door.redeem(request.GET.get("token", ""))
     if session is None:
         raise HTTPForbidden
     response = HTTPSeeOther(request.route_path("home"))
-    response.set_cookie(door.COOKIE, session, path="/", httponly=True, samesite="Strict")
+    name = door.cookie_of(request.environ)
+    response.set_cookie(name, session, path="/", httponly=True, samesite="Strict")
     return response
 
 

@@ -1,4 +1,4 @@
-"""The REST API: what the dashboard can do, for machines.
+"""The REST API: machines start, watch and steer runs.
 
 ``openapi.yaml`` is what it promises; requests and answers are checked against it. It lives in the
 dashboard's application under ``/api/v1``.

@@ -82,6 +82,13 @@ def cancel(request: Request) -> dict[str, Any]:
     return _steered(request, status)
 
 
+@changes("api.lanes")
+def lanes(request: Request) -> dict[str, Any]:
+    """Let it have more lanes, or fewer."""
+    request.handle.limit_lanes(request.json_body["lanes"], by=request.access.user)
+    return _steered(request, request.handle.status())
+
+
 @changes("api.retry")
 def retry(request: Request) -> dict[str, Any]:
     """Open the next round with what failed."""

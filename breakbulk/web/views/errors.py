@@ -78,7 +78,7 @@ def of_http(error: HTTPException, request: Request) -> Any:
 @exception_view_config(Exception, renderer=_TEMPLATE)
 def of_nobody(error: Exception, request: Request) -> dict[str, Any]:
     """A mistake of ours: the log has the rest, the page tells nothing of it."""
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    log.error("%s %r failed", request.method, request.environ["PATH_INFO"], exc_info=error)
     return _page(request, 500, "Something broke", "The server's log says what it was.")
 
 

@@ -76,6 +76,7 @@ def _page(
         "progress": progress,
         # However often the button is pressed, this form starts one run.
         "once": (given or {}).get("once") or f"form-{secrets.token_urlsafe(12)}",
+        "waits": (given or {}).get("overlap") == "wait",
         "plan": None,
         "trouble": None,
         **more,
@@ -83,6 +84,9 @@ def _page(
 
 
 def _source(spec: JobSpec) -> str | None:
+    if any(one.masked and not one.required for one in spec.parameters.values()):
+        # It holds the secret's default.
+        return None
     try:
         return inspect.getsource(spec.cls)
     except (OSError, TypeError):

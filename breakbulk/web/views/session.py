@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound, HTTPSeeOther
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
@@ -13,17 +14,20 @@ from breakbulk.web.preferences import Preferences
 
 
 @view_config(route_name="login", request_method="GET", permission=NO_PERMISSION_REQUIRED)
-def login(request: Request) -> HTTPSeeOther:
+def login(request: Request) -> Response:
     """Trade the token of a link for a session."""
     policy = request.registry["breakbulk.access"]
     if not isinstance(policy, LoginLink):
         raise HTTPNotFound
+    if request.method == "HEAD":
+        # Who only looks whether the link leads somewhere has not used it.
+        return request.response
     session = policy.redeem(request.GET.get("token", ""))
     if session is None:
         raise HTTPForbidden
     response = HTTPSeeOther(request.route_path("overview"))
     response.set_cookie(
-        policy.COOKIE,
+        policy.cookie_of(request.environ),
         session,
         path=request.script_name or "/",
         httponly=True,

@@ -20,6 +20,7 @@ from breakbulk.errors import (
     SourceError,
     StateError,
 )
+from breakbulk.runner import earlyend
 from tests.support.waiting import wait_for
 from tests.support.yard import Boom, Notice, Yard, together
 
@@ -375,6 +376,30 @@ def test_an_error_of_the_iterable_fails_the_run_with_its_reason(
     assert seen == list(range(5))
     assert yard.notices() == []
     assert handle.audit().clean
+
+
+def test_what_cannot_be_said_at_once_is_said_later(
+    yard: Yard, note: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lives, so on SQLite no steward would take the producer for gone."""
+    right, tries = earlyend.end_early, [0]
+
+    def full(*arguments: Any) -> bool:
+        tries[0] += 1
+        if tries[0] <= 2:
+            raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+        return right(*arguments)
+
+    monkeypatch.setattr("breakbulk.runner.load.end_early", full)
+    monkeypatch.setattr("breakbulk.runner.load._SAY_AGAIN", 0.05)
+    with pytest.raises(SourceError):
+        yard.submit(yard.job(note, source=lambda: Items(up_to(12, Boom("the feed is gone")))))
+    handle = yard.bulk.run(yard.bulk.runs()[0].id)
+    assert handle.status() is RunStatus.LOADING
+    wait_for(lambda: handle.status() is not RunStatus.LOADING, message="it to be said at last")
+    yard.settle(handle)
+    assert handle.status() is RunStatus.FAILED
+    assert tries == [3]
 
 
 def test_a_run_never_succeeds_with_half(

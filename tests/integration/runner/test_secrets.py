@@ -77,6 +77,18 @@ def test_two_runs_of_one_secret_are_of_the_same_parameters(yard: Yard) -> None:
     assert yard.bulk.submit(mail("other")).id != first.id
 
 
+def test_a_run_that_began_under_an_older_key_is_known(yard: Yard) -> None:
+    mail = mailing(yard, lambda _job, chunk: touch(chunk))
+    first = yard.bulk.submit(mail(), idempotency_key="once")
+    newer = "the one that has been put in front of it"
+    object.__setattr__(yard.runtime, "vault", Vault([newer, SECRET_KEY]))
+    assert yard.bulk.submit(mail(), idempotency_key="once").id == first.id
+    with pytest.raises(OverlapError):
+        yard.bulk.submit(mail())
+    yard.settle(first)
+    yard.assert_proper(first)
+
+
 def test_a_secret_is_not_in_a_signature(yard: Yard) -> None:
     mail = mailing(yard, lambda _job, chunk: touch(chunk))
     signature = yard.bulk.signature(mail())

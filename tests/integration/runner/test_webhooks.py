@@ -320,6 +320,35 @@ def test_a_receiver_that_asks_for_time_is_given_it(
     assert 1_700 < (rests - now).total_seconds() <= 1_800
 
 
+@pytest.mark.parametrize(
+    "said", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "soon", "-5", "1e9"]
+)
+def test_what_a_receiver_says_of_time_may_be_nonsense(
+    yard: Yard, outside: Receiver, sends: Post, said: str
+) -> None:
+    yard.bulk.webhooks.add(outside.url)
+    outside.reply = lambda _message: Reply(503, {"retry-after": said})
+    yard.run()
+    sends.clear()
+    first = min(yard.bulk.webhooks.deliveries(), key=lambda one: one.id)
+    assert (first.status, first.tries) == (DeliveryStatus.WAITING, 1)
+
+
+def test_a_try_that_breaks_is_noted_and_keeps_nobody_waiting(
+    yard: Yard, outside: Receiver, sends: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.bulk.webhooks.add(outside.url)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ImportError("a library that is only half there")
+
+    monkeypatch.setattr("breakbulk.runner.post.post", broken)
+    yard.run()
+    sends.clear()
+    first = min(yard.bulk.webhooks.deliveries(), key=lambda one: one.id)
+    assert [one.error for one in yard.bulk.webhooks.delivery(first.id).tries] == ["ImportError"]
+
+
 def test_one_that_is_gone_is_switched_off(yard: Yard, outside: Receiver, sends: Post) -> None:
     endpoint = yard.bulk.webhooks.add(outside.url).endpoint
     outside.reply = lambda _message: Reply(410)

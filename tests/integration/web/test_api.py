@@ -216,6 +216,17 @@ def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, deployer: TestApp, jo
     assert {one["actor"] for one in done} >= {"deployer"}
 
 
+def test_a_run_is_given_more_lanes_or_fewer(yard: Yard, deployer: TestApp, job: str) -> None:
+    run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
+    for lanes in (2, None):
+        answer = post(deployer, f"/runs/{run}/lanes", {"lanes": lanes})
+        assert answer.json == {"run": run, "status": "running"}
+        assert yard.bulk.run(run).record().max_lanes == lanes
+    for wrong in (0, 10_001, "two"):
+        refused(post(deployer, f"/runs/{run}/lanes", {"lanes": wrong}), 422, "invalid-request")
+    refused(post(deployer, f"/runs/{run}/lanes", {}), 422, "invalid-request")
+
+
 def test_a_verb_needs_no_body_from_a_machine(yard: Yard, deployer: TestApp, job: str) -> None:
     run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
     assert deployer.post(f"{_RUNS}/{run}/pause", status=200).json["status"] == "paused"

@@ -138,13 +138,27 @@ def test_a_login_link(yard: Yard) -> None:
     first, second = TestApp(app), TestApp(app)
     assert "Open the link" in first.get("/", status=401)
     first.get("/login?token=wrong", status=401)
+    first.head(f"/login?token={links[0]}", status=200)  # a look whether it leads somewhere
     first.get(f"/login?token={links[0]}", status=303)
     first.get("/", status=200)
     second.get(f"/login?token={links[0]}", status=401)
     second.get("/", status=401)
-    cookie = next(one for one in first.cookiejar if one.name == LoginLink.COOKIE)
+    cookie = next(one for one in first.cookiejar if one.name == "breakbulk_session_80")
     assert cookie.has_nonstandard_attr("HttpOnly")
     assert cookie.get_nonstandard_attr("SameSite") == "Strict"
+
+
+@pytest.mark.parametrize(
+    ("path", "cookie"),
+    [("/runs/%ff", ""), ("/runs?job=%ff", ""), ("/", 'breakbulk_csrf="\xff"'), ("/%ff", "")],
+)
+def test_what_is_not_text_is_refused_and_not_broken_by(
+    viewer: TestApp, nobody: TestApp, path: str, cookie: str
+) -> None:
+    for app in (viewer, nobody):
+        answer = app.get(path, headers={"Cookie": cookie} if cookie else {}, status=400)
+        assert "not written in UTF-8" in answer
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
 @pytest.mark.parametrize("path", ["/", "/elsewhere", "/runs/999", "/workers"])
@@ -194,4 +208,12 @@ def test_secrets_stay_hidden(yard: Yard, operator: TestApp) -> None:
     ):
         assert "given-hush" not in operator.get(path)
     assert "***" in operator.get(f"/runs/{run.id}")
+    page = operator.get("/jobs/a.secret")
+    assert "default-hush" not in page, "not in its source, either"
+    form = next(one for one in page.forms.values() if "p.key" in one.fields)
+    form["p.key"] = "typed-hush"
+    form["overlap"] = "wait"
+    planned = form.submit("act", value="plan")
+    assert "typed-hush" not in planned, "a secret is typed anew"
+    assert planned.html.select("input[name=overlap][checked]"), "and the rest is as it was"
     assert "SELECT" not in operator.get(f"/runs/{run.id}/chunks/1")

@@ -31,7 +31,17 @@ def policy(links: list[str]) -> LoginLink:
 
 
 def cookie(session: str | None) -> dict[str, str]:
-    return {"HTTP_COOKIE": f"theme=dark; {LoginLink.COOKIE}={session}"}
+    return {"SERVER_PORT": "80", "HTTP_COOKIE": f"theme=dark; breakbulk_session_80={session}"}
+
+
+@pytest.mark.parametrize("foreign", ['foo={"a":1}', "a b", "a/b=1", "c=\xff"])
+def test_what_others_have_set_on_this_host_keeps_nobody_out(
+    policy: LoginLink, links: list[str], foreign: str
+) -> None:
+    session = policy.redeem(links[0])
+    environ = {"SERVER_PORT": "80", "HTTP_COOKIE": f"{foreign}; breakbulk_session_80={session}"}
+    assert policy(environ) is not None
+    assert policy(environ | {"SERVER_PORT": "81"}) is None, "another server's"
 
 
 def test_a_link_lets_in_one_browser_once(policy: LoginLink, links: list[str]) -> None:
@@ -49,6 +59,8 @@ def test_nothing_else_lets_in(policy: LoginLink, links: list[str]) -> None:
     assert policy.redeem("") is None
     assert policy.redeem("\udcff") is None
     assert policy.redeem(links[0] + "x") is None
-    for environ in ({}, cookie(""), cookie("guess"), {"HTTP_COOKIE": 'a="b; c=\x01,,;;=='}):
-        assert policy(environ) is None
+    for cookies in ("", 'a="b; c=\x01,,;;=='):
+        assert policy({"SERVER_PORT": "80", "HTTP_COOKIE": cookies}) is None
+    for session in ("", "guess"):
+        assert policy(cookie(session)) is None
     assert LoginLink("ana", links.append).redeem("") is None, "before any link was made"
