@@ -441,7 +441,7 @@ class Breakbulk:
             return
         try:
             inline.work_until_over(self.runtime, run, self._need_broker().send_link)
-        except Exception:
+        except Exception:  # the run is committed, so this only costs time
             log.exception("run %s is submitted, but was not worked on", run.id)
 
     def _tell(self, run: Run, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ from breakbulk.runner.runtime import Runtime
 log = logging.getLogger("breakbulk.steward")
 
 
-class LedgerThread:
+class LedgerThread(ABC):
     """Works until it is told to stop; survives every loss of the database.
 
     Where the ledger cannot be worked on it says so once, in one sentence, and looks again: tables
@@ -35,9 +36,9 @@ class LedgerThread:
         self._complained = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @abstractmethod
     def _work(self, connection: Connection) -> None:
         """Work on the ledger, on a connection that is good for it, until there is nothing to do."""
-        raise NotImplementedError
 
     def _needed(self) -> bool:
         """Whether there is any reason to connect."""
