@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    Pool,
     QueuePool,
     create_engine,
     event,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -131,35 +133,33 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection from the user's pool."""
-        with self.engine.connect() as connection:
-            if autocommits(connection):
-                raise ConfigurationError(
-                    "The engine is in AUTOCOMMIT, so a chunk would not be one transaction:"
-                    " create it without isolation_level='AUTOCOMMIT'."
-                )
-            if not self.is_postgresql:
-                self._be_patient(connection)
+        with self._connect(self.engine) as connection:
             yield connection
 
     @contextmanager
-    def connect_beside_forks(self) -> Iterator[Connection]:
-        """A connection for a thread beside which its process may fork."""
-        if self.is_postgresql:
-            with self.connect() as connection:
-                yield connection
-            return
-        with forking.held_off(), self.connect() as connection:
-            try:
-                yield connection
-            finally:
-                connection.invalidate()
+    def connect_apart(self) -> Iterator[Connection]:
+        """A connection for a thread of its own, which may keep it as long as its process lives.
+
+        It takes no place in the team's pool, which may have one for each of their threads and none
+        to spare: steward and outbox would keep it from a lane for good, or take it from each other
+        after each loss. On SQLite no process forks beside it.
+        """
+        with ExitStack() as stack:
+            if not self.is_postgresql:
+                stack.enter_context(forking.held_off())
+            engine = _Apart.of(self.engine)
+            stack.callback(engine.let_go)
+            connection = stack.enter_context(self._connect(engine))
+            if not self.is_postgresql:
+                stack.callback(connection.invalidate)
+            yield connection
 
     @contextmanager
     def let_go(self, connection: Connection) -> Iterator[None]:
         """Wait for something with nothing open that a fork would copy.
 
         Args:
-            connection: idle; of :meth:`connect_beside_forks`, or any other, which stays open.
+            connection: idle; of :meth:`connect_apart`, or any other, which stays open.
         """
         if self.is_postgresql or not forking.holds_off():
             yield
@@ -328,6 +328,18 @@ class Database:
             with self.connect() as fresh:
                 yield fresh
 
+    @contextmanager
+    def _connect(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            if autocommits(connection):
+                raise ConfigurationError(
+                    "The engine is in AUTOCOMMIT, so a chunk would not be one transaction:"
+                    " create it without isolation_level='AUTOCOMMIT'."
+                )
+            if not self.is_postgresql:
+                self._be_patient(connection)
+            yield connection
+
     def _be_patient(self, connection: Connection) -> None:
         """Let SQLite wait for a writer that does not queue with us."""
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_SQLITE_PATIENCE}")
@@ -356,6 +368,26 @@ class Database:
             self._engine = _engine_for(target)
             self._sessions = sessionmaker(self._engine)
         self._dialect_name = _known(self._engine.dialect.name)
+
+
+class _Apart(OptionEngine):
+    """The team's engine with its options and all that listens to it, over a pool of our own."""
+
+    #: In the place of the property of its base class, which is the pool of the team's engine.
+    pool: Pool = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, engine: Engine) -> _Apart:
+        """One for an engine; its pool makes connections in the very same way."""
+        apart = cls(engine, {})
+        # Any other pool has no bounds, or only one connection with a whole database in it.
+        apart.pool = engine.pool.recreate() if isinstance(engine.pool, QueuePool) else engine.pool
+        return apart
+
+    def let_go(self) -> None:
+        """Close what it has opened; what the team's engine has stays as it is."""
+        if self.pool is not self._proxied.pool:
+            self.pool.dispose()
 
 
 def _engine_in(target: Any) -> Engine | None:

@@ -44,5 +44,5 @@ class Keeper:
 
     def _extend(self, seconds: float) -> None:
         database = self._runtime.database
-        with database.connect_beside_forks() as connection, database.transaction(connection):
+        with database.connect_apart() as connection, database.transaction(connection):
             self._runtime.ledger.loads.extend(connection, self._run_id, self._token, seconds)

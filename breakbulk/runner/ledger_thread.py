@@ -53,16 +53,16 @@ class LedgerThread(ABC):
 
     def _visit(self) -> None:
         try:
-            with self._ledger(beside_forks=True) as connection:
+            with self._ledger(apart=True) as connection:
                 self._work(connection)
         except Exception as error:  # noqa: BLE001  (it must go on)
             self._complain(self._interrupted, error)
 
     @contextmanager
-    def _ledger(self, *, beside_forks: bool = False) -> Iterator[Connection]:
+    def _ledger(self, *, apart: bool = False) -> Iterator[Connection]:
         """A connection to the ledger, once its tables are known to be of use."""
         database = self._runtime.database
-        connect = database.connect_beside_forks if beside_forks else database.connect
+        connect = database.connect_apart if apart else database.connect
         with translated(), connect() as connection:
             with database.reading(connection):
                 migrations.require_no_older(connection, database)

@@ -61,7 +61,7 @@ def test_a_child_that_is_forked_beside_a_steward_can_write(database: Database) -
     stop = threading.Event()
 
     def keep_house() -> None:
-        with database.connect_beside_forks() as connection:
+        with database.connect_apart() as connection:
             while not stop.is_set():
                 with database.transaction(connection):
                     connection.exec_driver_sql("SELECT 1")
@@ -88,7 +88,7 @@ def test_nobody_waits_for_his_turn_with_the_file_open(database: Database) -> Non
     waiting, done = threading.Event(), threading.Event()
 
     def keep_house() -> None:
-        with database.connect_beside_forks() as connection:
+        with database.connect_apart() as connection:
             waiting.set()
             with database.transaction(connection):
                 done.set()
