@@ -7,20 +7,18 @@ itself, and what is connected to is the address that was checked.
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from breakbulk.domain.address import Address, Allowed, is_public
 from breakbulk.errors import EndpointRefused
+from breakbulk.runner.lookup import LookUps, look_ups
 
 _PORTS = {"https": 443, "http": 80}
 _LONGEST = 2_000
 _ALLOW = "the setting webhook_allow names those that may be"
-
-#: Addresses of a host, as text.
-Resolve = Callable[[str, int], list[str]]
+#: How long a look-up may take where nobody says otherwise.
+_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +40,17 @@ class Target:
         return self.scheme == "https"
 
 
-def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system gives for a host.
-
-    Raises:
-        OSError, UnicodeError: it gives none.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
-
-
 class Guard:
     """Decides about URLs and addresses.
 
     Args:
         allowed: what an operator has allowed though it is not public.
-        resolve: asks for a host's addresses.
+        look_ups: knows the addresses of hosts.
     """
 
-    def __init__(self, allowed: Allowed, resolve: Resolve = resolve) -> None:
+    def __init__(self, allowed: Allowed, look_ups: LookUps = look_ups) -> None:
         self._allowed = allowed
-        self._resolve = resolve
+        self._look_ups = look_ups
 
     def check(self, url: str) -> Target:
         """Take a URL apart, and see that it leads somewhere.
@@ -74,14 +62,22 @@ class Guard:
         self.addresses(target)
         return target
 
-    def addresses(self, target: Target) -> list[str]:
+    def addresses(self, target: Target, seconds: float = _SECONDS) -> list[str]:
         """The addresses of a target that may be connected to.
 
+        Args:
+            seconds: how long it may take to find them.
+
         Raises:
-            EndpointRefused: it has none, or none of them may be.
+            EndpointRefused: it has none, or none of them may be, or nobody said so in time.
         """
         try:
-            found = self._resolve(target.host, target.port)
+            found = self._look_ups.addresses(target.host, target.port, seconds)
+        except TimeoutError as error:
+            raise EndpointRefused(
+                f"The address of {target.host} was not to be had in time: see whether this"
+                " machine's resolver answers."
+            ) from error
         except (OSError, UnicodeError) as error:
             raise EndpointRefused(
                 f"The host {target.host} cannot be found ({error}): check its name."

@@ -153,7 +153,7 @@ def _backend(guard: Guard, target: Target, until: float) -> NetworkBackend:
 
         def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> NetworkStream:  # noqa: ARG002
             # As numbers, so that nobody is asked a second time what the name means.
-            *first, last = guard.addresses(target)
+            *first, last = guard.addresses(target, left())
             connect = httpcore2.SyncBackend().connect_tcp
             for address in first:
                 with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):

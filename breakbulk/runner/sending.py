@@ -29,7 +29,7 @@ log = logging.getLogger("breakbulk.webhooks")
 SendLink = Callable[[str, int, str], None]
 #: Endpoints at once.
 _MOST = 8
-#: Longer than any try takes, with a resolver that takes its time. Seconds.
+#: Far longer than any try takes, with a broker that takes its time. Seconds.
 _CLAIM_SECONDS = 60.0
 _SWEEP_EVERY = 60.0
 _SWEEP_MOST = 500

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from breakbulk.domain.address import Allowed
 from breakbulk.errors import EndpointRefused
-from breakbulk.runner.guard import Guard, Target, resolve, target_of
+from breakbulk.runner.guard import Guard, Target, target_of
+from breakbulk.runner.lookup import LookUps
 
 
 def guard(*addresses: str, allow: str = "") -> Guard:
-    return Guard(Allowed.parse(allow), lambda _host, _port: list(addresses))
+    return Guard(Allowed.parse(allow), LookUps(lambda _host, _port: list(addresses)))
 
 
 def test_a_url_is_taken_apart() -> None:
@@ -82,7 +85,20 @@ def test_a_host_that_is_not_there() -> None:
         raise OSError("Name or service not known")
 
     with pytest.raises(EndpointRefused, match=r"cannot be found \(Name or service not known\)"):
-        Guard(Allowed(), fail).check("https://nowhere.example/")
+        Guard(Allowed(), LookUps(fail)).check("https://nowhere.example/")
+
+
+def test_a_resolver_that_hangs() -> None:
+    go_on = threading.Event()
+
+    def hang(_host: str, _port: int) -> list[str]:
+        go_on.wait(60)
+        return ["1.1.1.1"]
+
+    hanging = Guard(Allowed(), LookUps(hang))
+    with pytest.raises(EndpointRefused, match=r"not to be had in time: see whether .* answers"):
+        hanging.addresses(target_of("https://example.com/"), 0.01)
+    go_on.set()
 
 
 def test_plain_http_is_for_those_that_are_named() -> None:
@@ -105,4 +121,4 @@ def test_what_is_inside_and_allowed() -> None:
 def test_other_spellings_of_this_very_host(host: str) -> None:
     """The system makes an address of them, and that is what is looked at."""
     with pytest.raises(EndpointRefused, match=r"127\.0\.0\.1|::1"):
-        Guard(Allowed(), resolve).check(f"https://{host}/")
+        Guard(Allowed()).check(f"https://{host}/")
