@@ -25,7 +25,8 @@ _POLICY = (
     # Pico draws its arrows and ticks with data: images.
     " img-src 'self' data:"
 )
-_HEADERS = {
+#: Of every answer.
+HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -35,6 +36,7 @@ _HEADERS = {
 _NOT_TEXT = "The address or a cookie is not written in UTF-8, so it cannot be read.\n"
 #: More than any form of ours has, in bytes.
 MOST_BODY = 64 * 1024
+TOO_LARGE = f"A request has at most {MOST_BODY:,} bytes, and this one has more."
 
 Handler = Callable[[Request], Response]
 
@@ -44,7 +46,7 @@ def tween(handler: Handler, _registry: Registry) -> Handler:
 
     def protect(request: Request) -> Response:
         response = handler(request) if _is_text(request) else Response(_NOT_TEXT, status=400)
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"
@@ -92,7 +94,7 @@ def limit_body(event: NewRequest) -> None:
 
 
 def _too_large() -> HTTPRequestEntityTooLarge:
-    return HTTPRequestEntityTooLarge(f"No more than {MOST_BODY // 1024} KiB may be sent here.")
+    return HTTPRequestEntityTooLarge(TOO_LARGE)
 
 
 def token(request: Request) -> str:

@@ -16,12 +16,12 @@ from waitress.server import create_server
 from breakbulk.app import Breakbulk
 from breakbulk.app.handle import who
 from breakbulk.errors import ConfigurationError
+from breakbulk.web import channel
 from breakbulk.web.access import AccessPolicy, LoginLink
 from breakbulk.web.application import WSGIApplication, make_wsgi_app
-from breakbulk.web.protection import MOST_BODY
+from breakbulk.web.channel import MOST_HEADERS, ROOM
 
 _THREADS = 8
-_MOST_HEADERS = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,16 @@ def listen(application: WSGIApplication, *, host: str, port: int) -> Server:
             port=port,
             threads=_THREADS,
             ident=None,
-            max_request_body_size=MOST_BODY,
-            max_request_header_size=_MOST_HEADERS,
+            # An application has its own limit, and says so in its own way.
+            max_request_body_size=ROOM,
+            max_request_header_size=MOST_HEADERS,
         )
     except OSError as error:
         raise ConfigurationError(
             f"The dashboard cannot listen on {host} port {port} ({error.strerror or error}):"
             " choose another --port."
         ) from error
+    channel.adopt(server)
     # A name may stand for several addresses, with a socket each.
     several = getattr(server, "effective_listen", None)
     taken = several[0][1] if several else server.effective_port

@@ -194,9 +194,7 @@ def _body(request: Request) -> bytes:
         if len(body) <= protection.MOST_BODY:
             request.body = body
             return bytes(body)
-    raise HTTPRequestEntityTooLarge(
-        f"A request has at most {protection.MOST_BODY:,} bytes, and this one has more."
-    )
+    raise HTTPRequestEntityTooLarge(protection.TOO_LARGE)
 
 
 def _parse(body: bytes) -> None:

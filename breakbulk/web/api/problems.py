@@ -71,6 +71,7 @@ PARAMETER = Kind("invalid-parameter", 422, "A parameter does not fit")
 JOB = Kind("unknown-job", 422, "There is no such job")
 SOURCE = Kind("unreadable-rows", 422, "The rows of the job cannot be walked")
 CONFLICT = Kind("idempotency-conflict", 422, "The idempotency key was used for something else")
+HEADERS = Kind("headers-too-large", 431, "The headers are too large")
 BROKEN = Kind("internal-error", 500, "Something broke")
 MISUSE = Kind("cannot-work", 500, "That cannot work here")
 AWAY = Kind("database-unreachable", 503, "The database does not answer")
@@ -92,20 +93,29 @@ _OURS: tuple[tuple[type[BreakbulkError], Kind], ...] = (
 )
 
 
-def _answer(
-    request: Request, kind: Kind, detail: str, *, status: int | None = None, **more: Any
-) -> Response:
+def details(kind: Kind, detail: str, *, status: int | None = None, **more: Any) -> bytes:
+    """A problem as JSON.
+
+    Args:
+        status: where it is not that of its kind.
+        more: members that are left out where they are empty.
+    """
     known = {
         "type": kind.type,
         "title": kind.title,
         "status": status or kind.status,
         "detail": detail,
-        "instance": _address(request),
         **{name: value for name, value in more.items() if value},
     }
+    return json.dumps(known).encode()
+
+
+def _answer(
+    request: Request, kind: Kind, detail: str, *, status: int | None = None, **more: Any
+) -> Response:
     response = Response(
-        json.dumps(known).encode(),
-        status=known["status"],
+        details(kind, detail, status=status, instance=_address(request), **more),
+        status=status or kind.status,
         content_type=PROBLEM,
         charset=None,
     )

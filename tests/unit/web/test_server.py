@@ -10,7 +10,7 @@ import pytest
 
 from breakbulk import Breakbulk
 from breakbulk.errors import ConfigurationError
-from breakbulk.web.protection import MOST_BODY
+from breakbulk.web.channel import ROOM
 from breakbulk.web.server import listen, make_server
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def port() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("body", "header", "status"),
     [
-        (MOST_BODY - 1, 0, 200),
-        (MOST_BODY + 1, 0, 413),
+        (ROOM - 1, 0, 200),
+        (ROOM + 1, 0, 413),
         (0, 30_000, 200),
         (0, 40_000, 431),
     ],
@@ -56,7 +56,7 @@ def test_what_is_too_large_is_refused(port: int, body: int, header: int, status:
 def test_what_says_not_how_large_it_is_is_measured(port: int) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        pieces = (b"x" * 1024 for _ in range(MOST_BODY // 1024 + 2))
+        pieces = (b"x" * 1024 for _ in range(ROOM // 1024 + 2))
         connection.request("POST", "/", pieces, encode_chunked=True)
         answer = connection.getresponse()
         assert answer.status == 413
