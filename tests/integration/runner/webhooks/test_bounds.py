@@ -48,7 +48,11 @@ def test_one_that_hangs_does_not_keep_the_others_waiting(
         assert sends.sender.busy
         assert outside.events(well.secret) == ["run.submitted", "run.succeeded"]
         # Of each one that hangs, one message at a time.
-        assert len(yard.rows_of("deliveries", "owner IS NOT NULL")) == 3
+        # What has arrived is written down a moment later.
+        wait_for(
+            lambda: len(yard.rows_of("deliveries", "owner IS NOT NULL")) == 3,
+            message="one delivery each to be in hand",
+        )
         go_on.set()
         sends.clear()
 
