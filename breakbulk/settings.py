@@ -27,7 +27,7 @@ class Settings:
     Attributes:
         slice_seconds: how long a lane works before it lets the team's other tasks have a
             turn. A foreign task on the same queue waits at most this long; each hand-over
-            costs one message and about five statements, so five seconds keep that invisible.
+            costs one message and about six statements, so five seconds keep that invisible.
         carve_seconds: how much work a lane takes at a time once its pace is known. More
             would let one lane hoard at the end of a run; less costs more carving.
         max_carve: chunks in one carve at most, so that the carve row is locked for

@@ -17,6 +17,7 @@ from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.stays import Stays
 from breakbulk.ledger.tokens import Tokens
 from breakbulk.ledger.vitals import Vitals
 from breakbulk.ledger.workers import Workers
@@ -38,6 +39,7 @@ class Ledger:
         self.quarantine = Quarantine(database)
         self.retries = Retries(database)
         self.lanes = Lanes(database)
+        self.stays = Stays(database)
         self.loads = Loads(database)
         self.workers = Workers(database)
         self.reports = Reports(database)

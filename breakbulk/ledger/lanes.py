@@ -14,11 +14,13 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     and_,
     case,
     delete,
     exists,
     func,
+    insert,
     literal_column,
     or_,
     select,
@@ -213,10 +215,35 @@ class Lanes:
         rows = connection.execute(select(lanes.c.number).where(lanes.c.run_id == run_id))
         return {int(number) for number in rows.scalars()}
 
-    def leave(self, connection: Connection, token: UUID) -> bool:
-        """Give the place up; False when it was taken away already."""
+    def leave(self, connection: Connection, token: UUID, *, worked: bool = True) -> bool:
+        """Give the place up; False when it was taken away already.
+
+        Args:
+            worked: it was at chunks there, so it is kept who it was.
+        """
         lanes = self._database.schema.lanes
+        if worked:
+            connection.execute(self._stay(token))
         return connection.execute(delete(lanes).where(lanes.c.token == token)).rowcount == 1
+
+    def _stay(self, token: UUID) -> Insert:
+        """Write down the stay that ends."""
+        schema = self._database.schema
+        lanes, workers, stays = schema.lanes, schema.workers, schema.stays
+        ended = (
+            select(
+                lanes.c.run_id,
+                lanes.c.number,
+                workers.c.host,
+                lanes.c.pid,
+                lanes.c.started_at,
+                clock(),
+            )
+            .join_from(lanes, workers, workers.c.id == lanes.c.worker_id, isouter=True)
+            .where(lanes.c.token == token)
+        )
+        into = ["run_id", "lane", "host", "pid", "started_at", "ended_at"]
+        return insert(stays).from_select(into, ended)
 
     def present(self, connection: Connection, token: UUID) -> bool:
         """Whether the lane still has its place."""

@@ -43,7 +43,7 @@ from breakbulk.ledger import itemtables, outsidetables
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -75,6 +75,7 @@ class Schema:
         self.failure_tallies = self._failure_tallies()
         self.quarantine = self._quarantine()
         self.lanes = self._lanes()
+        self.stays = self._stays()
         self.workers = self._workers()
         self.leader = self._leader()
         self.activity = self._activity()
@@ -370,6 +371,25 @@ class Schema:
             Column("started_at", Instant, nullable=False),
             UniqueConstraint("token"),
             Index(None, "worker_id"),
+        )
+
+    def _stays(self) -> Table:
+        """Stays of lanes that are over: who worked where, so that it is known of chunks done.
+
+        A row is inserted when a lane leaves, some seconds' work later, and never changed.
+        """
+        return Table(
+            self.table_name("stays"),
+            self.metadata,
+            Column("id", ID, primary_key=True),
+            Column("run_id", BigInteger, nullable=False),
+            Column("lane", Integer, nullable=False),
+            # Of its worker, which may be forgotten by the time somebody asks; NULL: it was already.
+            Column("host", Text),
+            Column("pid", Integer, nullable=False),
+            Column("started_at", Instant, nullable=False),
+            Column("ended_at", Instant, nullable=False),
+            Index(None, "run_id", "lane", "ended_at"),
         )
 
     def _workers(self) -> Table:

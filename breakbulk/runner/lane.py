@@ -66,6 +66,7 @@ class LaneWork:
         self._gauge = Gauge()
         self._doubtful_tally = False
         self._slot: int | None = None
+        self._worked = False
 
     @property
     def idle(self) -> bool:
@@ -120,7 +121,7 @@ class LaneWork:
                     connection, claim, wait=wait, attempt_spent=False, troubled=troubled
                 )
             self.tell(connection)
-            ledger.lanes.leave(connection, self._lane.token)
+            ledger.lanes.leave(connection, self._lane.token, worked=self._worked)
 
     def tell(self, connection: Connection) -> None:
         """Write down what was done since the last tally."""
@@ -185,6 +186,7 @@ class LaneWork:
 
     def _next(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Work on the chunk in hand; False when the lane should leave."""
+        self._worked = True
         if spent(self._run, claim):
             return self._resolve(connection, data, work, claim)
         began = time.monotonic()
