@@ -16,6 +16,7 @@ from breakbulk.app.picture import Picture, picture
 from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, parse_chunk
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
+from breakbulk.domain.history import History
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.retry import class_name
@@ -25,6 +26,7 @@ from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.errors import RunNotFound, RunUnsuccessful, WaitTimeout
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
+from breakbulk.ledger.stays import LaneReport
 from breakbulk.runner import audit as auditing
 from breakbulk.runner import control
 from breakbulk.runner import retry as retrying
@@ -244,6 +246,19 @@ class RunHandle:
         with self._reading() as connection:
             return self.runtime.ledger.reports.parts(connection, ChunkRef(self.id, number, path))
 
+    def history(self, number: int, path: str = "") -> History | None:
+        """All attempts at a chunk that are on record; None if it is not there."""
+        ledger = self.runtime.ledger
+        with self._reading() as connection:
+            parts = ledger.reports.parts(connection, ChunkRef(self.id, number, path))
+            found = next((part for part in parts if part.path == path), None)
+            return None if found is None else ledger.stays.history(connection, self.id, found)
+
+    def lanes(self) -> list[LaneReport]:
+        """Its lanes at work: on which worker, since when, and at which chunk."""
+        with self._reading() as connection:
+            return self.runtime.ledger.stays.lanes(connection, self.id)
+
     def failed_beside(self, number: int, path: str = "") -> tuple[str | None, str | None]:
         """The names of the chunks before and after one that were given up, too."""
         ref = ChunkRef(self.id, number, path)
@@ -279,11 +294,18 @@ class RunHandle:
             progress = ledger.reports.progress(connection, ledger.runs.get(connection, self.id))
             return ledger.charts.slowest(connection, self.id, progress, limit)
 
-    def picture(self, *, cells: int = MOST_CELLS, slowest: int = 10, activity: int = 50) -> Picture:
+    def picture(
+        self,
+        *,
+        cells: int = MOST_CELLS,
+        slowest: int = 10,
+        activity: int = 50,
+        events: int = 50,
+    ) -> Picture:
         """All of that at once, at a cost that does not grow with its chunks.
 
         Args:
-            cells, slowest, activity: how many of them at most.
+            cells, slowest, activity, events: how many of them at most.
         """
         with self._reading() as connection:
             return picture(
@@ -293,6 +315,7 @@ class RunHandle:
                 cells=cells,
                 slowest=slowest,
                 activity=activity,
+                events=events,
             )
 
     def tag(self) -> str:

@@ -12,8 +12,10 @@ from breakbulk.domain.failed import FailureGroup
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series
+from breakbulk.domain.webhook import Event
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
+from breakbulk.ledger.stays import LaneReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Picture:
         groups: its failed attempts by exception and place, the most frequent first.
         slowest: the chunks that took longest, of the latest 2,000.
         activity: who did what to it, newest first.
+        lanes: those at work, with their workers and what each has in hand.
+        events: what somebody outside is told of it, newest first.
     """
 
     run: Run
@@ -33,6 +37,8 @@ class Picture:
     groups: list[FailureGroup]
     slowest: list[ChunkReport]
     activity: list[ActivityReport]
+    lanes: list[LaneReport]
+    events: list[Event]
 
 
 def picture(
@@ -43,11 +49,12 @@ def picture(
     cells: int,
     slowest: int,
     activity: int,
+    events: int,
 ) -> Picture:
     """Look at a run.
 
     Args:
-        cells, slowest, activity: how many of them at most.
+        cells, slowest, activity, events: how many of them at most.
 
     Raises:
         RunNotFound: there is none.
@@ -62,4 +69,6 @@ def picture(
         ledger.failures.groups(connection, run_id),
         ledger.charts.slowest(connection, run_id, progress, slowest),
         ledger.reports.activity(connection, run_id, activity),
+        ledger.stays.lanes(connection, run_id),
+        ledger.deliveries.events(connection, run_id, events),
     )

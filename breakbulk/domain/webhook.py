@@ -116,6 +116,21 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that somebody outside is told of.
+
+    Attributes:
+        type: ``run.submitted`` and the like.
+        deliveries: to whom, in order; replays among them.
+    """
+
+    id: int
+    type: str
+    at: datetime
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Try:
     """One try at a delivery.
 

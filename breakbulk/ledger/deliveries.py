@@ -7,16 +7,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, Connection, Row, delete, insert, select, update
 
-from breakbulk.domain.chunk import HIGHEST_ID
+from breakbulk.domain.chunk import HIGHEST_ID, RunId
 from breakbulk.domain.storable import storable
-from breakbulk.domain.webhook import Answer, Delivery, DeliveryStatus, Try
+from breakbulk.domain.webhook import Answer, Delivery, DeliveryStatus, Event, Try
 from breakbulk.errors import WebhookNotFound
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.endpoints import exists_due
+from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.sql import clock
 
+#: Of the events that are shown of a run, taken together.
+_DELIVERIES = 200
 _ANSWER_LIMIT, _ERROR_LIMIT = 500, 500
 
 
@@ -164,14 +167,37 @@ class Deliveries:
     ) -> list[Delivery]:
         """Deliveries, newest first, those before the one with that number."""
         deliveries = self._database.schema.deliveries
-        query = self._select().order_by(deliveries.c.id.desc()).limit(limit)
+        of: dict[Column[Any], Any] = {}
         if run_id is not None:
-            query = query.where(deliveries.c.run_id == run_id)
-        if endpoint_id is not None:
+            of[deliveries.c.run_id] = run_id
+        elif endpoint_id is not None:
+            of[deliveries.c.endpoint_id] = endpoint_id
+        query = self._select().limit(limit)
+        if of:
+            query = newest_first(query, deliveries.c.id, of, before)
+        else:
+            query = query.order_by(deliveries.c.id.desc())
+            query = query if before is None else query.where(deliveries.c.id < before)
+        if run_id is not None and endpoint_id is not None:
             query = query.where(deliveries.c.endpoint_id == endpoint_id)
-        if before is not None:
-            query = query.where(deliveries.c.id < before)
-        return [_delivery(row) for row in connection.execute(query)]
+        return [_delivery(row, row.type, row.message_id) for row in connection.execute(query)]
+
+    def events(self, connection: Connection, run_id: RunId, limit: int) -> list[Event]:
+        """What is told of a run, newest first, and how far it has got."""
+        schema = self._database.schema
+        events, deliveries = schema.events, schema.deliveries
+        query = select(events.c.id, events.c.type, events.c.at, events.c.message_id)
+        query = newest_first(query, events.c.id, {events.c.run_id: run_id}).limit(limit)
+        told = {row.id: row for row in connection.execute(query)}
+        sent: dict[int, list[Delivery]] = {number: [] for number in told}
+        if told:
+            # Without the events, which are known: joined, they would all be read.
+            of_these = deliveries.c.event_id.in_(list(told))
+            found = select(deliveries).where(of_these).order_by(deliveries.c.id)
+            for row in connection.execute(found.limit(_DELIVERIES)):
+                event = told[row.event_id]
+                sent[event.id].append(_delivery(row, event.type, event.message_id))
+        return [Event(n, row.type, row.at, tuple(sent[n])) for n, row in told.items()]
 
     def get(self, connection: Connection, delivery_id: int) -> Delivery:
         """One delivery.
@@ -187,7 +213,7 @@ class Deliveries:
             raise WebhookNotFound(
                 f"There is no delivery {delivery_id}; 'breakbulk webhooks deliveries' lists them."
             )
-        return _delivery(row)
+        return _delivery(row, row.type, row.message_id)
 
     def payload(self, connection: Connection, delivery_id: int) -> str:
         """What is sent, as JSON."""
@@ -242,11 +268,11 @@ class Deliveries:
         ).join(events, events.c.id == deliveries.c.event_id)
 
 
-def _delivery(row: Row[Any]) -> Delivery:
+def _delivery(row: Row[Any], event: str, message_id: str) -> Delivery:
     return Delivery(
         id=row.id,
-        event=row.type,
-        message_id=row.message_id,
+        event=event,
+        message_id=message_id,
         run=row.run_id,
         endpoint=row.endpoint_id,
         status=DeliveryStatus(row.status),

@@ -44,6 +44,7 @@ def dress(environment: Environment) -> None:
     environment.filters.update(
         number=words.number,
         duration=words.duration,
+        took=took,
         counted=words.counted,
         moment=words.moment,
         percent=words.percent,
@@ -56,7 +57,11 @@ def dress(environment: Environment) -> None:
         plain=mosaic.plain,
     )
     environment.globals.update(
-        FINISHED=FINISHED, RunStatus=RunStatus, ChunkStatus=ChunkStatus, goes_on=goes_on
+        FINISHED=FINISHED,
+        RunStatus=RunStatus,
+        ChunkStatus=ChunkStatus,
+        goes_on=goes_on,
+        period=period,
     )
 
 
@@ -76,6 +81,21 @@ def left(progress: Progress) -> str:
     size, unit = next((one for one in _UNITS if high >= 2 * one[0]), _UNITS[-1])
     shortest, longest = int(low // size), math.ceil(high / size)
     return f"{shortest} to {longest} {unit}" if shortest else f"up to {max(longest, 1)} {unit}"
+
+
+def took(seconds: float) -> str:
+    """How long a chunk took, which may well be some milliseconds."""
+    return words.duration(seconds) if seconds >= 1 else f"{max(seconds, 0) * 1000:.0f} ms"
+
+
+def period(began: datetime | None, ended: datetime) -> str:
+    """From when to when, without saying anything twice."""
+    last = words.moment(ended)
+    if began is None or words.moment(began) == last:
+        return last
+    if began.date() == ended.date():
+        return f"{began:%Y-%m-%d %H:%M:%S} to {ended:%H:%M:%S} UTC"
+    return f"{began:%Y-%m-%d %H:%M:%S} to {last}"
 
 
 def size(count: float) -> str:

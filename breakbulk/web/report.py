@@ -32,7 +32,6 @@ def report(bulk: Breakbulk, handle: RunHandle) -> str:
     """
     seen = handle.picture(slowest=SLOWEST, activity=ACTIVITY)
     quarantine = handle.errors(limit=ROWS)
-    hosts = {worker.id: worker for worker in bulk.workers()}
     return (
         _environment()
         .get_template("report.jinja2")
@@ -45,11 +44,6 @@ def report(bulk: Breakbulk, handle: RunHandle) -> str:
             kinds=KINDS,
             quarantine=quarantine,
             quarantined=handle.quarantined(),
-            lanes=[
-                (lane, hosts.get(lane.worker_id))
-                for lane in bulk.lanes()
-                if lane.run_id == seen.run.id
-            ],
             style=Markup(_style()),  # noqa: S704  (our own file)
             style_hash=_hash(_style()),
             made_at=datetime.now(UTC),

@@ -10,9 +10,9 @@ document.addEventListener("htmx:config:request", (event) => {
 
 // Nobody looks at a hidden tab, and what is being typed or read must not be taken away.
 document.addEventListener("htmx:before:request", (event) => {
-  if (event.detail.ctx.sourceElement.classList.contains("live") && document.hidden) {
-    event.preventDefault();
-  }
+  const source = event.detail.ctx.sourceElement;
+  if (!source.classList.contains("live")) return;
+  if (document.hidden || source.querySelector("details[open]")) event.preventDefault();
 });
 
 // A server that stumbles leaves what was shown, marked as old.

@@ -10,12 +10,15 @@ from pyramid.view import view_config
 
 from breakbulk import ChunkStatus, RunHandle
 from breakbulk.domain.chunk import parse_chunk
+from breakbulk.domain.status import UNFINISHED_CHUNK
 from breakbulk.errors import ParameterError
+from breakbulk.web.environment import goes_on
+from breakbulk.web.live import is_fragment, unless_unchanged
 from breakbulk.web.query import number_in, text_in
+from breakbulk.web.timeline import timeline
 from breakbulk.web.views.run import RETRYABLE
 
 _PAGE = 100
-_ATTEMPTS = 50
 #: No chunk has a higher number.
 _MOST = 2**31 - 1
 
@@ -44,20 +47,27 @@ def chunks(request: Request) -> dict[str, Any]:
 def chunk(request: Request) -> dict[str, Any]:
     """One chunk: its bounds, its attempts, its parts, and the SQL that gives its rows."""
     handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
+    unless_unchanged(request, handle.tag())
     number, path = parse_chunk(request.matchdict["chunk"])
     parts = handle.parts(number, path)
     found = next((part for part in parts if part.path == path), None)
     if found is None:
         raise HTTPNotFound
     record = handle.record()
+    history = handle.history(number, path)
+    if history is None:
+        raise HTTPNotFound
     before, after = handle.failed_beside(number, path)
     return {
+        "fragment": is_fragment(request),
         "run": record,
         "chunk": found,
         "failed_before": before,
         "failed_after": after,
         "parts": parts,
-        "attempts": handle.failures(_ATTEMPTS, chunk=(number, path)),
+        "attempts": history.attempts,
+        "timeline": timeline(history.attempts, history.at),
+        "moving": found.status in UNFINISHED_CHUNK and goes_on(record.status),
         "sql": handle.chunk_sql(number, path),
         "may_retry": record.status in RETRYABLE
         and any(part.status in {ChunkStatus.FAILED, ChunkStatus.SKIPPED} for part in parts),

@@ -21,6 +21,7 @@ from breakbulk.web.plot import plot
 _CELLS = 1000
 _ACTIVITY = 30
 _SLOWEST = 5
+_EVENTS = 20
 _DIGITS = 9
 
 _PAUSABLE = {RunStatus.LOADING, RunStatus.RUNNING}
@@ -33,7 +34,7 @@ def run(request: Request) -> dict[str, Any]:
     """The run as it is now."""
     handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
     unless_unchanged(request, handle.tag())
-    seen = handle.picture(cells=_CELLS, slowest=_SLOWEST, activity=_ACTIVITY)
+    seen = handle.picture(cells=_CELLS, slowest=_SLOWEST, activity=_ACTIVITY, events=_EVENTS)
     record, progress = seen.run, seen.progress
     return {
         "fragment": is_fragment(request),
@@ -46,6 +47,8 @@ def run(request: Request) -> dict[str, Any]:
         "groups": seen.groups,
         "slowest": seen.slowest,
         "activity": seen.activity,
+        "lanes": seen.lanes,
+        "events": seen.events,
         "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
     }
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.status import RunStatus
-from breakbulk.web.environment import left, size
+from breakbulk.web.environment import left, period, size, took
 
 
 def progress(seconds: float, status: RunStatus = RunStatus.RUNNING) -> Progress:
@@ -56,3 +58,19 @@ def test_no_time_is_left_where_nothing_moves() -> None:
 )
 def test_bytes_in_the_unit_that_fits(count: int, words: str) -> None:
     assert size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0, "0 ms"), (0.0094, "9 ms"), (1.25, "1.2 s"), (200, "3 min 20 s")]
+)
+def test_a_chunk_takes_milliseconds_or_more(seconds: float, words: str) -> None:
+    assert took(seconds) == words
+
+
+def test_a_period_says_nothing_twice() -> None:
+    end = datetime(2026, 11, 26, 12, 0, 5, 500_000, tzinfo=UTC)
+    assert period(None, end) == "2026-11-26 12:00:05 UTC"
+    assert period(end - timedelta(milliseconds=3), end) == "2026-11-26 12:00:05 UTC"
+    assert period(end - timedelta(seconds=5), end) == "2026-11-26 12:00:00 to 12:00:05 UTC"
+    across = "2026-11-25 12:00:05 to 2026-11-26 12:00:05 UTC"
+    assert period(end - timedelta(days=1), end) == across
