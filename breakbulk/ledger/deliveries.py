@@ -14,7 +14,7 @@ from breakbulk.domain.storable import storable
 from breakbulk.domain.webhook import Answer, Delivery, DeliveryStatus, Event, Try
 from breakbulk.errors import WebhookNotFound
 from breakbulk.ledger.database import Database
-from breakbulk.ledger.endpoints import exists_due
+from breakbulk.ledger.endpoints import next_of
 from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.sql import clock
 
@@ -56,8 +56,8 @@ class Deliveries:
     def links_due(self, connection: Connection) -> bool:
         """Whether a link is due."""
         deliveries = self._database.schema.deliveries
-        waits = exists_due(deliveries, deliveries.c.endpoint_id.is_(None))
-        return bool(connection.execute(select(waits)).scalar_one())
+        due_at = next_of(deliveries, deliveries.c.not_before, deliveries.c.endpoint_id.is_(None))
+        return bool(connection.execute(select(due_at <= clock())).scalar_one())
 
     def claim(
         self, connection: Connection, endpoint_id: int | None, lease_seconds: float
@@ -74,19 +74,12 @@ class Deliveries:
             if endpoint_id is None
             else deliveries.c.endpoint_id == endpoint_id
         )
-        first = (
-            select(deliveries.c.id)
-            .where(where, deliveries.c.ended_at.is_(None), deliveries.c.not_before <= clock())
-            .order_by(deliveries.c.not_before, deliveries.c.id)
-            .limit(1)
-            .scalar_subquery()
-        )
         owner = uuid4()
         taken = connection.execute(
             update(deliveries)
             .where(
-                deliveries.c.id == first,
-                # Asked again, for somebody may have taken it while we waited for the row.
+                deliveries.c.id == next_of(deliveries, deliveries.c.id, where),
+                # Asked of the row itself: somebody may have taken it while we waited for it.
                 deliveries.c.ended_at.is_(None),
                 deliveries.c.not_before <= clock(),
             )
@@ -236,12 +229,11 @@ class Deliveries:
         """Throw away events older than that with all that belongs to them; how many events."""
         schema = self._database.schema
         events, deliveries, tries = schema.events, schema.deliveries, schema.tries
+        # Asked once: a clock that moves is nothing to look up in an index.
+        edge = select(clock(-keep_seconds)).scalar_subquery()
         old = list(
             connection.execute(
-                select(events.c.id)
-                .where(events.c.at < clock(-keep_seconds))
-                .order_by(events.c.at)
-                .limit(most)
+                select(events.c.id).where(events.c.at < edge).order_by(events.c.at).limit(most)
             ).scalars()
         )
         if old:

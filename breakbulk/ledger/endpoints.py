@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from breakbulk.domain.chunk import HIGHEST_ID
 from breakbulk.domain.webhook import FAILS_AT_MOST, ROTATION, Answer, Endpoint, rest_after
@@ -146,14 +157,16 @@ class Endpoints:
         """Endpoints for which something is due, except those that somebody is at."""
         schema = self._database.schema
         endpoints, deliveries = schema.endpoints, schema.deliveries
-        waits = exists_due(deliveries, deliveries.c.endpoint_id == endpoints.c.id)
+        due_at = next_of(
+            deliveries, deliveries.c.not_before, deliveries.c.endpoint_id == endpoints.c.id
+        )
         query = (
             select(endpoints.c.id)
             .where(
                 endpoints.c.enabled,
                 or_(endpoints.c.rests_until.is_(None), endpoints.c.rests_until <= clock()),
                 endpoints.c.id.not_in(list(busy)),
-                waits,
+                due_at <= clock(),
             )
             # Whoever has failed lately comes last.
             .order_by(endpoints.c.failures, endpoints.c.id)
@@ -176,12 +189,19 @@ class Endpoints:
 _WELL = {"failures": 0, "failing_since": None, "rests_until": None}
 
 
-def exists_due(deliveries: Any, *where: Any) -> Any:
-    """The condition that a delivery is due which fits."""
+def next_of(deliveries: Any, column: ColumnElement[Any], receiver: ColumnElement[bool]) -> Any:
+    """A column of the delivery that a receiver is to be sent next, due or not, as a subquery.
+
+    One entry of the index, however many wait: a clock that moves cannot be looked up in it, so a
+    search for what is due would read all that is not. The order names the receiver, too, or the
+    planner does not see that it is the index's where it is none.
+    """
     return (
-        select(deliveries.c.id)
-        .where(deliveries.c.ended_at.is_(None), deliveries.c.not_before <= clock(), *where)
-        .exists()
+        select(column)
+        .where(receiver, deliveries.c.ended_at.is_(None))
+        .order_by(deliveries.c.endpoint_id, deliveries.c.not_before)
+        .limit(1)
+        .scalar_subquery()
     )
 
 

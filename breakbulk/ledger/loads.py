@@ -212,13 +212,13 @@ class Loads:
             himself.c.healthy_since <= clock(-lease_seconds),
             himself.c.lease_until >= clock(),
         )
+        # From the few runs that load, not from every iterable that was ever read.
+        loading = select(runs.c.id).where(
+            runs.c.finished_at.is_(None), runs.c.status == str(RunStatus.LOADING)
+        )
         return self._read(
             connection,
-            exists().where(
-                runs.c.id == loads.c.run_id,
-                runs.c.finished_at.is_(None),
-                runs.c.status == str(RunStatus.LOADING),
-            ),
+            loads.c.run_id.in_(loading),
             or_(loads.c.producer.is_(None), (loads.c.lease_until < clock()) & healthy),
         )
 

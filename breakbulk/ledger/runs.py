@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     and_,
     exists,
     false,
@@ -30,11 +29,12 @@ from breakbulk.domain.event import EVENT_OF, EventType
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import encode_key
 from breakbulk.domain.run import Run, Summary
-from breakbulk.domain.status import ACTIVE, FINISHED, RunStatus, sources_of
+from breakbulk.domain.status import FINISHED, RunStatus, sources_of
 from breakbulk.domain.storable import storable
 from breakbulk.errors import RunNotFound
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.outbox import Outbox
+from breakbulk.ledger.searching import in_statuses, within_seconds
 from breakbulk.ledger.sql import clock
 
 #: Characters of a reason: it is shown in one line, and may hold what user code has said.
@@ -163,30 +163,24 @@ class Runs:
             within: submitted in the last so many seconds.
         """
         runs = self._database.schema.runs
-        query: Select[Any] = select(runs).order_by(runs.c.id.desc()).limit(limit)
-        for column, value in (
-            (runs.c.job, job),
-            (runs.c.idempotency_key, idempotency_key),
-            (runs.c.slot, slot),
-            (runs.c.parameters_hash, parameters_hash),
-            (runs.c.submitted_by, submitted_by),
-        ):
-            if value is not None:
-                query = query.where(column == value)
-        if statuses is not None:
-            wanted = frozenset(statuses)
-            query = query.where(runs.c.status.in_([str(status) for status in wanted]))
-            if wanted <= ACTIVE:
-                # What the index of active runs goes by: there may be many that have ended.
-                query = query.where(runs.c.finished_at.is_(None))
-            elif wanted <= FINISHED:
-                query = query.where(runs.c.finished_at.is_not(None))
+        where = [
+            column == value
+            for column, value in (
+                (runs.c.job, job),
+                (runs.c.idempotency_key, idempotency_key),
+                (runs.c.slot, slot),
+                (runs.c.parameters_hash, parameters_hash),
+                (runs.c.submitted_by, submitted_by),
+            )
+            if value is not None
+        ]
         if within is not None:
-            # Asked once: a clock that moves is nothing to look up in an index.
-            since = select(clock(-within)).scalar_subquery()
-            query = query.where(runs.c.submitted_at >= since)
+            where += within_seconds(runs, within)
         if before is not None:
-            query = query.where(runs.c.id < before)
+            where.append(runs.c.id < before)
+        if statuses is not None:
+            where.append(in_statuses(runs, frozenset(statuses), where, limit))
+        query = select(runs).where(*where).order_by(runs.c.id.desc()).limit(limit)
         return [_run(row) for row in connection.execute(query)]
 
     def move(

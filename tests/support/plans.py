@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, text
@@ -21,6 +22,11 @@ def plan_of(
     yard: Yard, act: Callable[[Connection], object], explain: str | None = None
 ) -> list[str]:
     """How the database would run the statements of an act, explained with their own values."""
+    return explained(yard, statements_of(yard, act), explain)
+
+
+def statements_of(yard: Yard, act: Callable[[Connection], object]) -> list[tuple[str, Any]]:
+    """The statements of an act, with their values; what it does is rolled back."""
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
@@ -30,7 +36,7 @@ def plan_of(
         event.listen(connection, "before_cursor_execute", note)
         act(connection)
         connection.rollback()
-    return explained(yard, asked, explain)
+    return asked
 
 
 def explained(yard: Yard, asked: list[tuple[str, Any]], explain: str | None = None) -> list[str]:
@@ -43,6 +49,37 @@ def explained(yard: Yard, asked: list[tuple[str, Any]], explain: str | None = No
             rows = connection.exec_driver_sql(explain + statement, given)
             plans.append("\n".join(str(row[0] if is_postgres else row[3]) for row in rows))
     return plans
+
+
+def read_by(plan: str) -> int:
+    """The most rows that any step of a PostgreSQL plan has read, by ``EXPLAIN (ANALYZE)``."""
+    read = [
+        int(float(rows)) * int(loops)
+        for rows, loops in re.findall(r"actual rows=([\d.]+) loops=(\d+)", plan)
+    ]
+    removed = [int(rows) for rows in re.findall(r"Rows Removed by [\w ]+: (\d+)", plan)]
+    return max(read + removed, default=0)
+
+
+def instructions_of(yard: Yard, act: Callable[[Connection], object]) -> int:
+    """How many instructions SQLite's machine takes for an act, in steps of a hundred.
+
+    A row that is only looked at takes three or more.
+    """
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 100
+        return 0
+
+    with yard.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(count, 100)
+        act(connection)
+        driver.set_progress_handler(None, 0)
+        connection.rollback()
+    return taken
 
 
 def make_long_run(yard: Yard) -> RunHandle:
