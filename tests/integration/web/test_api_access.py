@@ -128,9 +128,10 @@ def test_steering(
         assert_problem(refused, 403)
         assert "another site" in refused.json["detail"]
     for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
-        answer = operator.post(path, "{}", {"Content-Type": kind}, expect_errors=True)
-        assert_problem(answer, 415)
-        assert answer.headers["Accept-Post"] == "application/json"
+        for sent in ("{}", ""):
+            answer = operator.post(path, sent, {"Content-Type": kind}, expect_errors=True)
+            assert_problem(answer, 415)
+            assert answer.headers["Accept-Post"] == "application/json"
     assert going.record() == before, "nothing has happened"
     assert yard.count("runs") == 1
 

@@ -16,9 +16,11 @@ from breakbulk.errors import (
 )
 from tests.support.posting import Post, events
 from tests.support.receiver import Receiver
-from tests.support.yard import Yard, failing, statements, touch
+from tests.support.yard import Goods, Yard, failing, statements, touch, wipe
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from breakbulk import Chunk
 
 
@@ -166,3 +168,21 @@ def test_an_event_is_rolled_back_with_what_it_tells_of(yard: Yard, outside: Rece
     yard.first_crew.work()
     assert run.status() is not RunStatus.SUCCEEDED
     assert "run.succeeded" not in events(yard), "its callback was rolled back"
+
+
+def test_postgres_an_event_is_rolled_back_by_a_commit_that_is_refused(
+    postgres_ground: Engine, outside: Receiver
+) -> None:
+    """The run has ended, somebody is told, and only then the database says no."""
+    wipe(postgres_ground)
+    yard = Yard(postgres_ground, rows=5, shared=True, webhook_allow="127.0.0.1")
+    yard.bulk.webhooks.add(outside.url)
+
+    def refused_at_commit(run: Any) -> None:
+        run.session.add(Goods(id=900, shelf=901))
+
+    run = yard.submit(yard.job(finished=refused_at_commit, max_retries=0))
+    yard.first_crew.work()
+    assert run.status() is RunStatus.FAILED
+    assert events(yard) == ["run.submitted", "run.failed"]
+    yard.close()

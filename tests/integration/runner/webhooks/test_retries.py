@@ -12,7 +12,7 @@ from breakbulk.ledger.sql import clock
 from tests.support.posting import Post, events, hasten
 from tests.support.receiver import Receiver, Reply
 from tests.support.waiting import wait_for
-from tests.support.yard import Yard
+from tests.support.yard import Yard, together
 
 
 def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
@@ -160,6 +160,20 @@ def test_a_sender_that_died_lets_it_be_sent_again(
     sends.clear()
     assert yard.rows_of("tries") == before
     assert len(before) == 1
+
+
+def test_of_two_who_claim_at_once_one_has_it(yard: Yard, outside: Receiver) -> None:
+    """Both have seen that it is due."""
+    number = yard.bulk.webhooks.add(outside.url, events=["run.submitted"]).endpoint.id
+    yard.submit(yard.job())
+
+    def claim() -> object:
+        with yard.transaction() as connection:
+            return yard.ledger.deliveries.claim(connection, number, 60.0)
+
+    orders = together(claim, claim, claim)
+    assert len([order for order in orders if order is not None]) == 1, orders
+    assert yard.rows_of("deliveries")[0]["tries"] == 1
 
 
 def test_two_leaders_at_once_do_not_send_double(yard: Yard, outside: Receiver) -> None:
