@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import memory, noop, pages, real, sparse, submit
-from bench.figures import Findings
+from bench.figures import Findings, markdown
 from bench.servers import servers
 from bench.stage import Stage, stage
 
@@ -36,7 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m bench", description="Measure Breakbulk.")
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(MEASUREMENTS))
     parser.add_argument("--pairs", type=int, help="repetitions of each measurement")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures there, and a page beside it"
+    )
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(MEASUREMENTS)):
         parser.error(f"there is no {' or '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
@@ -47,13 +49,24 @@ def main() -> None:
         machine = (
             f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
         )
-        print(f"{machine}, PostgreSQL {found.version()}", flush=True)
+        version = found.version()
+        print(f"{machine}, PostgreSQL {version}", flush=True)
         for name in options.names or MEASUREMENTS:
             findings.append(MEASUREMENTS[name](made, options.pairs))
             findings[-1].show()
     if options.json:
-        figures = {"machine": machine, "findings": [one.as_dict() for one in findings]}
+        machine, command = (
+            f"{machine}, PostgreSQL {version}",
+            f"python -m bench {' '.join(sys.argv[1:])}",
+        )
+        figures = {
+            "machine": machine,
+            "command": command,
+            "findings": [one.as_dict() for one in findings],
+        }
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        page = markdown(machine, command, findings)
+        options.json.with_suffix(".md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

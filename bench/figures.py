@@ -92,5 +92,22 @@ class Findings:
         }
 
 
+def markdown(machine: str, command: str, findings: Sequence[Findings]) -> str:
+    """Findings as a page."""
+    lines = ["# Measured", "", f"{machine}. `{command}`. Generated from the JSON beside it.", ""]
+    for found in findings:
+        lines += [f"## {found.name}", "", f"{found.about}.", ""]
+        lines += ["| what | median | least | most | to reach |", "| --- | --- | --- | --- | --- |"]
+        for one in found.figures:
+            values = (one.median, min(one.values), max(one.values))
+            shown = " | ".join(f"{_short(value)} {one.unit}".strip() for value in values)
+            bound = "" if one.limit is None else f"{one.limit:g} {one.unit}".strip()
+            if one.met is False:
+                bound = f"**missed** {bound}"
+            lines.append(f"| {one.name} | {shown} | {bound} |")
+        lines += ["", *(f"* {note}" for note in found.notes), ""]
+    return "\n".join(lines)
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,43 +1,75 @@
-"""How long the dashboard's pages take with a million chunks in the ledger.
+"""How long the dashboard's pages and the API's reads take with a million chunks in the ledger.
 
 The ledger is filled by SQL, and the real WSGI application is called in this process, so what is
-timed is what a server's thread is busy with: the queries and the page.
+timed is what a server's thread is busy with: the queries and the page. The API is asked with a
+token, as a machine does.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Table, text
 from webob import Request
 
-from bench import shop
 from bench.figures import Findings
+from bench.history import CHUNKS, FAILED_EVERY, RUNS, fill
 from bench.stage import Stage
-from breakbulk.domain.run import Summary
 from breakbulk.web import Access, make_wsgi_app
+from breakbulk.web.api import contract
 
-CHUNKS, SIZE, RUNS = 1_000_000, 500, 200
-FAILED_EVERY = 20
-ATTEMPTS = 2
 ROUNDS = 15
 PAGE_MS, POLL_MS = 50, 5
-_LANES = 8
-_LEASE_SECONDS = 3_600
-_TRACEBACK = "Traceback (most recent call last):\n" + "  in a file, at a line, a call\n" * 40
 
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
-    """Fill the ledger, then ask for every page in turn, several times."""
+    """Fill the ledger, then ask for every page and every read in turn, several times."""
     began = time.perf_counter()
-    whole, going = _fill(stage)
+    whole, going = fill(stage)
     filled = time.perf_counter() - began
     app = make_wsgi_app(stage.bulk, access=lambda _environ: Access("bench", "operate"))
+    known = {"Authorization": f"Bearer {stage.bulk.tokens.create('bench').text}"}
+    asked: dict[str, tuple[str, dict[str, str]]] = {
+        **{name: (path, {}) for name, path in _pages(whole, going).items()},
+        **{f"api: {name}": (path, known) for name, path in _reads(whole, going).items()},
+    }
+    # The first look connects, and compiles statements and templates.
+    tags = {name: _tag(_get(app, path, headers)[1]) for name, (path, headers) in asked.items()}
+    # As ``breakbulk serve`` does.
+    gc.collect()
+    gc.freeze()
+    times: dict[str, list[float]] = {name: [] for name in asked}
+    again: dict[str, list[float]] = {name: [] for name, tag in tags.items() if tag}
+    for _ in range(pairs or ROUNDS):
+        for name, (path, headers) in asked.items():
+            times[name].append(_get(app, path, headers)[0])
+        for name, seen in again.items():
+            path, headers = asked[name]
+            while True:
+                seconds, answer = _get(app, path, {**headers, **tags[name]}, status=(200, 304))
+                if answer.status_int == 304:
+                    seen.append(seconds)
+                    break
+                # Something that is told once in a while, such as the time, was told anew.
+                tags[name] = _tag(answer)
+    found = Findings(
+        "pages",
+        f"server time; {RUNS} runs, one of {CHUNKS:,} chunks, {CHUNKS // FAILED_EVERY:,} of them"
+        " failed",
+    )
+    for name, values in times.items():
+        found.add(name, "ms", values, limit=PAGE_MS)
+    for name, values in again.items():
+        found.add(f"{name}, nothing new", "ms", values, limit=POLL_MS)
+    found.notes.append(f"the ledger was filled in {filled:.0f} s")
+    return found
+
+
+def _pages(whole: int, going: int) -> dict[str, str]:
     run = f"/runs/{whole}"
-    pages = {
+    return {
         "overview": "/",
         "runs, searched": "/runs?status=partial&by=bench&since=24+h",
         "runs": "/runs",
@@ -54,191 +86,43 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         "failures of a rare kind": f"{run}/failures?error=shop.Rare",
         "workers": "/workers",
     }
-    times: dict[str, list[float]] = {name: [] for name in pages}
-    polls: list[float] = []
-    tag = _get(app, f"/runs/{going}", {"HX-Request": "true"})[1].headers["HX-PTag"]
-    for path in pages.values():
-        _get(app, path)  # the first one connects, and compiles statements and templates
-    # As ``breakbulk serve`` does.
-    gc.collect()
-    gc.freeze()
-    for _ in range(pairs or ROUNDS):
-        for name, path in pages.items():
-            seconds, _answer = _get(app, path)
-            times[name].append(seconds * 1000)
-        while True:
-            asked = {"HX-Request": "true", "HX-PTag": tag}
-            seconds, answer = _get(app, f"/runs/{going}", asked, status=(200, 304))
-            if answer.status_int == 304:
-                polls.append(seconds * 1000)
-                break
-            # Every five seconds it is drawn anew.
-            tag = answer.headers["HX-PTag"]
-    failed = CHUNKS // FAILED_EVERY
-    about = f"server time; {RUNS} runs, one of {CHUNKS:,} chunks, {failed:,} of them failed"
-    found = Findings("pages", about)
-    for name, values in times.items():
-        found.add(name, "ms", values, limit=PAGE_MS)
-    found.add("poll, nothing new", "ms", polls, limit=POLL_MS)
-    found.notes.append(f"the ledger was filled in {filled:.0f} s")
-    return found
+
+
+def _reads(whole: int, going: int) -> dict[str, str]:
+    """Every read that the document has, with the most that a page may hold."""
+    values = {"job": "bench.shop.Nothing", "run": str(whole), "chunk": "500000"}
+    paged = {"runs", "chunks", "activity", "failures", "quarantine"}
+    reads = {
+        path: contract.ROOT
+        + path.format_map(values)
+        + ("?limit=100" if path.rpartition("/")[2] in paged else "")
+        for path, known in contract.document()["paths"].items()
+        if "get" in known
+    }
+    root = f"{contract.ROOT}/runs"
+    return reads | {
+        "/runs, partial": f"{root}?limit=100&status=partial&status=failed",
+        "/runs/{run} at 40 %": f"{root}/{going}",
+        "/runs/{run}/chunks, failed ones": f"{root}/{whole}/chunks?limit=100&status=failed",
+    }
+
+
+def _tag(answer: Any) -> dict[str, str]:
+    """What to send to be told only of what is new; nothing where that cannot be asked."""
+    if "HX-PTag" in answer.headers:
+        return {"HX-Request": "true", "HX-PTag": answer.headers["HX-PTag"]}
+    return {"If-None-Match": answer.headers["ETag"]} if "ETag" in answer.headers else {}
 
 
 def _get(
-    app: Any, path: str, headers: dict[str, str] | None = None, status: tuple[int, ...] = (200,)
+    app: Any, path: str, headers: Mapping[str, str], status: tuple[int, ...] = (200,)
 ) -> tuple[float, Any]:
-    request = Request.blank(path, headers=headers or {})
+    """Milliseconds, and the answer."""
+    request = Request.blank(path, headers=dict(headers))
     began = time.perf_counter()
     answer = request.get_response(app)
     body = answer.body
     seconds = time.perf_counter() - began
     if answer.status_int not in status:
         raise RuntimeError(f"{path} gave {answer.status}: {body[:500]!r}")
-    return seconds, answer
-
-
-def _fill(stage: Stage) -> tuple[int, int]:
-    """Write a history, a run that has ended, and one at 40 %; the ids of the two."""
-    template = stage.bulk.submit(shop.Nothing(rows=1000), overlap="allow")
-    schema = stage.bulk.runtime.database.schema
-    with stage.engine.begin() as connection:
-
-        def run(sql: str, **values: Any) -> None:
-            connection.execute(text(sql), values)
-
-        first = template.id + 1
-        whole, going = first + RUNS - 2, first + RUNS - 1
-        small = Summary(5_000, 0, 0, 10, 0, 0, 12.5)
-        _copy_runs(run, schema.runs, template.id, first, small)
-        failed = CHUNKS // FAILED_EVERY
-        summary = Summary(
-            (CHUNKS - failed) * SIZE, failed * SIZE, 0, CHUNKS - failed, failed, failed * 2, 18_000
-        )
-        run(
-            f"UPDATE {schema.runs.fullname} SET status = 'partial', summary = :summary,"
-            " started_at = submitted_at WHERE id = :id",
-            id=whole,
-            summary=json.dumps(summary.as_dict()),
-        )
-        run(
-            f"UPDATE {schema.runs.fullname} SET status = 'running', finished_at = NULL,"
-            " summary = NULL, started_at = submitted_at, rows_estimate = :rows WHERE id = :id",
-            id=going,
-            rows=CHUNKS * SIZE,
-        )
-        run(
-            f"INSERT INTO {schema.carves.fullname} (run_id, exhausted_at)"
-            f" SELECT id, finished_at FROM {schema.runs.fullname} WHERE id >= {first}"
-        )
-        for run_id in range(first, whole):
-            _chunks(run, schema.chunks, run_id, 10, "'succeeded'")
-        failing = f"CASE WHEN n % {FAILED_EVERY} = 0 THEN 'failed' ELSE 'succeeded' END"
-        _chunks(run, schema.chunks, whole, CHUNKS, failing)
-        part = CHUNKS * 2 // 5
-        state = f"CASE WHEN n > {part} - 100 THEN 'carved' WHEN n % 997 = 0 THEN 'waiting'"
-        _chunks(run, schema.chunks, going, part, f"{state} {failing[4:]}")
-        for run_id, chunks in ((whole, CHUNKS), (going, part)):
-            _failures(run, schema, run_id, chunks)
-            _tallies(run, schema.tallies, run_id)
-        _people(run, schema, going)
-    stage.bulk.run(template.id).cancel()
-    with stage.bulk.runtime.database.transaction() as connection:
-        stage.bulk.runtime.ledger.folding.fold(connection, 120.0)
-    tables = ", ".join(table.fullname for table in schema.metadata.tables.values())
-    stage.run(f"VACUUM ANALYZE {tables}", "CHECKPOINT")
-    return whole, going
-
-
-def _copy_runs(run: Any, runs: Table, template: int, first: int, summary: Summary) -> None:
-    changed = {
-        "id": f"{first} + n",
-        "status": "'succeeded'",
-        "submitted_at": f"clock_timestamp() - ({RUNS} - n) * interval '1 hour'"
-        " - interval '5 hours'",
-        "finished_at": f"clock_timestamp() - ({RUNS} - n) * interval '1 hour'",
-        "slot": "NULL",
-        "submitted_by": "'bench'",
-        "summary": ":summary",
-        "chunk_size": str(SIZE),
-    }
-    names = [column.name for column in runs.columns]
-    run(
-        f"INSERT INTO {runs.fullname} ({', '.join(names)})"
-        f" SELECT {', '.join(changed.get(name, name) for name in names)}"
-        f" FROM {runs.fullname}, generate_series(0, {RUNS - 1}) AS n WHERE id = {template}",
-        summary=json.dumps(summary.as_dict()),
-    )
-
-
-def _chunks(run: Any, chunks: Table, run_id: int, count: int, status: str) -> None:
-    run(
-        f"INSERT INTO {chunks.fullname} (run_id, number, path, status, owner, lane, after, upto,"
-        " rows, rows_upto, attempt, seconds, ended_at)"
-        f" SELECT {run_id}, n, '', status, NULL, n % {_LANES},"
-        f" CASE WHEN n > 1 THEN '[' || (n - 1) * {SIZE} || ']' END, '[' || n * {SIZE} || ']',"
-        f" {SIZE}, n::bigint * {SIZE}, CASE WHEN status = 'failed' THEN {ATTEMPTS} ELSE 1 END,"
-        " 0.1 + n % 89 / 500.0, clock_timestamp()"
-        f" FROM (SELECT n, {status} AS status FROM generate_series(1, {count}) AS n) AS numbered"
-    )
-
-
-def _failures(run: Any, schema: Any, run_id: int, chunks: int) -> None:
-    # Twelve kinds, and one that is rare and lies long back.
-    run(
-        f"INSERT INTO {schema.failures.fullname} (run_id, round, at, number, path, attempt, error,"
-        " message, place, traceback, after, upto, rows, worker, host, seconds)"
-        f" SELECT {run_id}, 1, clock_timestamp() - ({chunks} - n) * interval '0.018 seconds',"
-        f" n, '', attempt, CASE WHEN n < {FAILED_EVERY * 4} THEN 'shop.Rare'"
-        f" ELSE 'shop.Trouble' || n / {FAILED_EVERY} % 4 END,"
-        " 'it said ' || n, 'shop.py:' || n % 3, :traceback, NULL, '[' || n || ']', 500,"
-        " 'celery@here', 'here', 0.2"
-        f" FROM generate_series({FAILED_EVERY}, {chunks}, {FAILED_EVERY}) AS n,"
-        f" generate_series(1, {ATTEMPTS}) AS attempt ORDER BY n",
-        traceback=_TRACEBACK,
-    )
-    run(
-        f"INSERT INTO {schema.failure_tallies.fullname} (run_id, error, place, attempts, chunks,"
-        " first_at, last_at, failure_id) SELECT run_id, error, place, 1,"
-        " CASE WHEN attempt = 1 THEN 1 ELSE 0 END, at, at, id"
-        f" FROM {schema.failures.fullname} WHERE run_id = {run_id}"
-    )
-    run(
-        f"INSERT INTO {schema.quarantine.fullname} (run_id, number, path, key, error, message,"
-        " place, traceback, attempts, round, at)"
-        " SELECT run_id, number, path, upto, error, message, place, traceback, 2, 1, at"
-        f" FROM {schema.failures.fullname} WHERE run_id = {run_id} AND attempt = {ATTEMPTS}"
-    )
-
-
-def _tallies(run: Any, tallies: Table, run_id: int) -> None:
-    # Five hours, a tally a second for each lane in the last two minutes, one a minute before.
-    for lane, since, step in (*((lane, 120, 1) for lane in range(_LANES)), (-1, 18_000, 60)):
-        run(
-            f"INSERT INTO {tallies.fullname} (run_id, at, lane, chunks, rows)"
-            f" SELECT {run_id}, clock_timestamp() - n * interval '1 second', {lane},"
-            f" 2 * {step}, 1000 * {step} FROM generate_series(1, {since}, {step}) AS n"
-        )
-
-
-def _people(run: Any, schema: Any, run_id: int) -> None:
-    for number in range(4):
-        run(
-            f"INSERT INTO {schema.workers.fullname} (id, host, pid, slots, pool, queues, jobs,"
-            " version, registered_at, healthy_since, lease_until, draining)"
-            " VALUES (gen_random_uuid(), :host, 100, 2, 'prefork', '[\"celery\"]', :jobs, '0',"
-            " clock_timestamp(), clock_timestamp(),"
-            f" clock_timestamp() + interval '{_LEASE_SECONDS} seconds', false)",
-            host=f"host{number}",
-            jobs=json.dumps([spec.name for spec in shop.bulk.jobs]),
-        )
-    run(
-        f"INSERT INTO {schema.lanes.fullname} (run_id, number, token, worker_id, pid,"
-        " process_started, started_at)"
-        f" SELECT {run_id}, row_number() OVER () - 1, gen_random_uuid(), id, 100, 0,"
-        f" clock_timestamp() FROM {schema.workers.fullname}, generate_series(1, 2)"
-    )
-    run(
-        f"INSERT INTO {schema.activity.fullname} (run_id, at, actor, verb, detail)"
-        f" SELECT {run_id}, clock_timestamp(), 'ana', 'pausing', 'so that the night is quiet'"
-        " FROM generate_series(1, 200)"
-    )
+    return seconds * 1000, answer
