@@ -59,10 +59,12 @@ class History:
     Attributes:
         attempts: in order of time.
         at: when that was asked, by the database's clock.
+        spent: it has had its tries; whoever claims it next splits it, or gives it up.
     """
 
     attempts: list[Attempt]
     at: datetime
+    spent: bool = False
 
 
 def failed_attempts(failures: Iterable[FailureReport]) -> list[Attempt]:

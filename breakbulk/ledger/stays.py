@@ -95,7 +95,10 @@ class Stays:
         elif chunk.status == ChunkStatus.CARVED:
             found.append(self._under_way(connection, run_id, chunk))
         elif chunk.status == ChunkStatus.WAITING:
-            due = self._due(connection, ref)
+            waits = self._waits(connection, ref)
+            if waits is not None and waits.spent:
+                return History(found, now, spent=True)
+            due = waits and waits.not_before
             found.append(Attempt(chunk.attempt + 1, AttemptState.WAITING, due=due))
         return History(found, now)
 
@@ -182,15 +185,14 @@ class Stays:
                 return _worker(row.host, row.pid)
         return None
 
-    def _due(self, connection: Connection, ref: ChunkRef) -> datetime | None:
+    def _waits(self, connection: Connection, ref: ChunkRef) -> Any:
         waiting = self._database.schema.waiting
-        query = select(waiting.c.not_before).where(
+        query = select(waiting.c.not_before, waiting.c.spent).where(
             waiting.c.run_id == ref.run_id,
             waiting.c.number == ref.number,
             waiting.c.path == ref.path,
         )
-        found: datetime | None = connection.execute(query).scalar_one_or_none()
-        return found
+        return connection.execute(query).one_or_none()
 
 
 def _worker(host: str | None, pid: int) -> str:

@@ -40,14 +40,14 @@ class Timeline:
 
 
 def timeline(attempts: Sequence[Attempt], now: datetime) -> Timeline | None:
-    """Draw attempts that have begun; None if there are none.
+    """Draw attempts that have begun; None if there are no two to be compared.
 
     Args:
         attempts: in order of time.
         now: until when the one under way is drawn.
     """
     known = [(one, *_extent(one, now)) for one in attempts if one.began or one.ended]
-    if not known:
+    if len(known) < 2:  # noqa: PLR2004
         return None
     begin = min(first for _one, first, _last in known)
     end = max(*(last for _one, _first, last in known), begin + _SOME_TIME)

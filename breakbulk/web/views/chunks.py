@@ -66,6 +66,7 @@ def chunk(request: Request) -> dict[str, Any]:
         "failed_after": after,
         "parts": parts,
         "attempts": history.attempts,
+        "spent": history.spent,
         "timeline": timeline(history.attempts, history.at),
         "moving": found.status in UNFINISHED_CHUNK and goes_on(record.status),
         "sql": handle.chunk_sql(number, path),

@@ -180,6 +180,18 @@ def test_what_waits_says_until_when(yard: Yard) -> None:
     assert (to_come.due - failed.ended).total_seconds() == pytest.approx(3_600, rel=0.3)
 
 
+def test_what_has_had_its_tries_is_not_tried_again(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    (claimed,) = claim(yard, handle, lane, range(1, 2))
+    with yard.transaction() as connection:
+        yard.ledger.claims.lock(connection, handle.id)
+        yard.ledger.claims.give_back(connection, claimed, wait=0, attempt_spent=True, spent=True)
+    history = handle.history(1)
+    assert history is not None
+    assert (history.attempts, history.spent) == ([], True)
+
+
 def test_a_split_chunk_has_the_attempts_before_its_halves(yard: Yard) -> None:
     def bad(chunk: object) -> None:
         raise Boom(str(chunk))

@@ -348,7 +348,10 @@ def test_workers_and_how_they_are(yard: Yard, viewer: TestApp) -> None:
     if yard.engine.dialect.name == "postgresql":
         assert "leads" in row
         assert "lease for" in row
-        assert {"chunks", "failures"} <= {cell.text for cell in page.html.select(".sizes code")}
+        *largest, others = page.html.select(".sizes tbody tr")
+        assert "workers" in {row.code.text for row in largest if row.code}
+        assert len(largest) == 8
+        assert "others" in others.text
     with yard.engine.begin() as connection:
         workers = yard.ledger.database.schema.workers
         connection.execute(

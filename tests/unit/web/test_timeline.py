@@ -33,10 +33,14 @@ def test_bars_stand_where_their_attempts_were() -> None:
 
 
 def test_what_goes_on_reaches_up_to_now() -> None:
-    drawn = timeline([Attempt(1, AttemptState.RUNNING, after(0))], after(60))
+    attempts = [
+        Attempt(1, AttemptState.FAILED, after(0), after(30)),
+        Attempt(2, AttemptState.RUNNING, after(30)),
+    ]
+    drawn = timeline(attempts, after(60))
     assert drawn is not None
     assert drawn.end == after(60)
-    assert drawn.spans[0].width == WIDTH
+    assert [span.width for span in drawn.spans] == [WIDTH / 2, WIDTH / 2]
 
 
 def test_the_shortest_one_is_seen_and_stays_inside() -> None:
@@ -63,12 +67,13 @@ def test_the_shortest_one_is_seen_and_stays_inside() -> None:
     ],
 )
 def test_no_time_at_all_is_drawn_all_the_same(attempt: Attempt) -> None:
-    drawn = timeline([attempt], after(5))
+    drawn = timeline([attempt, attempt], after(5))
     assert drawn is not None
-    assert drawn.spans[0].x == 0
+    assert [span.x for span in drawn.spans] == [0, 0]
 
 
 def test_nothing_to_draw() -> None:
     assert timeline([], NOON) is None
+    assert timeline([Attempt(1, AttemptState.FAILED, NOON, after(1))], after(2)) is None
     ahead = [Attempt(1, AttemptState.WAITING, due=after(60)), Attempt(1, AttemptState.CLAIMED)]
     assert timeline(ahead, NOON) is None
