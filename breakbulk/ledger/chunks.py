@@ -12,12 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import (
     Connection,
+    Dialect,
     and_,
     bindparam,
     exists,
     func,
     insert,
-    literal,
+    literal_column,
     null,
     or_,
     select,
@@ -29,7 +30,7 @@ from breakbulk.domain.chunk import ChunkRef, Claim, RunId
 from breakbulk.domain.run import Summary
 from breakbulk.domain.status import UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
-from breakbulk.ledger.opening import begin_with
+from breakbulk.ledger.driver import ask, begin_with, is_psycopg
 from breakbulk.ledger.sql import (
     TRANSACTION_BEGAN,
     clock,
@@ -61,7 +62,7 @@ class Chunks:
             return self._database.seal(connection)
         key = self._database.lock_key(run_id, name)
         driver: Any = connection.connection.driver_connection
-        if not hasattr(driver, "pgconn"):
+        if not is_psycopg(driver):
             query = select(func.pg_advisory_xact_lock(key), transaction_began())
             return connection.execute(query).one()[1]
         _, seal = begin_with(driver, f"SELECT pg_advisory_xact_lock({key}), {TRANSACTION_BEGAN}")
@@ -77,16 +78,18 @@ class Chunks:
         instead for a lane that is one too many by now; the seal (on PostgreSQL), to be compared
         with that of :meth:`begin`.
         """
-        row = connection.execute(
-            self._done(),
-            {
-                "of_run": ref.run_id,
-                "of_number": ref.number,
-                "of_path": ref.path,
-                "token": owner,
-                "took": seconds,
-            },
-        ).one_or_none()
+        values = {
+            "of_run": ref.run_id,
+            "of_number": ref.number,
+            "of_path": ref.path,
+            "token": owner,
+            "took": seconds,
+        }
+        driver: Any = connection.connection.driver_connection
+        if is_psycopg(driver):
+            row = ask(driver, self._done_text(connection.dialect), values)
+        else:
+            row = connection.execute(self._done(), values).one_or_none()
         return None if row is None else (row[0] and RunStatus(row[0]), row[1])
 
     def tally(
@@ -240,7 +243,7 @@ class Chunks:
                     )
                 )
                 .values(
-                    status=literal(str(ChunkStatus.SUCCEEDED)),
+                    status=literal_column(f"'{ChunkStatus.SUCCEEDED}'", chunks.c.status.type),
                     owner=null(),
                     seconds=bindparam("took"),
                     ended_at=clock(),
@@ -248,6 +251,12 @@ class Chunks:
                 .returning(status, transaction_began())
             )
         return self._statements["done"]
+
+    def _done_text(self, dialect: Dialect) -> str:
+        if "done_text" not in self._statements:
+            compiled = self._done().compile(dialect=dialect)
+            self._statements["done_text"] = compiled.string
+        return str(self._statements["done_text"])
 
     def _tally(self) -> Any:
         if "tally" not in self._statements:

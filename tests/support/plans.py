@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from sqlalchemy import event, text
+
+from breakbulk.ledger import chunks
+from breakbulk.ledger.driver import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +36,11 @@ def statements_of(yard: Yard, act: Callable[[Connection], object]) -> list[tuple
     def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
         asked.append((statement, given))
 
-    with yard.engine.connect() as connection:
+    def noting(driver: Any, query: str, values: Any) -> Any:
+        asked.append((query, values))
+        return ask(driver, query, values)
+
+    with yard.engine.connect() as connection, patch.object(chunks, "ask", noting):
         event.listen(connection, "before_cursor_execute", note)
         act(connection)
         connection.rollback()

@@ -19,7 +19,7 @@ from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.ext.compiler import compiles
 
 from breakbulk.ledger import chunks, database
-from breakbulk.ledger.opening import begin_with
+from breakbulk.ledger.driver import ask, begin_with
 from breakbulk.ledger.sql import clock
 from breakbulk.ledger.turnstile import Turnstile
 from breakbulk.runner import attempt, finish, hand, lane, patience, rescue, steward, work
@@ -158,6 +158,7 @@ def stops(
         stack.enter_context(patch.object(LiveLanes, "add", _noted(loom, LiveLanes.add)))
         stack.enter_context(patch.object(Turnstile, "turn", _queued(loom, Turnstile.turn)))
         stack.enter_context(patch.object(chunks, "begin_with", _begun(loom, watch, begin_with)))
+        stack.enter_context(patch.object(chunks, "ask", _asked(loom, watch, ask)))
         dialect = engine.dialect
         stack.enter_context(
             patch.object(dialect, "do_commit", _committing(loom, watch, server, dialect.do_commit))
@@ -250,6 +251,16 @@ def _begun(loom: Loom, watch: Watch, begin: Callable[..., Any]) -> Callable[...,
         return begin(driver, query)
 
     return begun
+
+
+def _asked(loom: Loom, watch: Watch, ask: Callable[..., Any]) -> Callable[..., Any]:
+    stop = _statement(loom, watch)
+
+    def asked(driver: Any, query: str, values: Any) -> Any:
+        stop(None, None, query)
+        return ask(driver, query, values)
+
+    return asked
 
 
 def _committing(
