@@ -55,10 +55,11 @@ class Horizon:
         # With and without a lower end: a NULL in its place would hide the index from a planner.
         self._edges = {after: self._edge(after=after) for after in (False, True)}
         self._marks = {
-            (after, whole): self._boundaries(after=after, whole=whole)
+            (after, whole, last): self._boundaries(after=after, whole=whole, last=last)
             for after in (False, True)
-            for whole in (False, True)
+            for whole, last in ((False, False), (False, True), (True, True))
         }
+        self._rest = {after: self._remainder(after=after) for after in (False, True)}
         self._matching = {after: self._hits(after=after) for after in (False, True)}
         self._passed = {
             after: select(*space.base).where(*space.within(space.base, after=after))
@@ -87,6 +88,7 @@ class Horizon:
         size: int,
         limit: int,
         whole: bool = False,
+        last: bool = True,
     ) -> list[Mark]:
         """Find where chunks are full within a range, and the last match in it.
 
@@ -100,6 +102,9 @@ class Horizon:
             whole: collect all matches first, in whatever order is fastest to read. Right when
                 they are few and far between; a planner with a LIMIT in sight and a wrong idea
                 of the filter would go along the index instead, at several times the price.
+            last: False gives the last match only if it is the one at the limit, for 72 µs
+                instead of 117 for 500 keys: to know that none comes after it, the database
+                keeps each (measured on PostgreSQL). Only without ``whole``.
         """
         if whole and connection.dialect.name == "postgresql":
             # A prepared plan does not know how far apart the ends are this time.
@@ -112,9 +117,17 @@ class Horizon:
         return [
             Mark(self._space.key(key), int(keys), int(rows) + seen, bool(full))
             for *key, keys, rows, full in fetch(
-                connection, self._marks[position is not None, whole], values
+                connection, self._marks[position is not None, whole, last], values
             )
         ]
+
+    def remainder(
+        self, connection: Connection, position: Key | None, upto: Key, *, limit: int
+    ) -> int:
+        """Count the matching keys of a range, up to so many."""
+        values = self._ends(position, upto) | {"breakbulk_limit": limit}
+        ((found,),) = fetch(connection, self._rest[position is not None], values)
+        return int(found)
 
     def price(
         self, connection: Connection, position: Key | None, until: Key
@@ -152,7 +165,13 @@ class Horizon:
             return hits
         return hits.add_columns(func.count().label("hits")).group_by(*space.columns)
 
-    def _boundaries(self, *, after: bool, whole: bool) -> Statement:
+    def _remainder(self, *, after: bool) -> Statement:
+        # In order, so that a planner goes along the index instead of reading the whole table.
+        some = self._hits(after=after).order_by(*self._space.columns)
+        limit = bindparam("breakbulk_limit", type_=Integer)
+        return select(func.count()).select_from(some.limit(limit).subquery())
+
+    def _boundaries(self, *, after: bool, whole: bool, last: bool) -> Statement:
         hits: Subquery | CTE
         limit = bindparam("breakbulk_limit", type_=Integer)
         if whole:
@@ -175,12 +194,13 @@ class Horizon:
         if not self._space.single:
             # SUM makes a numeric of bigints.
             rows = cast(func.sum(hits.c.hits).over(order_by=order), BigInteger)
+        final = func.lead(keys[0]).over(order_by=order).is_(None) if last else number == limit
         numbered = select(
             *keys,
             number.label("number"),
             rows.label("total"),
             *(() if self._space.single else (hits.c.hits,)),
-            func.lead(keys[0]).over(order_by=order).is_(None).label("last"),
+            final.label("last"),
         ).subquery("numbered")
         total = numbered.c.total + seen
         if self._space.single:

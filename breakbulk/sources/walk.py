@@ -157,7 +157,7 @@ class _Look:
                 cut = Cut(Bounds(self._after, scout.key), scout.rows)
                 return Walk((cut,), reached_end=False, scout=None)
         if not self._walker.filtered:
-            return self._rest(whole=False)
+            return self._plain()
         window = self._walker.first_window(self._wanted) if scout is None else scout.window
         passed, asked = 0, False
         while passed < KEYS_PER_WALK:
@@ -167,7 +167,7 @@ class _Look:
                     if scout is None:
                         # First say so, or every lane would read the whole rest at once.
                         break
-                    return self._rest(whole=True)
+                    return self._rest()
             walk = self._window(window)
             if walk is not None:
                 return walk
@@ -200,16 +200,28 @@ class _Look:
         self._position, self._seen = edge, rows
         return None
 
-    def _rest(self, *, whole: bool) -> Walk:
-        # Reading the whole rest again for each few chunks would cost more than going slowly.
-        limit = max(self._wanted + 1, WHOLE_KEYS if whole else 0)
-        marks = self._marks(self._until, limit, whole=whole)
-        keys, _ = _found(marks, self._seen)
-        return self._known(
-            marks, ended=keys < limit, edge=marks[-1].key if marks and whole else None
-        )
+    def _plain(self) -> Walk:
+        limit = self._wanted + 1
+        marks = self._marks(self._until, limit, last=False)
+        keys, rows = _found(marks, self._seen)
+        if keys >= limit:
+            return self._known(marks, ended=False)
+        # The end is near: less than a chunk is left, which a run asks but once or twice.
+        low = marks[-1].key if marks else self._position
+        rest = self._horizon.remainder(self._connection, low, self._until, limit=self._size)
+        marks.append(Mark(self._until, keys + rest, rows + rest, full=False))
+        return self._known(marks, ended=rest < self._size)
 
-    def _marks(self, upto: Key, limit: int, *, whole: bool = False) -> list[Mark]:
+    def _rest(self) -> Walk:
+        # Reading the whole rest again for each few chunks would cost more than going slowly.
+        limit = max(self._wanted + 1, WHOLE_KEYS)
+        marks = self._marks(self._until, limit, whole=True)
+        keys, _ = _found(marks, self._seen)
+        return self._known(marks, ended=keys < limit, edge=marks[-1].key if marks else None)
+
+    def _marks(
+        self, upto: Key, limit: int, *, whole: bool = False, last: bool = True
+    ) -> list[Mark]:
         return self._horizon.marks(
             self._connection,
             self._position,
@@ -218,6 +230,7 @@ class _Look:
             size=self._size,
             limit=limit,
             whole=whole,
+            last=last,
         )
 
     def _rare(self, passed: int) -> bool:
