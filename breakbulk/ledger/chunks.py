@@ -85,9 +85,8 @@ class Chunks:
             "token": owner,
             "took": seconds,
         }
-        driver: Any = connection.connection.driver_connection
-        if is_psycopg(driver):
-            row = ask(driver, self._done_text(connection.dialect), values)
+        if is_psycopg(connection.connection.driver_connection):
+            row = ask(connection, self._done_text(connection.dialect), values)
         else:
             row = connection.execute(self._done(), values).one_or_none()
         return None if row is None else (row[0] and RunStatus(row[0]), row[1])

@@ -7,7 +7,12 @@ team's own statements that buys much; for two fixed ones that come with every ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_CURSOR = "breakbulk_cursor"
 
 
 def is_psycopg(driver: Any) -> bool:
@@ -15,18 +20,23 @@ def is_psycopg(driver: Any) -> bool:
     return hasattr(driver, "pgconn")
 
 
-def ask(driver: Any, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def ask(connection: Connection, query: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """Ask a query that gives one row at most, in the transaction that is open.
 
-    psycopg prepares it by itself once it has been asked a few times.
+    psycopg prepares it by itself once it has been asked a few times. The cursor stays with the
+    connection, because to make one takes as long as to ask.
 
     Args:
-        driver: psycopg's connection.
+        connection: one of psycopg's.
 
     Raises:
         psycopg.Error: what the server said.
     """
-    row: tuple[Any, ...] | None = driver.execute(query, values).fetchone()
+    cursor = connection.info.get(_CURSOR)
+    if cursor is None:
+        driver: Any = connection.connection.driver_connection
+        cursor = connection.info[_CURSOR] = driver.cursor()
+    row: tuple[Any, ...] | None = cursor.execute(query, values).fetchone()
     return row
 
 

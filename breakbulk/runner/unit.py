@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from breakbulk.errors import TransactionMisuse
 from breakbulk.ledger import Database
+from breakbulk.ledger.driver import is_psycopg
 
 _KEY = "breakbulk_unit"
 _REFUSED = (
@@ -72,11 +73,11 @@ class Unit:
         transaction = self.connection.get_transaction()
         if transaction is None or transaction is not self._transaction:
             raise TransactionMisuse(_SWALLOWED)
-        if not _idle(self.connection):
-            if transaction.is_active and _healthy(self.connection):
-                return
+        idle, healthy = _status(self.connection)
+        if idle:
+            raise ended()
+        if not (transaction.is_active and healthy):
             raise TransactionMisuse(_SWALLOWED)
-        raise ended()
 
     def complain(self, misuse: TransactionMisuse) -> TransactionMisuse:
         """Remember a misuse, to be raised again at the end if it is swallowed."""
@@ -153,7 +154,7 @@ def _clear(connection: Connection) -> None:
         return
     if connection.get_transaction() is not None:  # an inactive one counts
         connection.rollback()
-    if not _idle(connection):
+    if not _status(connection)[0]:
         # A COMMIT that was refused, by us or by a deferred constraint, may leave it open.
         connection.connection.rollback()
 
@@ -226,16 +227,10 @@ def _status(connection: Connection) -> tuple[bool, bool]:
     driver: Any = connection.connection.driver_connection
     if hasattr(driver, "in_transaction"):
         return not driver.in_transaction, bool(driver.in_transaction)
-    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    # Asked twice for each chunk, and psycopg makes an object to ask where libpq has a number.
+    info = driver.pgconn if is_psycopg(driver) else getattr(driver, "info", None)
+    status = getattr(info, "transaction_status", None)
     if status is None:
         return False, True
     # libpq: 0 is IDLE, 2 INTRANS, 3 INERROR: an error was swallowed.
     return int(status) == 0, int(status) == 2  # noqa: PLR2004
-
-
-def _idle(connection: Connection) -> bool:
-    return _status(connection)[0]
-
-
-def _healthy(connection: Connection) -> bool:
-    return _status(connection)[1]

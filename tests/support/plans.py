@@ -36,9 +36,9 @@ def statements_of(yard: Yard, act: Callable[[Connection], object]) -> list[tuple
     def note(_connection: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
         asked.append((statement, given))
 
-    def noting(driver: Any, query: str, values: Any) -> Any:
+    def noting(connection: Any, query: str, values: Any) -> Any:
         asked.append((query, values))
-        return ask(driver, query, values)
+        return ask(connection, query, values)
 
     with yard.engine.connect() as connection, patch.object(chunks, "ask", noting):
         event.listen(connection, "before_cursor_execute", note)

@@ -256,9 +256,9 @@ def _begun(loom: Loom, watch: Watch, begin: Callable[..., Any]) -> Callable[...,
 def _asked(loom: Loom, watch: Watch, ask: Callable[..., Any]) -> Callable[..., Any]:
     stop = _statement(loom, watch)
 
-    def asked(driver: Any, query: str, values: Any) -> Any:
+    def asked(connection: Any, query: str, values: Any) -> Any:
         stop(None, None, query)
-        return ask(driver, query, values)
+        return ask(connection, query, values)
 
     return asked
 
