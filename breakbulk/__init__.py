@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from breakbulk.errors import BreakbulkError, CancelRun, Snooze
     from breakbulk.jobs import Masked, job
     from breakbulk.runner.chunk import Chunk, FinishedRun, SubmittedRun
+    from breakbulk.runner.current import current_chunk, current_run
     from breakbulk.settings import Settings
     from breakbulk.sources import Items, table_source
 
@@ -38,6 +39,8 @@ _HOMES = {
     "Settings": "breakbulk.settings",
     "Snooze": "breakbulk.errors",
     "SubmittedRun": "breakbulk.runner.chunk",
+    "current_chunk": "breakbulk.runner.current",
+    "current_run": "breakbulk.runner.current",
     "job": "breakbulk.jobs",
     "table_source": "breakbulk.sources",
 }
@@ -57,6 +60,8 @@ __all__ = [
     "Settings",
     "Snooze",
     "SubmittedRun",
+    "current_chunk",
+    "current_run",
     "job",
     "table_source",
 ]

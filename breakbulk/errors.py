@@ -19,6 +19,7 @@
     ├── WebhookNotFound           no endpoint or delivery has that number
     ├── EndpointRefused           a URL that nothing may be sent to
     ├── StateError                the run's status does not allow the verb
+    ├── NothingAtWork             code asked for its chunk or run outside of a job's methods
     ├── RunUnsuccessful           raised by ``raise_for_status()``
     ├── WaitTimeout               the run did not end in the time given
     ├── TokenError                a machine's token cannot be made or revoked like that
@@ -132,6 +133,10 @@ class EndpointRefused(BreakbulkError):
 
 class StateError(BreakbulkError):
     """The run's status does not allow the verb."""
+
+
+class NothingAtWork(BreakbulkError):
+    """Code asked for its chunk, or its run, where no job's method calls it."""
 
 
 class RunUnsuccessful(BreakbulkError):

@@ -11,7 +11,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar, Unpack, dataclass_transform, get_type_hints
@@ -326,11 +326,31 @@ def declare(
     Raises:
         DeclarationError: the class or an option is not what a job needs.
     """
+    return _declared(cls, add, Options.checked(cls.__name__, **given))
+
+
+def declare_keeping(
+    cls: type[T], add: Callable[[JobSpec], None], /, **given: Unpack[JobOptions]
+) -> type[T]:
+    """The same for a job of Breakbulk's own that keeps results.
+
+    Its ``process`` is handed one item at a time, and returns or raises what
+    :mod:`breakbulk.domain.verdict` has.
+
+    Raises:
+        DeclarationError: the class or an option is not what such a job needs.
+    """
+    options = Options.checked(cls.__name__, **given)
+    if options.chunk_size != 1:
+        raise DeclarationError(f"The job {cls.__name__} keeps results, so it needs chunk_size=1.")
+    return _declared(cls, add, replace(options, keeps_results=True))
+
+
+def _declared(cls: type[T], add: Callable[[JobSpec], None], options: Options) -> type[T]:
     label = f"The job {cls.__name__}"
     for method in ("source", "process"):
         if not callable(getattr(cls, method, None)):
             raise DeclarationError(f"{label} needs a method {method}(); for example:\n\n{_EXAMPLE}")
-    options = Options.checked(cls.__name__, **given)
     for word in _RESERVED:
         if word in getattr(cls, "__annotations__", {}):
             raise DeclarationError(

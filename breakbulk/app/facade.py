@@ -6,7 +6,8 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, TypeVar, Unpack, dataclass_transform
@@ -39,9 +40,10 @@ from breakbulk.ledger.faults import translated
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
-from breakbulk.runner import doctor, inline
+from breakbulk.runner import awaiting, doctor, inline
 from breakbulk.runner import load as loading
 from breakbulk.runner import submit as submitting
+from breakbulk.runner.awaiting import starts_later
 from breakbulk.runner.chunk import SubmittedRun
 from breakbulk.runner.context import Context, Notify, surrounded
 from breakbulk.runner.runtime import Runtime, check_data
@@ -179,6 +181,8 @@ class Breakbulk:
         submitted_by: str | None = None,
         link: Links = None,
         link_error: Links = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
     ) -> RunHandle:
         """Start a run of a job.
 
@@ -192,18 +196,44 @@ class Breakbulk:
             submitted_by: shown to operators; default the operating system's user and host.
             link: a Celery signature, or several, to be sent when the run has succeeded.
             link_error: the same for a run that ends in any other way.
+            countdown: start it so many seconds later.
+            eta: start it then: a time with its zone. One that has passed means now.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
-            SchemaError, LedgerUnreachable: nothing was written.
+            ConfigurationError, SchemaError, LedgerUnreachable: nothing was written.
         """
         spec = self.jobs.of(job)
         broker = self._need_broker()
         place = broker.queue_for(queue or spec.options.queue)
         links = broker.links(link, link_error)
         order = submitting.Order.checked(
-            place, submitted_by or who(), idempotency_key, overlap, links
+            place,
+            submitted_by or who(),
+            idempotency_key,
+            overlap,
+            links,
+            countdown=countdown,
+            eta=eta,
         )
+        return self.place(job, order, session=session)
+
+    def place(
+        self,
+        job: Any,
+        order: submitting.Order,
+        *,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> RunHandle:
+        """Start a run as :meth:`submit` does, by an order that is checked already.
+
+        For Breakbulk's own front doors: an order can say more than :meth:`submit` takes.
+        """
+        spec = self.jobs.of(job)
+        broker = self._need_broker()
+        if broker.eager:
+            # As Celery does: nobody wants to wait in the caller's process.
+            order = replace(order, not_before=None)
         with translated():
             if session is not None:
                 return self._submit_within(session, spec, job, order)
@@ -220,10 +250,28 @@ class Breakbulk:
                     if submitted.created and self.runtime.notify is not None:
                         with self.runtime.database.joined_session(connection) as own:
                             self._tell(submitted.run, own)
-            ask = self._nudge_if_possible if broker.eager else self.nudges.later
+            ask = self._nudge_if_possible if broker.eager else self._nudge_later
             submitted = loading.load(self.runtime, submitted, spec, job, ask=ask)
         self._begin(submitted.run, created=submitted.created or submitted.loaded)
         return self._handle(submitted)
+
+    def release(self, run_id: int, value: str) -> bool:
+        """Let a run start that awaits a value; False when it does not, or no more.
+
+        Args:
+            value: JSON text, kept as the run's incoming value.
+        """
+        with translated(), self.runtime.database.connect() as connection:
+            run = awaiting.release(self.runtime, connection, RunId(run_id), value)
+        if run is None:
+            return False
+        self._begin(run, created=True)
+        return True
+
+    def cancel_awaiting(self, run_id: int, why: str) -> bool:
+        """Cancel a run that awaits a value which will not come; False when it does not."""
+        with translated(), self.runtime.database.connect() as connection:
+            return awaiting.cancel_awaiting(self.runtime, connection, RunId(run_id), why)
 
     def signature(self, job: Any, **options: Any) -> CelerySignature:
         """A Celery signature that submits the job, for beat, links and chains.
@@ -395,12 +443,16 @@ class Breakbulk:
         if self._broker is not None and not self._broker.eager:
             self.nudge(run)
 
+    def _nudge_later(self, run: Run) -> None:
+        if not starts_later(run):
+            self.nudges.later(run)
+
     def nudge(self, run: Run) -> None:
         """Ask for the lanes that a run may have; losing the message only costs time."""
         ask_for_lanes(self.runtime, self._need_broker(), run)
 
     def _begin(self, run: Run, *, created: bool) -> None:
-        if not created or run.status is not RunStatus.RUNNING:
+        if not created or run.status is not RunStatus.RUNNING or starts_later(run):
             return
         if self._need_broker().eager:
             inline.work_until_over(self.runtime, run, self._need_broker().send_link)
@@ -434,7 +486,7 @@ class Breakbulk:
         Whatever goes wrong here only costs time: the steward asks again, so nothing may reach the
         caller, and nothing may keep him waiting.
         """
-        if run.status is not RunStatus.RUNNING:
+        if run.status is not RunStatus.RUNNING or starts_later(run):
             return
         if not self._need_broker().eager:
             self.nudges.later(run)

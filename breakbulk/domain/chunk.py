@@ -131,6 +131,7 @@ class Claim:
         snoozes: how often it was put back at its own wish.
         troubled: seconds for which it was tried again and again for what is nobody's fault.
         spent: it has had its tries and is not to be tried, but split, skipped or put away.
+        waited: it was given back before, so an attempt may have left something for the next one.
     """
 
     ref: ChunkRef
@@ -142,3 +143,4 @@ class Claim:
     snoozes: int = 0
     troubled: int = 0
     spent: bool = False
+    waited: bool = False

@@ -29,6 +29,9 @@ class EventType(StrEnum):
 #: Sent by hand only, to see whether an endpoint answers.
 PING = "ping"
 
+#: A signature that a run sends while it goes on, and nothing that an endpoint is told of.
+OUTGOING = "signature"
+
 #: What a change of a run's status is told as; of all others nobody is told.
 EVENT_OF: dict[RunStatus, EventType] = {
     RunStatus.PAUSED: EventType.PAUSED,
@@ -45,6 +48,8 @@ class LinkKind(StrEnum):
 
     SUCCESS = "link"
     ERROR = "link_error"
+    #: It has waited for nothing: it was sent at once.
+    SENT = "sent"
 
 
 def link_of(status: RunStatus) -> LinkKind:

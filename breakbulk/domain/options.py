@@ -59,13 +59,19 @@ class JobOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The same, checked and with defaults."""
+    """The same, checked and with defaults.
+
+    Attributes:
+        keeps_results: ``process`` says what came of its one item, which is kept; no option of
+            users, for it is only of jobs of Breakbulk's own.
+    """
 
     name: str | None = None
     chunk_size: int = 500
     max_lanes: int | None = None
     queue: str | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
+    keeps_results: bool = False
 
     @classmethod
     def checked(cls, job: str, **given: Unpack[JobOptions]) -> Self:

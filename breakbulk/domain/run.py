@@ -37,6 +37,8 @@ class Run:
         has_failed: somebody is to be told when the run fails or is cancelled: the job has a
             ``failed()``, or the application wants to know.
         waits_for: the run that this one stands behind (``overlap="wait"``).
+        not_before: it starts then, and not earlier.
+        awaits: it starts when somebody releases it.
     """
 
     id: RunId
@@ -67,6 +69,8 @@ class Run:
     waits_for: RunId | None
     finish_attempt: int
     summary: Summary | None
+    not_before: datetime | None = None
+    awaits: bool = False
 
     def as_dict(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """As JSON values.
@@ -90,6 +94,7 @@ class Run:
             "at_least_once": self.at_least_once,
             "idempotency_key": self.idempotency_key,
             "waits_for": self.waits_for,
+            "not_before": None if self.not_before is None else self.not_before.isoformat(),
             "submitted_at": self.submitted_at.isoformat(),
             "submitted_by": self.submitted_by,
             "started_at": None if self.started_at is None else self.started_at.isoformat(),

@@ -15,6 +15,7 @@ from breakbulk.ledger.loads import Loads
 from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
+from breakbulk.ledger.results import Results
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.stays import Stays
@@ -37,6 +38,7 @@ class Ledger:
         self.chunks = Chunks(database)
         self.failures = Failures(database)
         self.quarantine = Quarantine(database)
+        self.results = Results(database)
         self.retries = Retries(database)
         self.lanes = Lanes(database)
         self.stays = Stays(database)

@@ -425,6 +425,7 @@ def _claim(row: Any, *, spent: bool = False) -> Claim:
         snoozes=row.snoozes,
         troubled=row.troubled,
         spent=spent,
+        waited=True,
     )
 
 

@@ -146,7 +146,11 @@ class Lanes:
             .where(
                 runs.c.finished_at.is_(None),
                 or_(
-                    runs.c.status.in_([str(status) for status in WORKABLE]),
+                    and_(
+                        runs.c.status.in_([str(status) for status in WORKABLE]),
+                        ~runs.c.awaits,
+                        or_(runs.c.not_before.is_(None), runs.c.not_before <= clock()),
+                    ),
                     and_(
                         runs.c.status == str(RunStatus.FINISHING),
                         runs.c.finisher.is_(None),

@@ -13,7 +13,14 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, select
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.event import EventType, LinkKind, data_of, link_of, payload_of
+from breakbulk.domain.event import (
+    OUTGOING,
+    EventType,
+    LinkKind,
+    data_of,
+    link_of,
+    payload_of,
+)
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED
 from breakbulk.domain.webhook import DeliveryStatus, new_message_id
@@ -46,6 +53,32 @@ class Outbox:
         ]
         if rows:
             connection.execute(insert(self._database.schema.links), rows)
+
+    def send(self, connection: Connection, run: Run, signatures: Iterable[str]) -> None:
+        """Have Celery signatures sent once this transaction has committed: at least once each.
+
+        Args:
+            signatures: as text, as links are kept.
+        """
+        schema = self._database.schema
+        for signature in signatures:
+            link = insert(schema.links).values(
+                run_id=run.id, kind=str(LinkKind.SENT), signature=signature
+            )
+            link_id = connection.execute(link.returning(schema.links.c.id)).scalar_one()
+            event = insert(schema.events).values(
+                run_id=run.id,
+                type=OUTGOING,
+                at=clock(),
+                message_id=new_message_id(),
+                payload=json.dumps({"type": OUTGOING, "data": {"run": run.id}}),
+            )
+            event_id = connection.execute(event.returning(schema.events.c.id)).scalar_one()
+            connection.execute(
+                insert(schema.deliveries).values(
+                    event_id=event_id, run_id=run.id, link_id=link_id, **_fresh()
+                )
+            )
 
     def tell(self, connection: Connection, run: Run, event: EventType, at: datetime) -> None:
         """Write down what has happened to a run, for everybody who wants to know.

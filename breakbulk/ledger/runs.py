@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -64,6 +65,8 @@ class NewRun:
     loading: bool = False
     waits_for: RunId | None = None
     links: tuple[tuple[str, str], ...] = ()
+    not_before: datetime | None = None
+    awaits: bool = False
 
 
 class Runs:
@@ -103,6 +106,8 @@ class Runs:
             "policy": json.dumps(new.policy.as_dict()),
             "at_least_once": new.at_least_once,
             "has_failed": new.has_failed,
+            "not_before": new.not_before,
+            "awaits": new.awaits,
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
@@ -291,6 +296,16 @@ class Runs:
         loading = connection.execute(select(question)).scalar()
         return RunStatus.LOADING if loading else RunStatus.RUNNING
 
+    def release(self, connection: Connection, run_id: RunId) -> bool:
+        """Let a run start that awaits somebody's word, once; False when it does not, or no more."""
+        runs = self._database.schema.runs
+        released = connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.awaits, runs.c.finished_at.is_(None))
+            .values(awaits=False)
+        )
+        return released.rowcount == 1
+
     def served(self, connection: Connection, run_id: RunId) -> None:
         """Note that a lane begins, and when the first one did."""
         runs = self._database.schema.runs
@@ -301,10 +316,23 @@ class Runs:
         )
 
     def free_finisher(
-        self, connection: Connection, run_id: RunId, finisher: UUID, *, wait: float, **values: Any
+        self,
+        connection: Connection,
+        run_id: RunId,
+        finisher: UUID,
+        *,
+        wait: float,
+        try_spent: bool = True,
+        **values: Any,
     ) -> bool:
-        """Let another lane call back, ``wait`` seconds from now at the earliest."""
+        """Let another lane call back, ``wait`` seconds from now at the earliest.
+
+        Args:
+            try_spent: whether the attempt counts as one.
+        """
         runs = self._database.schema.runs
+        if not try_spent:
+            values["finish_attempt"] = runs.c.finish_attempt - 1
         result = connection.execute(
             update(runs)
             .where(runs.c.id == run_id, runs.c.finisher == finisher)
@@ -333,6 +361,12 @@ class Runs:
             .returning(runs.c.finish_attempt)
         ).one_or_none()
         return None if row is None else int(row.finish_attempt)
+
+    def is_finisher(self, connection: Connection, run_id: RunId, finisher: UUID) -> bool:
+        """Whether it is this finisher's turn still."""
+        runs = self._database.schema.runs
+        question = exists().where(runs.c.id == run_id, runs.c.finisher == finisher)
+        return bool(connection.execute(select(question)).scalar())
 
     def finisher_of(
         self, connection: Connection, run_id: RunId, lane: UUID
@@ -455,5 +489,7 @@ def _run(row: Row[Any]) -> Run:
         has_failed=row.has_failed,
         waits_for=None if row.waits_for is None else RunId(row.waits_for),
         finish_attempt=row.finish_attempt,
+        not_before=row.not_before,
+        awaits=row.awaits,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),
     )

@@ -39,11 +39,11 @@ from sqlalchemy import (
 )
 
 from breakbulk.domain.status import ChunkStatus
-from breakbulk.ledger import itemtables, outsidetables
+from breakbulk.ledger import itemtables, outsidetables, resulttables
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -87,6 +87,8 @@ class Schema:
         self.tokens = outsidetables.tokens(self.metadata, self.table_name("tokens"))
         self.items = itemtables.items(self.metadata, self.table_name("items"))
         self.loads = itemtables.loads(self.metadata, self.table_name("loads"))
+        self.results = resulttables.results(self.metadata, self.table_name("results"))
+        self.item_states = resulttables.item_states(self.metadata, self.table_name("item_states"))
 
     def table_name(self, name: str) -> str:
         """The table's bare name as the database has it."""
@@ -141,6 +143,9 @@ class Schema:
             Column("alone", Boolean, nullable=False),
             Column("parameters_hash", Text, nullable=False),
             Column("waits_for", BigInteger),
+            # No lane is to come before: as the submit wanted it, or until somebody releases it.
+            Column("not_before", Instant),
+            Column("awaits", Boolean, nullable=False, server_default=false()),
             Column("fingerprint", Text, nullable=False),
             Column("key_names", Text, nullable=False),
             Column("until", Text),

@@ -18,8 +18,10 @@ from breakbulk.errors import LostClaim
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.runner.chunk import Chunk
 from breakbulk.runner.context import surrounded
+from breakbulk.runner.current import process
+from breakbulk.runner.keeping import ItemChunk, item_state, keep, reader_on
 from breakbulk.runner.runtime import Runtime
-from breakbulk.runner.unit import ended, unit
+from breakbulk.runner.unit import Unit, ended, unit
 from breakbulk.sources import Source, guard_key
 
 
@@ -63,7 +65,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a lane needs for every chunk of its run."""
+    """What a lane needs for every chunk of its run.
+
+    Attributes:
+        keeps: the job keeps results: ``process`` says what came of its one item.
+    """
 
     runtime: Runtime
     run: Run
@@ -71,6 +77,7 @@ class Work:
     source: Source[Any]
     lane: int
     tally: Tally
+    keeps: bool = False
 
     def attempt(
         self,
@@ -98,10 +105,10 @@ class Work:
         with database.turn(), at_work(), unit(database, connection) as work:
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
-            chunk = Chunk(self.run, claim, self.source, work.session)
+            chunk = self._chunk(connection, claim, work)
             with surrounded(self.runtime.context, chunk):
                 # failpoint: before work
-                self.job.process(chunk)
+                said = process(self.job, chunk)
                 work.session.flush()
                 work.check()
                 if not database.is_postgresql and not database.unbroken(connection, seal):
@@ -109,6 +116,8 @@ class Work:
                 status, seen = self._mark(connection, claim, began)
                 if seen != seal:
                     raise ended()
+                if self.keeps:
+                    keep(self.runtime, connection, self.run, claim, said)
                 tallied = self._note(connection, claim)
                 # failpoint: before commit
                 try:
@@ -135,9 +144,9 @@ class Work:
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)
-            chunk = Chunk(self.run, claim, self.source, work.session)
+            chunk = self._chunk(connection, claim, work)
             with surrounded(self.runtime.context, chunk):
-                self.job.process(chunk)
+                said = process(self.job, chunk)
                 work.session.flush()
                 work.check()
                 if not database.unbroken(data, seal):
@@ -146,9 +155,18 @@ class Work:
         # failpoint: between two databases
         with self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)
+            if self.keeps:
+                keep(self.runtime, connection, self.run, claim, said)
             tallied = self._note(connection, claim)
         self.tally.count(claim.rows, written=tallied)
         return status
+
+    def _chunk(self, connection: Connection, claim: Claim, work: Unit) -> Chunk[Any]:
+        given = (self.run, claim, self.source, work.session)
+        if not self.keeps:
+            return Chunk(*given)
+        with reader_on(self.runtime, connection)() as ledger:
+            return ItemChunk(*given, state=item_state(self.runtime, ledger, self.run, claim))
 
     def _mark(
         self, connection: Connection, claim: Claim, began: float

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -21,12 +22,21 @@ from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import RunStatus
+from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Hopeless
 from breakbulk.errors import LostClaim
 from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.chunk import FinishedRun
 from breakbulk.runner.context import surrounded
+from breakbulk.runner.current import called_back
+from breakbulk.runner.keeping import (
+    ResultsRun,
+    end_with,
+    keeps_results,
+    leave_state,
+    reader_on,
+)
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.runner.tolerance import excess
@@ -96,7 +106,7 @@ def call_back(
         run = ledger.runs.get(connection, lane.run_id)
     began = time.monotonic()
 
-    def failed(failure: Failure) -> bool:
+    def failed(failure: Failure, verdict: Again | Hopeless | None = None) -> bool:
         with database.transaction(connection):
             return note_callback_failure(
                 runtime,
@@ -108,6 +118,7 @@ def call_back(
                 worker=process.worker_name,
                 host=process.host,
                 seconds=time.monotonic() - began,
+                verdict=verdict,
             )
 
     if attempt > run.policy.retry.max_retries + 1 + runtime.settings.max_losses:
@@ -126,6 +137,9 @@ def call_back(
         if not isinstance(error, Exception) and process.stopping():
             # Of the shutdown, and not the callback's fault.
             raise
+        if isinstance(error, Again | Hopeless) and keeps_results(runtime, run):
+            log.warning("run %s: the callback failed: %s", run.id, Failure.of(error.cause))
+            return failed(Failure.of(error.cause), error)
         log.exception("run %s: the callback failed (attempt %d)", run.id, attempt)
         ended = failed(Failure.of(error))
         if isinstance(error, process.exits):
@@ -174,13 +188,16 @@ def _attempt(
         seal = ledger.chunks.begin_named(connection, run.id, CALLBACK)
         summary = ledger.chunks.summary(connection, run.id)
         outcome = run.outcome or _outcome(summary)
-        finished = FinishedRun(
+        quarantined = _quarantined(runtime, connection, run, summary)
+        finished = _finished(
+            runtime,
+            connection,
             run,
             summary,
             work.session,
             outcome=outcome,
             attempt=attempt,
-            quarantined=_quarantined(runtime, connection, run, summary),
+            quarantined=quarantined,
         )
         with surrounded(runtime.context, finished):
             # failpoint: before callback
@@ -189,7 +206,7 @@ def _attempt(
             work.check()
             if not database.unbroken(connection, seal):
                 raise ended()
-            _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
+            _end(runtime, connection, run, finished, token=token)
             # failpoint: after callback
             work.commit()
             # failpoint: after finish
@@ -216,7 +233,9 @@ def _attempt_apart(
     with database.turn(), at_work(), unit(database, data) as work:
         database.begin_writing(data)
         seal = database.seal(data)
-        finished = FinishedRun(
+        finished = _finished(
+            runtime,
+            connection,
             run,
             summary,
             work.session,
@@ -232,7 +251,7 @@ def _attempt_apart(
                 raise ended()
             work.commit()
     with runtime.database.transaction(connection):
-        _end(runtime, connection, run, token=token, outcome=outcome, summary=summary)
+        _end(runtime, connection, run, finished, token=token)
     _told(run, outcome, summary)
     return True
 
@@ -244,16 +263,27 @@ def _quarantined(runtime: Runtime, connection: Connection, run: Run, summary: Su
     return runtime.ledger.quarantine.count(connection, run.id, round=run.round)
 
 
-def _end(
+def _finished(
     runtime: Runtime,
     connection: Connection,
     run: Run,
-    *,
-    token: UUID,
-    outcome: RunStatus,
-    summary: Summary,
+    *given: Any,
+    **named: Any,
+) -> FinishedRun:
+    """What the callback is handed."""
+    if not keeps_results(runtime, run):
+        return FinishedRun(run, *given, **named)
+    reader = reader_on(runtime, connection)
+    with reader() as ledger:
+        state = runtime.ledger.results.state(ledger, run.id, CALLBACK_NUMBER, run.round)
+    return ResultsRun(run, *given, ledger=runtime.ledger, reader=reader, state=state, **named)
+
+
+def _end(
+    runtime: Runtime, connection: Connection, run: Run, finished: FinishedRun, *, token: UUID
 ) -> None:
     """Write the run's last status, if it is this caller's to write."""
+    outcome = finished.status
     moved = runtime.ledger.runs.move(
         connection,
         run.id,
@@ -263,10 +293,12 @@ def _end(
         reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
         outcome=_decided(run),
         finisher=token,
-        summary=json.dumps(summary.as_dict()),
+        summary=json.dumps(finished.summary.as_dict()),
     )
     if not moved:
         raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")
+    if isinstance(finished, ResultsRun):
+        end_with(runtime, connection, run, finished.kept, finished.outgoing)
 
 
 def _told(run: Run, outcome: RunStatus, summary: Summary) -> None:
@@ -289,7 +321,8 @@ def _call(runtime: Runtime, run: Run, finished: FinishedRun) -> None:
     object.__setattr__(instance, "run", JobRun(run.submitted_at, run.id))
     callback = getattr(instance, name, None)
     if callback is not None:
-        callback(finished)
+        with called_back(finished):
+            callback(finished)
     if runtime.notify is not None:
         runtime.notify(finished)
 
@@ -306,6 +339,7 @@ def note_callback_failure(
     host: str,
     seconds: float | None,
     at_once: bool = False,
+    verdict: Again | Hopeless | None = None,
 ) -> bool:
     """Record a failed callback: it is tried again by the job's policy, then the run fails.
 
@@ -313,12 +347,20 @@ def note_callback_failure(
 
     Args:
         at_once: the first retry need not wait: the process died, which the database got over.
+        verdict: what the callback itself has said, where it knows whether to try again.
 
     Returns:
         Whether the run has ended.
     """
     ledger = runtime.ledger
+    if verdict is not None and not ledger.runs.is_finisher(connection, run.id, token):
+        return False
     wait = run.policy.retry.wait_after(attempt, failure.kinds)
+    if isinstance(verdict, Again):
+        attempt += leave_state(runtime, connection, run, CALLBACK_NUMBER, verdict)
+    elif isinstance(verdict, Hopeless):
+        wait = None
+        ledger.outbox.send(connection, run, verdict.outgoing)
     ledger.failures.record(
         connection,
         run.id,
@@ -329,10 +371,16 @@ def note_callback_failure(
         host=host,
         seconds=seconds,
     )
+    if isinstance(verdict, Again):
+        ledger.runs.free_finisher(connection, run.id, token, wait=verdict.seconds, try_spent=False)
+        return False
     if wait is not None:
         wait = 0.0 if at_once and attempt == 1 else wait
         ledger.runs.free_finisher(connection, run.id, token, wait=wait)
         return False
+    if keeps_results(runtime, run):
+        # Who is called back next begins anew: the twin, or whoever an operator has call again.
+        ledger.results.forget(connection, run.id, CALLBACK_NUMBER)
     why = f"{_FAILED_FOR_GOOD} {attempt} {'time' if attempt == 1 else 'times'}: {failure}"
     if run.outcome is None and run.has_failed:
         # Its twin is told, by whoever comes next, with tries of its own.

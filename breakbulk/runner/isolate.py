@@ -131,16 +131,24 @@ class Isolation:
             if keys is not None and len(keys) > 1:
                 runtime.ledger.claims.split(connection, claim, halves(claim.bounds, keys))
                 return True
-            return self._put_away(claim, keys)
+            return self._put_away(claim, keys, run.policy.on_failure)
 
-    def _put_away(self, claim: Claim, keys: list[Key] | None) -> bool:
+    def end_item(self, claim: Claim, on_failure: OnFailure) -> bool:
+        """End a chunk of one item, whatever tries are left; whether the run goes on.
+
+        Call it with the carve row locked.
+        """
+        keys = [claim.bounds.upto] if on_failure is OnFailure.ISOLATE else None
+        return self._put_away(claim, keys, on_failure)
+
+    def _put_away(self, claim: Claim, keys: list[Key] | None, on_failure: OnFailure) -> bool:
         """End a chunk that cannot be split further; whether the run goes on."""
         ledger, run = self.runtime.ledger, self.run
         if keys == [] and claim.rows:
             # Its rows have gone since it was carved, so nothing of it is left to be done.
             ledger.claims.retire(self.connection, claim, ChunkStatus.SUCCEEDED, rows=0)
             return True
-        skips = run.policy.on_failure is OnFailure.SKIP
+        skips = on_failure is OnFailure.SKIP
         status = ChunkStatus.SKIPPED if skips else ChunkStatus.FAILED
         rows = claim.rows if keys is None else len(keys)
         if not ledger.claims.retire(self.connection, claim, status, rows=rows):
@@ -156,7 +164,7 @@ class Isolation:
             )
         why = latest[0].sentence if latest else "no reason is on record"
         log.warning("run %s: chunk %s is given up, rows: %d: %s", run.id, claim.ref, rows, why)
-        if run.policy.on_failure is OnFailure.STOP:
+        if on_failure is OnFailure.STOP:
             return not self._stop(f"chunk {claim.ref} failed: {why}")
         if not self.gauge.counts(rows):
             return True

@@ -39,6 +39,7 @@ from breakbulk.runner.origin import source_of
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.tolerance import Gauge
+from breakbulk.runner.verdicts import Judge, Verdict
 
 log = logging.getLogger("breakbulk.lane")
 
@@ -182,7 +183,8 @@ class LaneWork:
                 "source changed: it gives another statement here than at submit; deploy the same"
                 " code everywhere and resume, or cancel and submit again"
             )
-        return Work(runtime, run, job, source, self._lane.number, self._tally)
+        keeps = spec.options.keeps_results
+        return Work(runtime, run, job, source, self._lane.number, self._tally, keeps)
 
     def _next(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Work on the chunk in hand; False when the lane should leave."""
@@ -207,18 +209,33 @@ class LaneWork:
         except KeyChanged:
             # A mistake in the job, not in these rows: every chunk would fail alike.
             raise
-        except BaseException as error:  # user code may raise anything
-            process = self._slice.process
-            if not isinstance(error, Exception) and process.stopping():
-                # Of the shutdown, and not the chunk's fault.
-                raise
-            goes_on = self._failed(connection, claim, error, time.monotonic() - began)
-            if isinstance(error, process.exits):
-                raise
-            return goes_on
+        except BaseException as error:  # noqa: BLE001  (user code may raise anything)
+            return self._raised(connection, data, work, claim=claim, error=error, began=began)
         self._hand.done(time.monotonic() - began)
         self._patience.over(claim.ref)
         return status in WORKABLE
+
+    def _raised(
+        self,
+        connection: Connection,
+        data: Connection,
+        work: Work,
+        *,
+        claim: Claim,
+        error: BaseException,
+        began: float,
+    ) -> bool:
+        """User code has raised this; False when the lane should leave."""
+        process = self._slice.process
+        if not isinstance(error, Exception) and process.stopping():
+            # Of the shutdown, and not the chunk's fault.
+            raise error
+        if work.keeps and isinstance(error, Verdict):
+            return self._judge(self._isolation(connection, data, work), claim, error, began)
+        goes_on = self._failed(connection, claim, error, time.monotonic() - began)
+        if isinstance(error, process.exits):
+            raise error
+        return goes_on
 
     @contextmanager
     def _within_time(self) -> Iterator[None]:
@@ -294,13 +311,14 @@ class LaneWork:
         # A chunk that is to be split now need not wait until it is time to look.
         self._hand.put_down(all_others=suspicious, look=True)
 
+    def _isolation(self, connection: Connection, data: Connection, work: Work) -> Isolation:
+        source = work.source
+        return Isolation(self._runtime, connection, data, self._run, source, "lane", self._gauge)
+
     def _resolve(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Decide about a chunk that has had its tries."""
         try:
-            isolation = Isolation(
-                self._runtime, connection, data, self._run, work.source, "lane", self._gauge
-            )
-            goes_on = isolation.decide(claim)
+            goes_on = self._isolation(connection, data, work).decide(claim)
         except DBAPIError as error:
             fault = fault_of(error)
             if fault is Fault.CONNECTION:
@@ -312,6 +330,23 @@ class LaneWork:
         self._backoff.reset()
         self._hand.put_down(look=True)
         return goes_on
+
+    def _judge(self, isolation: Isolation, claim: Claim, verdict: Verdict, began: float) -> bool:
+        """Do as the code of an item says."""
+        connection = isolation.connection
+        lost = connection.invalidated or isolation.data.invalidated
+        seconds = time.monotonic() - began
+        with self._runtime.database.transaction(connection):
+            self._runtime.ledger.claims.lock(connection, self._run.id)
+            self.tell(connection)
+            judge = Judge(isolation, self._slice.process)
+            goes_on = judge.end_attempt(claim, verdict, seconds)
+        self._patience.over(claim.ref)
+        self._hand.put_down()
+        if lost:
+            # A new connection does not say yet that it is this lane's.
+            raise ConnectionGone(None) from verdict
+        return goes_on and self._still_here(connection)
 
     def _snooze(self, connection: Connection, claim: Claim, snooze: Snooze) -> bool:
         if claim.snoozes >= self._runtime.settings.max_snoozes:

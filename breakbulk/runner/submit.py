@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.chunk import Cut, RunId
+from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ACTIVE
@@ -30,6 +32,8 @@ from breakbulk.sources import Items, Source
 
 _SAMPLE = 5
 _LOOKS = 5
+#: A thousand years, in seconds.
+_LONGEST = 1_000 * 365 * 86_400.0
 
 
 class Overlap(StrEnum):
@@ -88,13 +92,23 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How a job is to be submitted."""
+    """How a job is to be submitted.
+
+    Attributes:
+        links: what is to be sent when the run ends: of each its kind, and the signature.
+        policy: instead of the job's own.
+        not_before: no lane comes earlier: a time, or one so long after the submit.
+        awaits: no lane comes before somebody releases it.
+    """
 
     queue: str
     submitted_by: str | None
     idempotency_key: str | None = None
     overlap: Overlap = Overlap.REFUSE
     links: tuple[tuple[str, str], ...] = ()
+    policy: FailurePolicy | None = None
+    not_before: datetime | timedelta | None = None
+    awaits: bool = False
 
     @classmethod
     def checked(
@@ -104,21 +118,46 @@ class Order:
         idempotency_key: str | None,
         overlap: str,
         links: tuple[tuple[str, str], ...],
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
     ) -> Order:
         """Check what the caller said.
 
         Args:
             links: what is to be sent when the run ends: of each its kind, and the signature.
+            countdown: seconds from the submit until it may start.
+            eta: when it may start.
 
         Raises:
-            ConfigurationError: ``overlap`` is not one of the three words.
+            ConfigurationError: ``overlap`` is not one of the three words, or it cannot be told
+                when to start.
         """
         try:
             word = Overlap(overlap)
         except ValueError:
             words = ", ".join(repr(str(one)) for one in Overlap)
             raise ConfigurationError(f"overlap={overlap!r} must be one of {words}.") from None
-        return cls(queue, submitted_by, idempotency_key, word, links)
+        start = _start(countdown, eta)
+        return cls(queue, submitted_by, idempotency_key, word, links, not_before=start)
+
+
+def _start(countdown: object, eta: object) -> datetime | timedelta | None:
+    if countdown is not None and eta is not None:
+        raise ConfigurationError("Give either countdown= or eta=, not both.")
+    if eta is not None:
+        if isinstance(eta, datetime) and eta.tzinfo is not None:
+            return eta
+        raise ConfigurationError(
+            f"eta={eta!r} must be a time with its zone, as in"
+            " datetime(2026, 1, 31, 22, tzinfo=UTC)."
+        )
+    if countdown is None:
+        return None
+    if type(countdown) in (int, float) and 0 <= countdown < float("inf"):  # type: ignore[operator]
+        # Nobody waits longer, and no calendar goes further.
+        return timedelta(seconds=min(float(countdown), _LONGEST))  # type: ignore[arg-type]
+    raise ConfigurationError(f"countdown={countdown!r} must be a number of seconds from 0 up.")
 
 
 def submit(
@@ -168,12 +207,14 @@ def submit(
         rows_estimate=estimate,
         chunk_size=spec.options.chunk_size,
         max_lanes=spec.options.max_lanes,
-        policy=spec.options.policy,
+        policy=order.policy or spec.options.policy,
         at_least_once=runtime.at_least_once,
         has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,
         loading=isinstance(source, Items),
         waits_for=waits_for,
         links=order.links,
+        not_before=_not_before(order, submitted_at),
+        awaits=order.awaits,
     )
     run_id = runs.insert(connection, new, submitted_at)
     if run_id is not None:
@@ -192,6 +233,13 @@ def submit(
         return submit(runtime, connection, data, spec=spec, job=job, order=order)
     _refuse(runtime, connection, spec, digests)
     raise OverlapError(f"A run of {spec.name} with the same parameters was submitted just now.")
+
+
+def _not_before(order: Order, submitted_at: datetime) -> datetime | None:
+    """From when on lanes may come; None: from the submit on."""
+    given = order.not_before
+    at = submitted_at + given if isinstance(given, timedelta) else given
+    return None if at is None or at <= submitted_at else at
 
 
 def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from breakbulk import Breakbulk, Chunk, FinishedRun, Items, RunHandle, RunStatus
 from breakbulk.domain.status import FINISHED
+from breakbulk.jobs import declare_keeping
 from breakbulk.ledger import Database
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
@@ -202,14 +203,19 @@ class Yard:
 
     def job(
         self,
-        process: Callable[[Chunk[Any]], None] = touch,
+        process: Callable[[Any], object] = touch,
         *,
-        finished: Callable[[FinishedRun], None] | None = tell,
-        failed: Callable[[FinishedRun], None] | None = None,
+        finished: Callable[[Any], None] | None = tell,
+        failed: Callable[[Any], None] | None = None,
         source: Callable[[], Select[Any] | Items[Any]] = lambda: select(Goods),
+        keeps: bool = False,
         **options: Any,
     ) -> type[Any]:
-        """Declare a job of these parts; ten rows a chunk and no delays unless options differ."""
+        """Declare a job of these parts; ten rows a chunk and no delays unless options differ.
+
+        Args:
+            keeps: it keeps results, one item a chunk.
+        """
         parts: dict[str, Any] = {
             "__doc__": "A job.",
             "__annotations__": {"tag": str},
@@ -224,14 +230,18 @@ class Yard:
         name = f"Job{next(self._numbers)}"
         made = type(name, (), parts)
         given = {"name": name, "chunk_size": 10, "retry_delay": 0, **options}
-        declared: type[Any] = self.bulk.job(**given)(made)
+        declared: type[Any]
+        if keeps:
+            declared = declare_keeping(made, self.bulk.jobs.add, **{**given, "chunk_size": 1})
+        else:
+            declared = self.bulk.job(**given)(made)
         return declared
 
     def submit(self, job: type[Any], **options: Any) -> RunHandle:
         """Submit a job without parameters."""
         return self.bulk.submit(job(), **options)
 
-    def run(self, process: Callable[[Chunk[Any]], None] = touch, **options: Any) -> RunHandle:
+    def run(self, process: Callable[[Any], object] = touch, **options: Any) -> RunHandle:
         """Submit a job of these parts and work until it stands still."""
         handle = self.submit(self.job(process, **options))
         self.settle(handle)

@@ -1,0 +1,140 @@
+"""Jobs that keep results: what their code is handed, and what becomes of what it says.
+
+Only jobs of Breakbulk's own do so (:func:`breakbulk.jobs.declare_keeping`). One item is one chunk,
+so whatever is written here for an item commits with that item alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection
+
+from breakbulk.domain.chunk import Claim
+from breakbulk.domain.run import Run
+from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Kept
+from breakbulk.ledger import Ledger
+from breakbulk.ledger.results import ItemState
+from breakbulk.runner.chunk import Chunk, FinishedRun
+from breakbulk.runner.runtime import Runtime
+
+#: Opens a transaction that reads the ledger, and gives its connection.
+Reader = Callable[[], AbstractContextManager[Connection]]
+
+
+class ItemChunk(Chunk[Any]):
+    """One item in the hands of ``process``.
+
+    Attributes:
+        kept_state: what the attempt before has left, JSON text; None where it left nothing.
+    """
+
+    def __init__(self, *given: Any, state: ItemState) -> None:
+        super().__init__(*given)
+        self._state = state
+        self.kept_state = state.value
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1, with those that asked for another one."""
+        return self._claim.attempt + self._state.agains
+
+
+class ResultsRun(FinishedRun):
+    """A run whose items have results, in the hands of ``finished`` or ``failed``.
+
+    Attributes:
+        kept_state: what the attempt before has left, JSON text; None where it left nothing.
+        outgoing: Celery signatures as text, each to be sent at least once after the commit.
+    """
+
+    def __init__(
+        self, *given: Any, ledger: Ledger, reader: Reader, state: ItemState, **named: Any
+    ) -> None:
+        super().__init__(*given, **named)
+        self._ledger = ledger
+        self._reader = reader
+        self.attempt += state.agains
+        self.kept_state = state.value
+        self.outgoing: list[str] = []
+        self.kept: str | None = None
+
+    def keep(self, result: str) -> None:
+        """Keep the callback's own result, JSON text; written with the run's end."""
+        self.kept = result
+
+    def result(self, number: int) -> str | None:
+        """One result by its item's number; None where there is none."""
+        with self._reader() as connection:
+            return self._ledger.results.get(connection, self.id, number)
+
+    def results(self, start: int, stop: int) -> dict[int, str]:
+        """Results by their items' numbers, from ``start`` up to and without ``stop``."""
+        with self._reader() as connection:
+            return self._ledger.results.page(connection, self.id, start, stop)
+
+    def each_result(self) -> Iterator[tuple[int, str]]:
+        """Every item's number and result in order, read from the ledger in pages."""
+        with self._reader() as connection:
+            yield from self._ledger.results.each(connection, self.id)
+
+
+def item_state(runtime: Runtime, connection: Connection, run: Run, claim: Claim) -> ItemState:
+    """What attempts have left at an item; a first attempt need not ask."""
+    if not claim.waited:
+        return ItemState()
+    return runtime.ledger.results.state(connection, run.id, claim.ref.number, run.round)
+
+
+def keep(runtime: Runtime, connection: Connection, run: Run, claim: Claim, said: object) -> None:
+    """Write down what ``process`` said of an item; call it beside the done-mark.
+
+    Raises:
+        TypeError: it said nothing that can be kept.
+    """
+    if not isinstance(said, Kept):
+        raise TypeError(f"process() of {run.job} returned {type(said).__name__} and not Kept.")
+    if said.result is not None:
+        runtime.ledger.results.put(connection, run.id, claim.ref.number, said.result)
+    runtime.ledger.outbox.send(connection, run, said.outgoing)
+
+
+def leave_state(
+    runtime: Runtime, connection: Connection, run: Run, number: int, again: Again
+) -> int:
+    """Leave an attempt's state for the next one; how many have asked for one before.
+
+    Call it in the transaction that gives the item, or the callback, back.
+    """
+    results = runtime.ledger.results
+    before = results.state(connection, run.id, number, run.round).agains
+    results.leave(connection, run.id, number, run.round, ItemState(before + 1, again.state))
+    return before
+
+
+def end_with(
+    runtime: Runtime,
+    connection: Connection,
+    run: Run,
+    result: str | None,
+    outgoing: Iterable[str],
+) -> None:
+    """Write down what a callback leaves; call it in the transaction of the run's end."""
+    if result is not None:
+        runtime.ledger.results.put(connection, run.id, CALLBACK_NUMBER, result)
+    runtime.ledger.outbox.send(connection, run, outgoing)
+
+
+def keeps_results(runtime: Runtime, run: Run) -> bool:
+    """Whether the run's job keeps results, as far as this process knows the job."""
+    spec = runtime.jobs.all().get(run.job)
+    return spec is not None and spec.options.keeps_results
+
+
+def reader_on(runtime: Runtime, connection: Connection) -> Reader:
+    """Reads the ledger on a connection: in the transaction that it is in, or in one of its own."""
+    if runtime.at_least_once:
+        return lambda: runtime.database.reading(connection)
+    return lambda: nullcontext(connection)
