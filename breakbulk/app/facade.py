@@ -6,7 +6,6 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from pkgutil import walk_packages
@@ -16,10 +15,9 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from breakbulk import worker
-from breakbulk.app.aftercommit import after_commit
 from breakbulk.app.handle import RunHandle, who
-from breakbulk.app.joining import joinable
-from breakbulk.app.nudging import Nudges, ask_for_lanes
+from breakbulk.app.nudging import Nudges
+from breakbulk.app.starting import Starting
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
@@ -33,19 +31,16 @@ from breakbulk.errors import (
     ConfigurationError,
     OverlapError,
 )
-from breakbulk.jobs import JobSpec, Registry, declare
+from breakbulk.jobs import Registry, declare
 from breakbulk.ledger import Database, Ledger, migrations
 from breakbulk.ledger.database import Target
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
-from breakbulk.runner import awaiting, doctor, inline
-from breakbulk.runner import load as loading
+from breakbulk.runner import doctor, inline
 from breakbulk.runner import submit as submitting
-from breakbulk.runner.awaiting import starts_later
-from breakbulk.runner.chunk import SubmittedRun
-from breakbulk.runner.context import Context, Notify, surrounded
+from breakbulk.runner.context import Context, Notify
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.runner.vault import Vault
 from breakbulk.settings import Settings
@@ -116,9 +111,9 @@ class Breakbulk:
         #: How a process of its own finds it, as ``-A`` takes it, where no module has it.
         self.address: str | None = None
         self._broker: Broker | None = None
-        self.nudges = Nudges(self.nudge)
+        #: For our own front doors; everybody else submits.
+        self.starting = Starting(self.runtime, lambda: self._broker)
         self.webhooks = Webhooks(self.runtime)
-        self._schema_fits = False
         if celery is not None:
             self._broker = Broker(celery)
             worker.install(
@@ -204,7 +199,7 @@ class Breakbulk:
             ConfigurationError, SchemaError, LedgerUnreachable: nothing was written.
         """
         spec = self.jobs.of(job)
-        broker = self._need_broker()
+        broker = self.starting.broker
         place = broker.queue_for(queue or spec.options.queue)
         links = broker.links(link, link_error)
         order = submitting.Order.checked(
@@ -216,62 +211,7 @@ class Breakbulk:
             countdown=countdown,
             eta=eta,
         )
-        return self.place(job, order, session=session)
-
-    def place(
-        self,
-        job: Any,
-        order: submitting.Order,
-        *,
-        session: Session | scoped_session[Any] | None = None,
-    ) -> RunHandle:
-        """Start a run as :meth:`submit` does, by an order that is checked already.
-
-        For Breakbulk's own front doors: an order can say more than :meth:`submit` takes.
-        """
-        spec = self.jobs.of(job)
-        broker = self._need_broker()
-        if broker.eager:
-            # As Celery does: nobody wants to wait in the caller's process.
-            order = replace(order, not_before=None)
-        with translated():
-            if session is not None:
-                return self._submit_within(session, spec, job, order)
-            with self.runtime.database.connect() as connection:
-                with self.runtime.database.reading(connection):
-                    self._need_schema(connection)
-                with (
-                    self._rows(connection) as rows,
-                    self.runtime.database.transaction(connection, patient=True),
-                ):
-                    submitted = submitting.submit(
-                        self.runtime, connection, rows, spec=spec, job=job, order=order
-                    )
-                    if submitted.created and self.runtime.notify is not None:
-                        with self.runtime.database.joined_session(connection) as own:
-                            self._tell(submitted.run, own)
-            ask = self._nudge_if_possible if broker.eager else self._nudge_later
-            submitted = loading.load(self.runtime, submitted, spec, job, ask=ask)
-        self._begin(submitted.run, created=submitted.created or submitted.loaded)
-        return self._handle(submitted)
-
-    def release(self, run_id: int, value: str) -> bool:
-        """Let a run start that awaits a value; False when it does not, or no more.
-
-        Args:
-            value: JSON text, kept as the run's incoming value.
-        """
-        with translated(), self.runtime.database.connect() as connection:
-            run = awaiting.release(self.runtime, connection, RunId(run_id), value)
-        if run is None:
-            return False
-        self._begin(run, created=True)
-        return True
-
-    def cancel_awaiting(self, run_id: int, why: str) -> bool:
-        """Cancel a run that awaits a value which will not come; False when it does not."""
-        with translated(), self.runtime.database.connect() as connection:
-            return awaiting.cancel_awaiting(self.runtime, connection, RunId(run_id), why)
+        return self.starting.place(job, order, session=session)
 
     def signature(self, job: Any, **options: Any) -> CelerySignature:
         """A Celery signature that submits the job, for beat, links and chains.
@@ -282,7 +222,7 @@ class Breakbulk:
         """
         spec = self.jobs.of(job)
         parameters = self.runtime.vault.seal(spec, spec.dump(job))
-        return self._need_broker().submitting(spec.name, parameters, options)
+        return self.starting.broker.submitting(spec.name, parameters, options)
 
     def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
         """What submitting the job would do; nothing is written."""
@@ -310,7 +250,7 @@ class Breakbulk:
         Raises:
             RunNotFound: there is none.
         """
-        handle = RunHandle(self.runtime, RunId(run_id), self._nudge_if_possible)
+        handle = RunHandle(self.runtime, RunId(run_id), self.starting.nudge_if_possible)
         handle.record()
         return handle
 
@@ -439,75 +379,6 @@ class Breakbulk:
         """
         inline.work_lane(self.runtime, worker.worker_id(), queue, worker.lent_deadlines())
 
-    def _nudge_if_possible(self, run: Run) -> None:
-        if self._broker is not None and not self._broker.eager:
-            self.nudge(run)
-
-    def _nudge_later(self, run: Run) -> None:
-        if not starts_later(run):
-            self.nudges.later(run)
-
-    def nudge(self, run: Run) -> None:
-        """Ask for the lanes that a run may have; losing the message only costs time."""
-        ask_for_lanes(self.runtime, self._need_broker(), run)
-
-    def _begin(self, run: Run, *, created: bool) -> None:
-        if not created or run.status is not RunStatus.RUNNING or starts_later(run):
-            return
-        if self._need_broker().eager:
-            inline.work_until_over(self.runtime, run, self._need_broker().send_link)
-        else:
-            self.nudge(run)
-
-    def _submit_within(
-        self,
-        session: Session | scoped_session[Any],
-        spec: JobSpec,
-        job: Any,
-        order: submitting.Order,
-    ) -> RunHandle:
-        own = joinable(self.runtime.database, session)
-        connection = own.connection()
-        self._need_schema(connection)
-        with self._rows(connection) as rows, loading.all_or_nothing(self.runtime, connection):
-            submitted = submitting.submit(
-                self.runtime, connection, rows, spec=spec, job=job, order=order
-            )
-            submitted = loading.load(self.runtime, submitted, spec, job, within=connection)
-        if submitted.created:
-            self._tell(submitted.run, own)
-        if submitted.created or submitted.loaded:
-            after_commit(own, lambda _session: self._begin_behind(submitted.run))
-        return self._handle(submitted)
-
-    def _begin_behind(self, run: Run) -> None:
-        """Begin with a run that somebody's transaction has just committed.
-
-        Whatever goes wrong here only costs time: the steward asks again, so nothing may reach the
-        caller, and nothing may keep him waiting.
-        """
-        if run.status is not RunStatus.RUNNING or starts_later(run):
-            return
-        if not self._need_broker().eager:
-            self.nudges.later(run)
-            return
-        try:
-            inline.work_until_over(self.runtime, run, self._need_broker().send_link)
-        except Exception:  # the run is committed, so this only costs time
-            log.exception("run %s is submitted, but was not worked on", run.id)
-
-    def _tell(self, run: Run, session: Session) -> None:
-        """Tell whom the application wants told that a run is submitted."""
-        if self.runtime.notify is None:
-            return
-        submitted = SubmittedRun(run, session)
-        with surrounded(self.runtime.context, submitted):
-            self.runtime.notify(submitted)
-            session.flush()
-
-    def _handle(self, submitted: submitting.Submitted) -> RunHandle:
-        return RunHandle(self.runtime, submitted.run.id, self._nudge_if_possible, submitted.created)
-
     def _submit_by_name(
         self, job: str, parameters: dict[str, Any], options: dict[str, Any]
     ) -> int | None:
@@ -519,24 +390,11 @@ class Breakbulk:
             log.info("not submitted: %s", error)
             return None
 
-    @contextmanager
-    def _rows(self, connection: Connection) -> Iterator[Connection]:
-        if not self.runtime.at_least_once:
-            yield connection
-            return
-        with self.runtime.data.connect() as rows, self.runtime.data.reading(rows):
-            yield rows
+    def nudge(self, run: Run) -> None:
+        """Ask for the lanes that a run may have; losing the message only costs time."""
+        self.starting.nudge(run)
 
-    def _need_schema(self, connection: Connection) -> None:
-        # Once in a process: tables that are there do not change under a running program.
-        if not self._schema_fits:
-            migrations.require_current(connection, self.runtime.database)
-            self._schema_fits = True
-
-    def _need_broker(self) -> Broker:
-        if self._broker is None:
-            raise ConfigurationError(
-                "Breakbulk has no Celery application to send work to:"
-                " write Breakbulk(database=…, celery=app)."
-            )
-        return self._broker
+    @property
+    def nudges(self) -> Nudges:
+        """Who asks for lanes behind the caller's back."""
+        return self.starting.nudges

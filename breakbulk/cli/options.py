@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -43,6 +44,24 @@ def timeout_option(function: Function) -> Function:
         callback=_seconds,
         help="Wait no longer; the run goes on, the exit code is 6.",
     )(function)
+
+
+def start_options(function: Function) -> Function:
+    """When to start: ``--countdown`` or ``--eta``."""
+    countdown = click.option(
+        "--countdown",
+        type=click.FloatRange(min=0, max=float("inf"), max_open=True),
+        metavar="SECONDS",
+        callback=_seconds,
+        help="Start it so many seconds later.",
+    )
+    eta = click.option(
+        "--eta",
+        metavar="TIME",
+        callback=_moment,
+        help="Start it then, as in 2026-01-31T22:00Z.",
+    )
+    return countdown(eta(function))
 
 
 def parameters_option(function: Function) -> Function:
@@ -110,6 +129,20 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, given: float | None) 
     if given is not None and math.isnan(given):
         raise click.BadParameter("nan is no number of seconds.")
     return given
+
+
+def _moment(_ctx: click.Context, _param: click.Parameter, given: str | None) -> datetime | None:
+    if given is None:
+        return None
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is no time, as in 2026-01-31T22:00Z.") from None
+    if at.tzinfo is None:
+        raise click.BadParameter(
+            f"{given!r} says no zone: write {given}Z for UTC, or {given}+01:00 and the like."
+        )
+    return at
 
 
 def _chunk(

@@ -11,6 +11,7 @@ from breakbulk.cli.options import (
     json_option,
     parameters_option,
     run_document,
+    start_options,
     timeout_option,
 )
 from breakbulk.cli.watch import see_through
@@ -27,6 +28,7 @@ Examples:
   breakbulk run ProcessWarehouse -p rate=1.05 --watch
   breakbulk run ProcessWarehouse --wait --timeout 3600 && echo all done
   breakbulk run ProcessWarehouse --idempotency-key nightly-2026-01-31
+  breakbulk run ProcessWarehouse --eta 2026-01-31T22:00Z
 """
 
 
@@ -42,6 +44,7 @@ Examples:
     show_default=True,
     help="When a run of the same job and parameters still goes on.",
 )
+@start_options
 @click.option("--watch", "mode", flag_value="watch", help="Show its progress until it ends.")
 @click.option("--wait", "mode", flag_value="wait", help="Wait silently until it ends.")
 @timeout_option
@@ -64,6 +67,8 @@ def run(
     """
     if timeout is not None and mode is None:
         raise click.UsageError("--timeout needs --watch or --wait.")
+    if options["countdown"] is not None and options["eta"] is not None:
+        raise click.UsageError("Give either --countdown or --eta.")
     bulk = application.ledger
     handle = bulk.submit(bulk.build(job, parameters), **options)
     record = handle.record()
@@ -91,13 +96,14 @@ def _told(bulk: Breakbulk, run: Run, *, created: bool) -> str:
     if run.status is RunStatus.HELD:
         return f"{name} is submitted{reason}."
     rows = "" if run.rows_estimate is None else f", ≈ {words.number(run.rows_estimate)} rows"
-    return f"{name} is submitted{rows}."
+    start = "" if run.not_before is None else f"; it starts at {words.moment(run.not_before)}"
+    return f"{name} is submitted{rows}{start}."
 
 
 def _worry(bulk: Breakbulk, run: Run) -> str | None:
     """Why the run may not start at once; that is no error, for it is safe in the ledger."""
     broker = bulk.broker
-    if broker is None or broker.eager or run.status is not RunStatus.RUNNING:
+    if broker is None or broker.eager or run.status is not RunStatus.RUNNING or run.not_before:
         return None
     try:
         broker.ping()

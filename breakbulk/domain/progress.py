@@ -27,6 +27,7 @@ class Progress:
         elapsed: seconds since submit.
         waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
             knows its job, or the time of the next try. It goes on by itself then.
+        later: it is not to start yet, as whoever submitted it wanted.
     """
 
     status: RunStatus
@@ -42,6 +43,7 @@ class Progress:
     rate: float
     elapsed: float
     waits: str | None = None
+    later: bool = False
 
     @property
     def fraction(self) -> float | None:

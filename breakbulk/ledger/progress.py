@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -37,21 +38,17 @@ def progress_of(
     sums = _sums(database, connection, uncounted) if uncounted else {}
     counts = _open_counts(database, connection, uncounted) if uncounted else {}
     standstill = Standstill(database)
-    return {
-        run.id: _progress(
-            run,
-            places[run.id],
-            sums.get(run.id),
-            counts.get(run.id, {}),
-            standstill.cause(connection, run, int(places[run.id].lanes)),
-        )
-        for run in runs
-    }
+    found = {}
+    for run in runs:
+        place = places[run.id]
+        start = standstill.start(connection, run)
+        waits = start or standstill.cause(connection, run, int(place.lanes))
+        progress = _progress(run, place, sums.get(run.id), counts.get(run.id, {}))
+        found[run.id] = replace(progress, waits=waits, later=start is not None)
+    return found
 
 
-def _progress(
-    run: Run, place: Any, sums: Any | None, counts: dict[str, int], waits: str | None
-) -> Progress:
+def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) -> Progress:
     carved = int(place.rows_upto or 0)
     total = carved if place.exhausted else max(run.rows_estimate or 0, carved) or None
     if run.of_items and run.until is None and not place.exhausted:
@@ -82,7 +79,6 @@ def _progress(
         chunks_failed=chunks_failed,
         chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
         lanes=int(place.lanes),
-        waits=waits,
         rate=0.0 if run.status in FINISHED or sums is None else _rate(sums),
         elapsed=float(place.elapsed),
     )

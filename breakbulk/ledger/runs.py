@@ -299,12 +299,9 @@ class Runs:
     def release(self, connection: Connection, run_id: RunId) -> bool:
         """Let a run start that awaits somebody's word, once; False when it does not, or no more."""
         runs = self._database.schema.runs
-        released = connection.execute(
-            update(runs)
-            .where(runs.c.id == run_id, runs.c.awaits, runs.c.finished_at.is_(None))
-            .values(awaits=False)
-        )
-        return released.rowcount == 1
+        awaiting = (runs.c.id == run_id, runs.c.awaits, runs.c.finished_at.is_(None))
+        released = update(runs).where(*awaiting).values(awaits=False)
+        return connection.execute(released).rowcount == 1
 
     def served(self, connection: Connection, run_id: RunId) -> None:
         """Note that a lane begins, and when the first one did."""
@@ -365,8 +362,8 @@ class Runs:
     def is_finisher(self, connection: Connection, run_id: RunId, finisher: UUID) -> bool:
         """Whether it is this finisher's turn still."""
         runs = self._database.schema.runs
-        question = exists().where(runs.c.id == run_id, runs.c.finisher == finisher)
-        return bool(connection.execute(select(question)).scalar())
+        found = select(runs.c.id).where(runs.c.id == run_id, runs.c.finisher == finisher)
+        return connection.execute(found).one_or_none() is not None
 
     def finisher_of(
         self, connection: Connection, run_id: RunId, lane: UUID

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC
 
 from sqlalchemy import Connection, exists, func, or_, select
 
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
+from breakbulk.domain.status import FINISHED, WORKABLE, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
 from breakbulk.ledger.workers import Worker, Workers
@@ -34,6 +35,20 @@ class Standstill:
         if lanes or run.status not in _NEEDS_LANES:
             return None
         return self._nobody(connection, run) or self._next_try(connection, run)
+
+    def start(self, connection: Connection, run: Run) -> str | None:
+        """When a run starts that is not to start yet, to follow "waiting: "; else None."""
+        if run.status not in WORKABLE:
+            return None
+        if run.awaits:
+            return "it starts when what comes before it has ended"
+        if run.not_before is None:
+            return None
+        # By the database's clock, as for lanes.
+        if connection.execute(select(clock())).scalar_one() >= run.not_before:
+            return None
+        at = run.not_before.astimezone(UTC).replace(microsecond=0, tzinfo=None)
+        return f"it starts at {at} UTC"
 
     def _nobody(self, connection: Connection, run: Run) -> str | None:
         workers = self._at_hand(connection)

@@ -19,7 +19,7 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.runner.chunk import Chunk
 from breakbulk.runner.context import surrounded
 from breakbulk.runner.current import process
-from breakbulk.runner.keeping import ItemChunk, item_state, keep, reader_on
+from breakbulk.runner.keeping import ItemChunk, item_state, keep
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.unit import Unit, ended, unit
 from breakbulk.sources import Source, guard_key
@@ -165,8 +165,7 @@ class Work:
         given = (self.run, claim, self.source, work.session)
         if not self.keeps:
             return Chunk(*given)
-        with reader_on(self.runtime, connection)() as ledger:
-            return ItemChunk(*given, state=item_state(self.runtime, ledger, self.run, claim))
+        return ItemChunk(*given, state=item_state(self.runtime, connection, self.run, claim))
 
     def _mark(
         self, connection: Connection, claim: Claim, began: float

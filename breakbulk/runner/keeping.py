@@ -85,7 +85,8 @@ def item_state(runtime: Runtime, connection: Connection, run: Run, claim: Claim)
     """What attempts have left at an item; a first attempt need not ask."""
     if not claim.waited:
         return ItemState()
-    return runtime.ledger.results.state(connection, run.id, claim.ref.number, run.round)
+    with reader_on(runtime, connection)() as ledger:
+        return runtime.ledger.results.state(ledger, run.id, claim.ref.number, run.round)
 
 
 def keep(runtime: Runtime, connection: Connection, run: Run, claim: Claim, said: object) -> None:

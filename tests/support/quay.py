@@ -123,7 +123,7 @@ class Quay:
         self.loom = Loom(server)
         self.time = Time(self.loom, server)
         self.yard = Yard(engine, shared=True, lease_seconds=LEASE, **knobs)
-        self.yard.bulk._schema_fits = True
+        self.yard.bulk.starting._schema_fits = True
         #: "Come and work": anybody may come at any time, so nobody has to read them.
         self.yard.bulk.broker.send_lanes = lambda *_: True  # type: ignore[method-assign,union-attr]
         self.tempers: dict[int, Temper] = {}

@@ -44,7 +44,7 @@ def overview(request: Request) -> dict[str, Any]:
     warnings = [
         (run, progress[run.id].waits or run.reason)
         for run in active
-        if progress[run.id].waits or run.status is RunStatus.HELD
+        if run.status is RunStatus.HELD or (progress[run.id].waits and not progress[run.id].later)
     ]
     return {
         "fragment": is_fragment(request),
