@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pyramid.request import Request
@@ -48,6 +49,8 @@ class RequestBreakbulk:
         submitted_by: str | None = None,
         link: Links = None,
         link_error: Links = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
     ) -> RunHandle:
         """Start a run of a job, as part of the request's own transaction: no commit, no run.
 
@@ -63,6 +66,8 @@ class RequestBreakbulk:
             submitted_by: shown to operators; default who the request comes from.
             link: a Celery signature, or several, to be sent when the run has succeeded.
             link_error: the same for a run that ends in any other way.
+            countdown: start it so many seconds later.
+            eta: start it then: a time with its zone. One that has passed means now.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -80,6 +85,8 @@ class RequestBreakbulk:
                 submitted_by=submitted_by or self._user(),
                 link=link,
                 link_error=link_error,
+                countdown=countdown,
+                eta=eta,
             )
         if handle.created:
             mark_changed(own)

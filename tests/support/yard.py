@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from celery import Celery
-from sqlalchemy import Engine, ForeignKey, Select, delete, event, func, insert, select, text
+from sqlalchemy import Engine, ForeignKey, Select, delete, event, func, insert, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from breakbulk import Breakbulk, Chunk, FinishedRun, Items, RunHandle, RunStatus
@@ -24,6 +24,7 @@ from breakbulk.domain.status import FINISHED
 from breakbulk.jobs import declare_keeping
 from breakbulk.ledger import Database
 from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.sql import clock
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
 from breakbulk.runner.steward import Steward
@@ -320,6 +321,18 @@ class Yard:
         """A look at the ledger."""
         with self.runtime.database.reading() as connection:
             yield connection
+
+    def due(self) -> None:
+        """Let everything be due that waits for its time: chunks, callbacks, runs."""
+        schema = self.ledger.database.schema
+        with self.transaction() as connection:
+            connection.execute(update(schema.waiting).values(not_before=clock()))
+            connection.execute(update(schema.runs).values(finish_after=None))
+            connection.execute(
+                update(schema.runs)
+                .where(schema.runs.c.not_before.is_not(None))
+                .values(not_before=clock())
+            )
 
     def lane(self, handle: RunHandle, number: int = 0, *, crew: Crew | None = None) -> Lane:
         """Take a place in a run, without working."""

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 import breakbulk
 from breakbulk.errors import DeclarationError, SourceError, UnknownJob
-from breakbulk.jobs import JobRun, Registry
+from breakbulk.jobs import JobRun, Registry, declare_keeping
 from tests.support.declared import GOODS, job_of, process, registered, source, with_parameter
 
 NOW = JobRun(datetime(2026, 1, 1, tzinfo=UTC))
@@ -224,3 +224,14 @@ def test_a_registry_of_its_own_knows_only_what_is_added() -> None:
     assert registry.of(declared).name == "somewhere"
     breakbulk.job(name="somewhere")(type("Other", (), {"source": source, "process": process}))
     assert list(registry) == [declared.__breakbulk_job__]
+
+
+def test_only_jobs_of_our_own_keep_results() -> None:
+    found: list[Any] = []
+    declare_keeping(job_of(), found.append, chunk_size=1)
+    assert found[0].options.keeps_results
+    with pytest.raises(DeclarationError, match="keeps results, so it needs chunk_size=1"):
+        declare_keeping(job_of(), found.append, chunk_size=2)
+    with pytest.raises(DeclarationError, match="unknown option 'keeps_results'"):
+        registered(job_of(), keeps_results=True)
+    assert not registered(job_of()).options.keeps_results

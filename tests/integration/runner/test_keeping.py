@@ -1,16 +1,79 @@
-"""Jobs that keep results: what is kept, and what becomes of what their code says."""
+"""Jobs that keep results: what is kept, and what becomes of what their code says.
+
+Such jobs are Breakbulk's own; here they are declared by the internal flag.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
 
 from breakbulk import Items, RunStatus
+from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
+from breakbulk.domain.retry import RetryPolicy
 from breakbulk.domain.verdict import Again, Hopeless, Kept, LeftOut
-from tests.support.yard import Boom, Yard
+from breakbulk.ledger.chunks import Chunks
+from breakbulk.ledger.claims import Claims
+from breakbulk.ledger.runs import Runs
+from breakbulk.runner.sending import send_all
+from breakbulk.runner.submit import Order, Overlap
+from tests.support.yard import Boom, Goods, Notice, Yard, statements, tell
 
 if TYPE_CHECKING:
-    from breakbulk.runner.keeping import ItemChunk
+    from collections.abc import Callable
+
+    from breakbulk import RunHandle
+    from breakbulk.runner.keeping import ItemChunk, ResultsRun
+
+
+class Other(Exception):
+    """Another one of what such a job reports."""
+
+
+def doubled(chunk: ItemChunk) -> Kept:
+    """A process that keeps twice its item."""
+    (item,) = chunk
+    return Kept(json.dumps(item * 2))
+
+
+def submit(
+    yard: Yard, process: Callable[[ItemChunk], object] = doubled, count: int = 3, **options: Any
+) -> RunHandle:
+    """Submit a job that keeps results, of the items 1 to a number."""
+    job = yard.job(process, source=lambda: Items(range(1, count + 1)), keeps=True, **options)
+    return yard.submit(job)
+
+
+def kept(yard: Yard) -> dict[int, str]:
+    """Results by their numbers."""
+    return {row["number"]: row["value"] for row in yard.rows_of("results")}
+
+
+def sent(yard: Yard) -> list[str]:
+    """What is sent, in order."""
+    found: list[str] = []
+    send_all(yard.runtime, lambda signature, _run, _id: found.append(signature))
+    return found
+
+
+def fails_once(monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str) -> None:
+    """Let a method of the ledger raise at its first call."""
+    right, called = getattr(kind, method), []
+
+    def once(*given: Any, **named: Any) -> Any:
+        called.append(1)
+        if len(called) == 1:
+            raise Boom(method)
+        return right(*given, **named)
+
+    monkeypatch.setattr(kind, method, once)
+
+
+# Results
 
 
 def test_each_item_keeps_its_result(yard: Yard) -> None:
@@ -18,34 +81,561 @@ def test_each_item_keeps_its_result(yard: Yard) -> None:
         (item,) = chunk
         return Kept(json.dumps(item * 2) if item % 3 else None)
 
-    handle = yard.submit(yard.job(process, source=lambda: Items(range(10)), keeps=True))
+    handle = submit(yard, process, count=10)
     yard.settle(handle)
     assert handle.status() is RunStatus.SUCCEEDED
-    with yard.reading() as connection:
-        found = yard.ledger.results.page(connection, handle.id, 1, 100)
-    assert found == {n + 1: json.dumps(n * 2) for n in range(10) if n % 3}
+    assert kept(yard) == {n: json.dumps(n * 2) for n in range(1, 11) if n % 3}
+    assert handle.audit().clean
 
 
-def test_again_and_hopeless_and_left_out(yard: Yard) -> None:
-    states: list[Any] = []
+def test_a_result_is_not_there_without_its_mark(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tally comes after both, in the same transaction."""
+    fails_once(monkeypatch, Chunks, "tally")
+    seen: list[dict[int, str]] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append(kept(yard))
+        return Kept("1", outgoing=("mail",))
+
+    monkeypatch.setattr("breakbulk.runner.attempt.Tally.due", lambda *_: True)
+    handle = submit(yard, process, count=1)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == [{}, {}]
+    assert kept(yard) == {1: "1"}
+    assert sent(yard) == ["mail"]
+
+
+def test_postgres_a_result_of_an_attempt_that_was_overtaken_is_not_kept(
+    postgres_yard: Yard,
+) -> None:
+    yard = postgres_yard
+    chunks = yard.ledger.database.schema.chunks
+    tries: list[int] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        tries.append(chunk.attempt)
+        if len(tries) == 1:
+            with yard.transaction() as other:
+                other.execute(update(chunks).values(owner=uuid4()))
+        return Kept(json.dumps(len(tries)), outgoing=(f"mail {len(tries)}",))
+
+    handle = submit(yard, process, count=1)
+    yard.first_crew.work()
+    assert tries == [1]
+    assert kept(yard) == {}
+    assert sent(yard) == []
+    assert handle.status() is RunStatus.RUNNING
+
+
+def test_what_says_nothing_fails(yard: Yard) -> None:
+    handle = submit(yard, lambda _chunk: None, count=1, max_retries=0)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    (failure,) = handle.failures()
+    assert failure.error == "TypeError"
+    assert "returned NoneType and not Kept" in failure.message
+
+
+def test_an_ordinary_job_keeps_nothing_and_its_verdicts_are_errors(yard: Yard) -> None:
+    def process(_chunk: Any) -> Kept:
+        raise Again(0, Boom(), state="1")
+
+    handle = yard.run(process, max_retries=1, on_failure="skip")
+    assert handle.status() is RunStatus.PARTIAL
+    assert {one.error for one in handle.failures()} == {"breakbulk.domain.verdict.Again"}
+    assert len(handle.failures()) == 6, "three chunks, each tried twice"
+    assert yard.count("item_states") == yard.count("results") == 0
+
+
+def test_a_first_attempt_asks_for_no_state(yard: Yard) -> None:
+    submit(yard, count=20)
+    with statements(yard.engine) as seen:
+        yard.first_crew.work()
+    states = [one for one in seen if "item_states" in one]
+    assert len(states) == 1, "the callback's"
+
+
+# Outgoing
+
+
+def test_what_goes_out_is_sent_after_the_commit(yard: Yard) -> None:
+    def process(chunk: ItemChunk) -> Kept:
+        (item,) = chunk
+        return Kept(outgoing=(f"a {item}", f"b {item}"))
+
+    handle = submit(yard, process, count=2)
+    yard.settle(handle)
+    assert sent(yard) == ["a 1", "b 1", "a 2", "b 2"]
+    assert sent(yard) == []
+    assert yard.count("results") == 0
+    deliveries = yard.bulk.webhooks.deliveries(run=handle.id)
+    assert {one.event for one in deliveries} == {"signature"}
+
+
+def test_a_run_sends_its_links_beside_them(yard: Yard) -> None:
+    """What was sent at once is no link that waits for the end."""
+    link = yard.celery.signature("team.told", immutable=True)
+    job = yard.job(lambda _chunk: Kept(outgoing=("now",)), source=lambda: Items([1]), keeps=True)
+    yard.settle(yard.submit(job, link=link))
+    first, second = sent(yard)
+    assert first == "now"
+    assert "team.told" in second
+
+
+# Again
+
+
+def test_again_costs_no_try_and_hands_its_state_on(yard: Yard) -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append((chunk.attempt, chunk.kept_state))
+        if chunk.attempt < 8:
+            raise Again(0, Boom(f"try {chunk.attempt}"), state=json.dumps(chunk.attempt * 10))
+        return Kept("1")
+
+    handle = submit(yard, process, count=1, max_retries=1)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == [(1, None), *((n, json.dumps((n - 1) * 10)) for n in range(2, 9))]
+    failures = handle.failures()
+    assert [one.attempt for one in failures] == [7, 6, 5, 4, 3, 2, 1]
+    assert {one.error for one in failures} == {"tests.support.yard.Boom"}, "the cause's"
+    assert handle.errors() == []
+
+
+def test_again_waits_as_long_as_it_says(yard: Yard) -> None:
+    def process(chunk: ItemChunk) -> Kept:
+        if chunk.attempt == 1:
+            raise Again(3600, Boom())
+        return Kept()
+
+    handle = submit(yard, process, count=1, retry_delay=0)
+    crew = yard.first_crew
+    crew.work()
+    waits = handle.progress().waits
+    assert waits is not None
+    assert "the next try of a chunk is due in 3" in waits
+    assert crew.work() is False
+    yard.due()
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+
+
+def test_again_without_a_state_takes_the_old_one_away(yard: Yard) -> None:
+    seen: list[str | None] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append(chunk.kept_state)
+        if chunk.attempt < 3:
+            raise Again(0, Boom(), state="1" if chunk.attempt == 1 else None)
+        return Kept()
+
+    yard.settle(submit(yard, process, count=1))
+    assert seen == [None, "1", None]
+
+
+def test_a_state_is_not_there_unless_the_item_is_given_back(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, Claims, "give_back")
+    seen: list[tuple[int, str | None]] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append((chunk.attempt, chunk.kept_state))
+        if len(seen) == 1:
+            raise Again(0, Boom(), state="1")
+        return Kept()
+
+    handle = submit(yard, process, count=1)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.HELD, "an error outside of process()"
+    assert yard.count("item_states") == yard.count("failures") == 0
+    handle.resume()
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == [(1, None), (1, None)]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [Again(0, Boom(), state="1"), Hopeless(Boom(), outgoing=["mail"]), LeftOut("not wanted")],
+    ids=lambda verdict: type(verdict).__name__,
+)
+def test_postgres_who_was_overtaken_has_nothing_to_say(
+    postgres_yard: Yard, verdict: Exception
+) -> None:
+    yard = postgres_yard
+    chunks = yard.ledger.database.schema.chunks
+
+    def process(_chunk: ItemChunk) -> Kept:
+        with yard.transaction() as other:
+            other.execute(update(chunks).values(owner=uuid4()))
+        raise verdict
+
+    handle = submit(yard, process, count=1)
+    yard.first_crew.work(0.5)
+    assert handle.status() is RunStatus.RUNNING
+    for table in ("item_states", "failures", "quarantine", "deliveries", "waiting"):
+        assert yard.count(table) == 0, table
+
+
+def test_an_ordinary_failure_between_keeps_the_state_and_costs_a_try(yard: Yard) -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append((chunk.attempt, chunk.kept_state))
+        if len(seen) == 1:
+            raise Again(0, Boom(), state="1")
+        raise Other
+
+    handle = submit(yard, process, count=1, max_retries=1)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    assert seen == [(1, None), (2, "1"), (3, "1")]
+
+
+# Hopeless, and left out
+
+
+def test_hopeless_is_tried_once_and_put_in_quarantine(yard: Yard) -> None:
+    def process(chunk: ItemChunk) -> Kept:
+        (item,) = chunk
+        if item == 2:
+            raise Hopeless(Boom("not this one"), outgoing=["mail"])
+        return Kept("1")
+
+    handle = submit(yard, process)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    (row,) = handle.errors()
+    assert (row.key, row.error, row.message) == ("[2]", "tests.support.yard.Boom", "not this one")
+    assert len(handle.failures()) == 1
+    assert kept(yard) == {1: "1", 3: "1"}
+    assert sent(yard) == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "status", "quarantined"),
+    [("isolate", RunStatus.PARTIAL, 1), ("skip", RunStatus.PARTIAL, 0)],
+)
+def test_what_becomes_of_hopeless_is_the_policys_to_say(
+    yard: Yard, on_failure: str, status: RunStatus, quarantined: int
+) -> None:
+    def process(_chunk: ItemChunk) -> Kept:
+        raise Hopeless(Boom())
+
+    handle = submit(yard, process, count=1, on_failure=on_failure)
+    yard.settle(handle)
+    assert handle.status() is status
+    assert handle.quarantined() == quarantined
+
+
+def test_hopeless_stops_a_run_that_is_to_stop(yard: Yard) -> None:
+    def process(chunk: ItemChunk) -> Kept:
+        (item,) = chunk
+        if item == 2:
+            raise Hopeless(Boom("no"), outgoing=["mail"])
+        return Kept("1")
+
+    handle = submit(yard, process, count=50, on_failure="stop")
+    yard.settle(handle)
+    record = handle.record()
+    assert record.status is RunStatus.FAILED
+    assert record.reason == "chunk 2 failed: tests.support.yard.Boom: no"
+    assert kept(yard) == {1: "1"}
+    assert sent(yard) == ["mail"]
+
+
+def test_hopeless_is_never_a_suspicion(yard: Yard) -> None:
+    """Everything fails alike, and it is not the run's fault: the tasks have said so."""
+
+    def process(_chunk: ItemChunk) -> Kept:
+        raise Hopeless(Boom("the same for all"))
+
+    job = yard.job(process, source=lambda: Items(range(40)), keeps=True, finished=tell)
+    handle = yard.submit(job)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    assert len(handle.failures(limit=100)) == 40
+    assert handle.quarantined() == 40
+    assert yard.notices() == ["partial 0"]
+
+
+def test_nothing_of_hopeless_is_there_unless_the_item_is_put_away(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, Claims, "retire")
+
+    def process(_chunk: ItemChunk) -> Kept:
+        raise Hopeless(Boom(), outgoing=["mail"])
+
+    handle = submit(yard, process, count=1)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.HELD
+    assert yard.count("failures") == yard.count("deliveries") == 0
+    handle.resume()
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    assert sent(yard) == ["mail"]
+
+
+@pytest.mark.parametrize("on_failure", ["isolate", "stop"])
+def test_what_is_left_out_is_skipped_whatever_the_policy(yard: Yard, on_failure: str) -> None:
+    def process(chunk: ItemChunk) -> Kept:
+        (item,) = chunk
+        if item == 2:
+            raise LeftOut("nobody wants it")
+        return Kept("1")
+
+    handle = submit(yard, process, on_failure=on_failure)
+    yard.settle(handle)
+    record = handle.record()
+    assert record.status is RunStatus.PARTIAL
+    assert record.summary is not None
+    assert (record.summary.rows_done, record.summary.rows_failed) == (2, 1)
+    assert handle.quarantined() == 0
+    (failure,) = handle.failures()
+    assert (failure.error, failure.message) == ("LeftOut", "nobody wants it")
+    assert {row["status"] for row in yard.rows_of("chunks", "number = 2")} == {"skipped"}
+
+
+# Rounds
+
+
+def test_the_next_round_keeps_results_and_begins_without_states(yard: Yard) -> None:
+    seen: list[tuple[int, int, int, str | None]] = []
 
     def process(chunk: ItemChunk) -> Kept:
         (item,) = chunk
-        if item == 1 and chunk.attempt < 8:
-            states.append(chunk.kept_state)
-            raise Again(0, Boom("again"), state=json.dumps(chunk.attempt))
-        if item == 2:
-            raise Hopeless(Boom("no"))
-        if item == 3:
-            raise LeftOut("not wanted")
-        return Kept(json.dumps(chunk.attempt))
+        seen.append((chunk.run.round, item, chunk.attempt, chunk.kept_state))
+        if item == 2 and chunk.run.round == 1:
+            if chunk.attempt == 1:
+                raise Again(0, Boom(), state="1")
+            raise Hopeless(Boom())
+        if item == 2 and chunk.attempt == 1:
+            raise Other
+        return Kept(json.dumps(chunk.run.round))
 
-    handle = yard.submit(
-        yard.job(process, source=lambda: Items(range(5)), max_retries=2, keeps=True)
+    def finished(run: ResultsRun) -> None:
+        run.keep(json.dumps(f"round {run.round}"))
+        tell(run)
+
+    handle = submit(yard, process, finished=finished, max_retries=1)
+    yard.settle(handle)
+    assert kept(yard) == {0: '"round 1"', 1: "1", 3: "1"}
+    handle.retry()
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert kept(yard) == {0: '"round 2"', 1: "1", 2: "2", 3: "1"}
+    of_two = [one for one in seen if one[1] == 2]
+    assert of_two == [(1, 2, 1, None), (1, 2, 2, "1"), (2, 2, 1, None), (2, 2, 2, None)]
+    assert yard.notices() == ["partial 2", "succeeded 3"]
+
+
+# The callback
+
+
+def test_the_callback_reads_results_and_keeps_its_own(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("breakbulk.ledger.results.PAGE", 4)
+    read: list[Any] = []
+
+    def finished(run: ResultsRun) -> None:
+        read.extend([run.results(3, 6), run.result(2), run.result(99), list(run.each_result())])
+        run.keep('"done"')
+        run.outgoing.append("mail")
+        tell(run)
+
+    handle = submit(yard, count=12, finished=finished)
+    yard.settle(handle)
+    assert read[0] == {3: "6", 4: "8", 5: "10"}
+    assert read[1:3] == ["4", None]
+    assert read[3] == [(n, json.dumps(n * 2)) for n in range(1, 13)]
+    assert kept(yard)[0] == '"done"'
+    assert sent(yard) == ["mail"]
+
+
+def test_what_a_callback_leaves_is_written_with_the_end_or_not_at_all(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else calls back meanwhile."""
+    runs = yard.ledger.database.schema.runs
+    tries: list[int] = []
+
+    def finished(run: ResultsRun) -> None:
+        tries.append(run.attempt)
+        run.keep(json.dumps(len(tries)))
+        run.outgoing.append(f"mail {len(tries)}")
+        if len(tries) == 1:
+            # In the same transaction, so on SQLite, too.
+            run.session.execute(update(runs).values(finisher=uuid4()))
+
+    handle = submit(yard, count=1, finished=finished)
+    yard.settle(handle)
+    assert tries == [1, 2]
+    assert kept(yard)[0] == "2"
+    assert sent(yard) == ["mail 2"]
+
+
+def test_postgres_a_callback_that_cannot_commit_leaves_nothing(postgres_yard: Yard) -> None:
+    """A constraint that is looked at last of all."""
+    yard = postgres_yard
+    tries: list[int] = []
+
+    def finished(run: ResultsRun) -> None:
+        tries.append(run.attempt)
+        run.outgoing.append(f"mail {len(tries)}")
+        if len(tries) == 1:
+            run.session.add(Goods(id=1000, shelf=4711))
+
+    handle = submit(yard, count=1, finished=finished)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert tries == [1, 2]
+    assert sent(yard) == ["mail 2"]
+
+
+def test_again_from_the_callback_costs_no_try(yard: Yard) -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def finished(run: ResultsRun) -> None:
+        seen.append((run.attempt, run.kept_state))
+        run.keep("0")
+        run.outgoing.append("never sent")
+        if len(seen) < 5:
+            raise Again(0, Boom(f"try {run.attempt}"), state=json.dumps(len(seen)))
+        run.outgoing[:] = ["mail"]
+        tell(run)
+
+    handle = submit(yard, count=1, finished=finished, max_retries=0)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == [(1, None), (2, "1"), (3, "2"), (4, "3"), (5, "4")]
+    assert [one.attempt for one in handle.failures()] == [4, 3, 2, 1]
+    assert sent(yard) == ["mail"]
+
+
+def test_hopeless_from_the_callback_fails_the_run_and_tells_its_twin(yard: Yard) -> None:
+    seen: list[tuple[str, int, str | None]] = []
+
+    def finished(run: ResultsRun) -> None:
+        seen.append(("finished", run.attempt, run.kept_state))
+        if run.attempt == 1:
+            raise Again(0, Boom(), state="1")
+        raise Hopeless(Boom("for good"), outgoing=["of finished"])
+
+    def failed(run: ResultsRun) -> None:
+        seen.append(("failed", run.attempt, run.kept_state))
+        if run.attempt == 1:
+            raise Again(0, Other(), state="2")
+        run.outgoing.append("of failed")
+
+    handle = submit(yard, count=1, finished=finished, failed=failed, max_retries=5)
+    yard.settle(handle)
+    record = handle.record()
+    assert record.status is RunStatus.FAILED
+    assert record.callback_failed
+    assert "tests.support.yard.Boom: for good" in (record.reason or "")
+    assert seen == [
+        ("finished", 1, None),
+        ("finished", 2, "1"),
+        ("failed", 1, None),
+        ("failed", 2, "2"),
+    ]
+    assert sent(yard) == ["of finished", "of failed"]
+
+
+def test_a_callback_that_is_tried_again_by_hand_begins_anew(yard: Yard) -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def finished(run: ResultsRun) -> None:
+        seen.append((run.attempt, run.kept_state))
+        if len(seen) == 1:
+            raise Again(0, Boom(), state="1")
+        if len(seen) == 2:
+            raise Hopeless(Boom())
+
+    handle = submit(yard, count=1, finished=finished)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.FAILED
+    handle.finish()
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert seen == [(1, None), (2, "1"), (1, None)]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [Again(0, Boom(), state="1"), Hopeless(Boom(), outgoing=["mail"])],
+    ids=lambda verdict: type(verdict).__name__,
+)
+def test_a_callback_that_was_overtaken_has_nothing_to_say(
+    postgres_yard: Yard, verdict: Exception
+) -> None:
+    yard = postgres_yard
+    runs = yard.ledger.database.schema.runs
+
+    def finished(_run: ResultsRun) -> None:
+        with yard.transaction() as other:
+            other.execute(update(runs).values(finisher=uuid4()))
+        raise verdict
+
+    handle = submit(yard, count=1, finished=finished)
+    yard.first_crew.work(0.5)
+    assert handle.status() is RunStatus.FINISHING
+    for table in ("item_states", "failures", "deliveries"):
+        assert yard.count(table) == 0, table
+
+
+def test_an_ordinary_error_of_the_callback_keeps_to_the_policy(yard: Yard) -> None:
+    def finished(_run: ResultsRun) -> None:
+        raise Boom
+
+    handle = submit(yard, count=1, finished=finished, max_retries=2)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.FAILED
+    assert [one.attempt for one in handle.failures()] == [3, 2, 1]
+
+
+def test_a_callback_whose_outcome_cannot_be_written_is_called_again(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, Runs, "free_finisher")
+    tries: list[int] = []
+
+    def finished(run: ResultsRun) -> None:
+        tries.append(run.attempt)
+        if len(tries) == 1:
+            raise Again(0, Boom(), state="1")
+        run.session.add(Notice(run=run.id, words=str(run.kept_state)))
+
+    handle = submit(yard, count=1, finished=finished)
+    with pytest.raises(Boom):
+        yard.first_crew.work()
+    assert yard.count("item_states") == yard.count("failures") == 0
+    yard.settle(handle)
+    assert yard.notices() == ["None"]
+
+
+# By order
+
+
+def test_an_order_brings_its_own_policy(yard: Yard) -> None:
+    def process(_chunk: ItemChunk) -> Kept:
+        raise Boom
+
+    job = yard.job(process, source=lambda: Items([1, 2]), keeps=True, max_retries=5)
+    policy = FailurePolicy(
+        RetryPolicy(max_retries=1, retry_delay=0), OnFailure.SKIP, Tolerance.parsed("100%"), 7.0
     )
+    order = Order("celery", "test", overlap=Overlap.ALLOW, policy=policy)
+    handle = yard.bulk.starting.place(job(), order)
+    assert handle.record().policy == policy
     yard.settle(handle)
     assert handle.status() is RunStatus.PARTIAL
-    assert states == [None, "1", "2", "3", "4", "5", "6"]
-    with yard.reading() as connection:
-        found = yard.ledger.results.page(connection, handle.id, 1, 100)
-    assert found == {1: "1", 2: "8", 5: "1"}
+    assert len(handle.failures()) == 4

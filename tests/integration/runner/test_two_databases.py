@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import create_engine, delete, insert, select
 
 from breakbulk import Items, RunStatus
+from breakbulk.domain.verdict import Again, Kept
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.runs import Runs
 from tests.support.yard import Base, Boom, Goods, Notice, Yard, tell, touch
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from breakbulk import Chunk, RunHandle
+    from breakbulk.runner.keeping import ItemChunk, ResultsRun
 
 
 class Elsewhere:
@@ -167,3 +170,74 @@ def test_a_row_that_fails_is_found_where_it_is(elsewhere: Elsewhere) -> None:
     assert elsewhere.versions() == {0: 1, 1: 24}
     assert elsewhere.notices() == ["partial 24"]
     assert handle.audit().clean
+
+
+# Jobs that keep results
+
+
+def keeping(elsewhere: Elsewhere, process: Any, **options: Any) -> RunHandle:
+    """Submit a job of two items that keeps results."""
+    source = options.pop("source", lambda: Items([1, 2]))
+    job = elsewhere.yard.job(process, source=source, keeps=True, **options)
+    return elsewhere.yard.submit(job)
+
+
+def test_results_are_kept_where_the_ledger_is(elsewhere: Elsewhere) -> None:
+    yard = elsewhere.yard
+    seen: list[Any] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        (item,) = chunk
+        seen.append((item, chunk.attempt, chunk.kept_state))
+        chunk.session.add(Notice(run=item, words="row"))
+        if item == 2 and chunk.attempt < 3:
+            raise Again(0, Boom(), state=json.dumps(chunk.attempt))
+        return Kept(json.dumps(item), outgoing=("mail",))
+
+    def finished(run: ResultsRun) -> None:
+        seen.append(list(run.each_result()))
+        if run.attempt == 1:
+            raise Again(0, Boom(), state="0")
+        seen.append(run.kept_state)
+        run.keep('"end"')
+        tell(run)
+
+    handle = keeping(elsewhere, process, finished=finished)
+    yard.settle(handle)
+    elsewhere.assert_proper(handle)
+    assert seen == [
+        (1, 1, None),
+        (2, 1, None),
+        (2, 2, "1"),
+        (2, 3, "2"),
+        [(1, "1"), (2, "2")],
+        [(1, "1"), (2, "2")],
+        "0",
+    ]
+    assert {row["number"]: row["value"] for row in yard.rows_of("results")} == {
+        0: '"end"',
+        1: "1",
+        2: "2",
+    }
+    assert yard.count("deliveries") == 2
+    assert elsewhere.notices() == ["row", "row", "succeeded 2"]
+
+
+def test_a_crash_between_the_commits_keeps_no_result(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is told of, and the item is done again."""
+    fails_once(monkeypatch, Chunks, "tally", 1)
+    monkeypatch.setattr("breakbulk.runner.attempt.Tally.due", lambda *_: True)
+    yard = elsewhere.yard
+    seen: list[int] = []
+
+    def process(_chunk: ItemChunk) -> Kept:
+        seen.append(yard.count("results") + yard.count("deliveries"))
+        return Kept("1", outgoing=("mail",))
+
+    handle = keeping(elsewhere, process, source=lambda: Items([1]))
+    yard.settle(handle)
+    elsewhere.assert_proper(handle)
+    assert seen == [0, 0]
+    assert (yard.count("results"), yard.count("deliveries")) == (1, 1)

@@ -77,6 +77,30 @@ def test_parameters_that_cannot_be_read(shop: Shop, given: str, sentence: str) -
     assert shop.json("runs")["runs"] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("--eta", "tonight"), "'tonight' is no time, as in 2026-01-31T22:00Z."),
+        (
+            ("--eta", "2026-01-31T22:00"),
+            "'2026-01-31T22:00' says no zone: write 2026-01-31T22:00Z for UTC",
+        ),
+        (("--countdown", "-1"), "-1.0 is not in the range"),
+        (("--countdown", "inf"), "inf is not in the range"),
+        (("--countdown", "nan"), "nan is no number of seconds."),
+        (("--countdown", "1", "--eta", "2126-01-31T22:00Z"), "either --countdown or --eta"),
+    ],
+)
+def test_when_to_start_that_cannot_be_read(
+    shop: Shop, given: tuple[str, ...], sentence: str
+) -> None:
+    shop.open()
+    result = shop("run", "reprice", *given)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert shop.json("runs")["runs"] == []
+
+
 def test_parameter_given_twice(shop: Shop) -> None:
     shop.open()
     result = shop("run", "reprice", "-p", "factor=1", "-p", "factor=2")

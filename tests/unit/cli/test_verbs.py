@@ -130,6 +130,20 @@ def test_run_that_waits_for_another(shop: Shop) -> None:
     )
 
 
+def test_run_that_starts_later(shop: Shop) -> None:
+    shop.open()
+    result = shop("run", "reprice", "--eta", "2126-01-31T23:00+01:00")
+    assert result.stdout == (
+        f"Run 1 of {_CALL} is submitted, ≈ 5 rows; it starts at 2126-01-31 22:00:00 UTC.\n"
+    )
+    assert result.stderr == "Watch it with: breakbulk -A shopfront:bulk watch 1\n"
+    status = shop("status", "1").stdout
+    assert "waiting: it starts at 2126-01-31 22:00:00 UTC" in status
+    assert shop.json("runs")["runs"][0]["not_before"] == "2126-01-31T22:00:00+00:00"
+    later = shop.json("run", "reprice", "-p", "factor=3", "--countdown", "3600")
+    assert later["run"]["not_before"] > later["run"]["submitted_at"]
+
+
 def test_lanes(shop: Shop) -> None:
     shop.open()
     shop("run", "reprice")
