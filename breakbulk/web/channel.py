@@ -44,18 +44,16 @@ class Refusal(ErrorTask):
 
     def execute(self) -> None:
         """Write the answer; the connection ends with it."""
-        code = self.request.error.code
-        kind, detail = _KINDS.get(code, _KINDS[400])
-        known = problems.details(kind, detail, status=code)
-        self.status = f"{code} {self.request.error.reason}"
-        self.response_headers += [
-            ("Content-Type", PROBLEM),
-            ("Cache-Control", "no-store"),
-            *HEADERS.items(),
-        ]
+        error: Any = self.request.error  # type: ignore[attr-defined]
+        kind, detail = _KINDS.get(error.code, _KINDS[400])
+        known = problems.details(kind, detail, status=error.code)
+        self.status = f"{error.code} {error.reason}"
+        headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **HEADERS}
+        self.response_headers = list(headers.items())
         self.set_close_on_finish()
         self.content_length = len(known)
-        self.channel.refused = True
+        if isinstance(self.channel, Channel):
+            self.channel.refused = True
         self.write(known)
 
 
@@ -69,7 +67,8 @@ class Channel(HTTPChannel):
 
     def handle_close(self) -> None:
         """Close, or first say that nothing more is sent, and take what comes."""
-        if self.refused and self.will_close and self.connected and self._thrown_away is None:
+        first = self._thrown_away is None
+        if first and self.refused and self.will_close and self.socket is not None:
             self._thrown_away, self.will_close = 0, False
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
