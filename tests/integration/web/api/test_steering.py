@@ -1,0 +1,74 @@
+"""Runs that are paused, cancelled and tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.machines import RUNS, post, refused, walked
+from tests.support.yard import Boom
+
+if TYPE_CHECKING:
+    from webtest import TestApp
+
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+
+def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, deployer: TestApp, job: str) -> None:
+    run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
+    steps = [
+        ("pause", {}, "paused"),
+        ("resume", {}, "running"),
+        ("cancel", {"reason": "the rate was wrong", "force": True}, "cancelled"),
+    ]
+    for verb, body, status in steps:
+        assert post(deployer, f"/runs/{run}/{verb}", body).json == {"run": run, "status": status}
+    assert deployer.get(f"{RUNS}/{run}").json["run"]["reason"] == "the rate was wrong"
+    refused(post(deployer, f"/runs/{run}/resume"), 409, "wrong-state")
+    done = walked(deployer, f"{RUNS}/{run}/activity?limit=2")
+    assert [one["id"] for one in done] == sorted((one["id"] for one in done), reverse=True)
+    assert {one["actor"] for one in done} >= {"deployer"}
+
+
+def test_a_run_is_given_more_lanes_or_fewer(yard: Yard, deployer: TestApp, job: str) -> None:
+    run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
+    for lanes in (2, None):
+        answer = post(deployer, f"/runs/{run}/lanes", {"lanes": lanes})
+        assert answer.json == {"run": run, "status": "running"}
+        assert yard.bulk.run(run).record().max_lanes == lanes
+    for wrong in (0, 10_001, "two"):
+        refused(post(deployer, f"/runs/{run}/lanes", {"lanes": wrong}), 422, "invalid-request")
+    refused(post(deployer, f"/runs/{run}/lanes", {}), 422, "invalid-request")
+
+
+def test_a_verb_needs_no_body_from_a_machine(yard: Yard, deployer: TestApp, job: str) -> None:
+    run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
+    assert deployer.post(f"{RUNS}/{run}/pause", status=200).json["status"] == "paused"
+
+
+@pytest.mark.parametrize(
+    ("choice", "chunks"),
+    [({}, 2), ({"error": "Boom"}, 2), ({"key": "[13]"}, 1), ({"chunk": "2"}, 1)],
+)
+def test_what_failed_is_tried_again(
+    deployer: TestApp, partial: RunHandle, choice: dict[str, str], chunks: int
+) -> None:
+    answer = post(deployer, f"/runs/{partial.id}/retry", choice)
+    assert answer.json == {"run": partial.id, "round": 2, "chunks": chunks, "rows": chunks}
+
+
+def test_a_choice_of_nothing_is_refused(deployer: TestApp, partial: RunHandle) -> None:
+    answer = post(deployer, f"/runs/{partial.id}/retry", {"error": "Other"})
+    assert "with Other" in refused(answer, 409, "wrong-state")["detail"]
+
+
+def test_a_callback_is_tried_again(yard: Yard, deployer: TestApp) -> None:
+    def fail(_run: Any) -> None:
+        raise Boom("no")
+
+    handle = yard.run(finished=fail, max_retries=0)
+    assert handle.record().callback_failed
+    answer = post(deployer, f"/runs/{handle.id}/finish")
+    assert answer.json == {"run": handle.id, "status": "finishing"}
