@@ -41,6 +41,7 @@ from breakbulk.ledger.workers import Worker
 from breakbulk.runner import doctor, inline
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.context import Context, Notify
+from breakbulk.runner.load import Tell
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.runner.vault import Vault
 from breakbulk.settings import Settings
@@ -178,6 +179,7 @@ class Breakbulk:
         link_error: Links = None,
         countdown: float | None = None,
         eta: datetime | None = None,
+        loading: Tell | None = None,
     ) -> RunHandle:
         """Start a run of a job.
 
@@ -193,6 +195,7 @@ class Breakbulk:
             link_error: the same for a run that ends in any other way.
             countdown: start it so many seconds later.
             eta: start it then: a time with its zone. One that has passed means now.
+            loading: told the run's number and how many items of its iterable are stored by now.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -211,14 +214,14 @@ class Breakbulk:
             countdown=countdown,
             eta=eta,
         )
-        return self.starting.place(job, order, session=session)
+        return self.starting.place(job, order, session=session, tell=loading)
 
     def signature(self, job: Any, **options: Any) -> CelerySignature:
         """A Celery signature that submits the job, for beat, links and chains.
 
         Args:
             job: an instance of a declared job.
-            options: those of :meth:`submit`, except ``session``.
+            options: those of :meth:`submit`, except ``session`` and ``loading``.
         """
         spec = self.jobs.of(job)
         parameters = self.runtime.vault.seal(spec, spec.dump(job))

@@ -72,6 +72,7 @@ class Starting:
         order: submitting.Order,
         *,
         session: Session | scoped_session[Any] | None = None,
+        tell: loading.Tell | None = None,
     ) -> RunHandle:
         """Start a run of a job; :meth:`breakbulk.Breakbulk.submit` has the terms."""
         spec = self._runtime.jobs.of(job)
@@ -81,7 +82,7 @@ class Starting:
             order = replace(order, not_before=None)
         with translated():
             if session is not None:
-                return self._place_within(session, spec, job, order)
+                return self._place_within(session, spec, job, order, tell)
             database = self._runtime.database
             with database.connect() as connection:
                 with database.reading(connection):
@@ -97,7 +98,7 @@ class Starting:
                         with database.joined_session(connection) as own:
                             self._tell(submitted.run, own)
             ask = self.nudge_if_possible if broker.eager else self._ask_behind
-            submitted = loading.load(self._runtime, submitted, spec, job, ask=ask)
+            submitted = loading.load(self._runtime, submitted, spec, job, ask=ask, tell=tell)
         if submitted.created or submitted.loaded:
             self._begin(submitted.run)
         return self._handle(submitted)
@@ -152,6 +153,7 @@ class Starting:
         spec: JobSpec,
         job: Any,
         order: submitting.Order,
+        tell: loading.Tell | None,
     ) -> RunHandle:
         own = joinable(self._runtime.database, session)
         connection = own.connection()
@@ -160,7 +162,9 @@ class Starting:
             submitted = submitting.submit(
                 self._runtime, connection, rows, spec=spec, job=job, order=order
             )
-            submitted = loading.load(self._runtime, submitted, spec, job, within=connection)
+            submitted = loading.load(
+                self._runtime, submitted, spec, job, within=connection, tell=tell
+            )
         if submitted.created:
             self._tell(submitted.run, own)
         if submitted.created or submitted.loaded:

@@ -16,6 +16,7 @@ from breakbulk.cli.options import (
 )
 from breakbulk.cli.watch import see_through
 from breakbulk.console import output, words
+from breakbulk.console.loading import Loading
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import BrokerUnreachable
@@ -70,7 +71,8 @@ def run(
     if options["countdown"] is not None and options["eta"] is not None:
         raise click.UsageError("Give either --countdown or --eta.")
     bulk = application.ledger
-    handle = bulk.submit(bulk.build(job, parameters), **options)
+    with Loading() as loading:
+        handle = bulk.submit(bulk.build(job, parameters), loading=loading, **options)
     record = handle.record()
     document = {"run": run_document(bulk, record), "created": handle.created}
     if as_json and mode != "wait":

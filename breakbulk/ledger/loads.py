@@ -90,7 +90,11 @@ class Loads:
     def take(
         self, connection: Connection, found: Load, producer: Producer, lease_seconds: float
     ) -> bool:
-        """Go on with an iterable in another's place; False when somebody else does by now."""
+        """Go on with an iterable in another's place.
+
+        Returns:
+            False when somebody else does by now, or he has been heard from after all.
+        """
         loads = self._database.schema.loads
         token = None if found.producer is None else found.producer.token
         result = connection.execute(
@@ -100,6 +104,7 @@ class Loads:
                 loads.c.producer.is_not_distinct_from(token),
                 loads.c.loaded == found.items,
                 loads.c.ended_at.is_(None),
+                self._silent(),
             )
             .values(error=None, **_lease(producer, lease_seconds))
         )
@@ -158,16 +163,23 @@ class Loads:
         return result.rowcount == 1
 
     def drop(
-        self, connection: Connection, run_id: RunId, token: UUID | None, *, error: str | None
+        self,
+        connection: Connection,
+        run_id: RunId,
+        token: UUID | None,
+        *,
+        error: str | None,
+        silent: bool = False,
     ) -> Load | None:
         """Note that nobody reads the iterable any more; call it with the carve row locked.
 
         Args:
             token: only if it is this one still who should.
             error: what has ended it.
+            silent: only if he has not been heard from meanwhile.
 
         Returns:
-            How far it had got; None when somebody else is at it.
+            How far it had got; None when somebody else is at it, or he is after all.
         """
         loads = self._database.schema.loads
         mine = [
@@ -175,6 +187,8 @@ class Loads:
             loads.c.producer.is_not_distinct_from(token),
             loads.c.ended_at.is_(None),
         ]
+        if silent:
+            mine.append(self._silent())
         values: dict[str, Any] = {"producer": None}
         if error is not None:
             values["error"] = error
@@ -221,6 +235,12 @@ class Loads:
             loads.c.run_id.in_(loading),
             or_(loads.c.producer.is_(None), (loads.c.lease_until < clock()) & healthy),
         )
+
+    def _silent(self) -> ColumnElement[bool]:
+        # In the statement that acts on it: a look before that may be as old as a wait for a lock,
+        # or as a database that stalled.
+        loads = self._database.schema.loads
+        return or_(loads.c.producer.is_(None), loads.c.lease_until < clock())
 
     def _read(self, connection: Connection, *where: ColumnElement[bool]) -> list[Load]:
         loads = self._database.schema.loads

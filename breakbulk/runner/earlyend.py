@@ -30,12 +30,19 @@ def end_lost(runtime: Runtime, connection: Connection, judge: UUID) -> None:
         if not gone(runtime, found):
             continue
         token = None if found.producer is None else found.producer.token
-        if end_early(runtime, connection, found.run_id, token, _silence(runtime, found)):
+        why = _silence(runtime, found)
+        if end_early(runtime, connection, found.run_id, token, why, silent=True):
             log.error("run %s: nobody reads its source any more", found.run_id)
 
 
 def end_early(
-    runtime: Runtime, connection: Connection, run_id: RunId, token: UUID | None, why: str | None
+    runtime: Runtime,
+    connection: Connection,
+    run_id: RunId,
+    token: UUID | None,
+    why: str | None,
+    *,
+    silent: bool = False,
 ) -> bool:
     """Stop a run whose iterable has ended early; whether that was this caller's to do.
 
@@ -46,11 +53,12 @@ def end_early(
         connection: idle.
         token: the producer that is no more.
         why: for people; None when that is on record.
+        silent: only if the producer has not been heard from meanwhile.
     """
     ledger = runtime.ledger
     with runtime.database.transaction(connection):
         ledger.claims.lock(connection, run_id)
-        dropped = ledger.loads.drop(connection, run_id, token, error=why)
+        dropped = ledger.loads.drop(connection, run_id, token, error=why, silent=silent)
         if dropped is None:
             return False
         stopped = ledger.runs.move(

@@ -38,6 +38,8 @@ from breakbulk.sources import Items
 
 log = logging.getLogger("breakbulk.load")
 
+#: Called with a run's number and how many of its items are in the ledger.
+Tell = Callable[[int, int], None]
 #: How often it is tried to say that a source has ended early, in seconds.
 _SAY_AGAIN = 1.0
 #: Lanes are asked for no more often than that, in seconds.
@@ -54,6 +56,7 @@ def load(
     *,
     within: Connection | None = None,
     ask: Callable[[Run], None] = lambda _run: None,
+    tell: Tell | None = None,
 ) -> Submitted:
     """Read the iterable of a run that was just submitted, if it has one to be read.
 
@@ -61,6 +64,7 @@ def load(
         submitted: a run that is new, or that was found by its idempotency key.
         within: the connection of the caller's own transaction, in which everything is to be.
         ask: asks for lanes, without waiting for them.
+        tell: called after each batch.
 
     Raises:
         SourceError: the iterable ended early, or does not begin with the items that were read
@@ -78,7 +82,7 @@ def load(
         if taken is None:
             return submitted
         reading, producer = taken
-    loading = _Loading(runtime, submitted.run, reading, producer, within=within, ask=ask)
+    loading = _Loading(runtime, submitted.run, reading, producer, within=within, ask=ask, tell=tell)
     run, loaded = loading.go()
     return replace(submitted, run=run, loading=None, loaded=loaded)
 
@@ -155,13 +159,14 @@ class _Loading:
         *,
         within: Connection | None,
         ask: Callable[[Run], None],
+        tell: Tell | None,
     ) -> None:
         self._runtime = runtime
         self._run = run
         self._reading = reading
         self._token = producer.token
         self._within = within
-        self._ask = ask
+        self._ask, self._tell = ask, tell
         self._asked_at = float("-inf")
         self._stored, self._digest = reading.number, reading.digest
         self._lease = runtime.settings.lease_seconds
@@ -236,6 +241,8 @@ class _Loading:
         self._stored, self._digest = after + len(batch.texts), digest
         if status not in _WANTED:
             raise _Unwanted(f"it is {status}")
+        if self._tell is not None:
+            self._tell(self._run.id, self._stored)
         if self._within is None and time.monotonic() - self._asked_at >= _ASK_AGAIN:
             self._asked_at = time.monotonic()
             self._ask(self._run)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, literal, null, select, text, update
 
+from breakbulk.domain.chunk import RunId
 from breakbulk.domain.event import EventType
 from breakbulk.domain.webhook import Answer
 from breakbulk.ledger.deliveries import Order
@@ -181,7 +182,7 @@ ACTS: dict[str, Callable[[Yard, Connection, Any], object]] = {
         c, y.ledger.runs.get(c, run), EventType.PAUSED, _PAST
     ),
     "the end of a run": lambda y, c, _: y.ledger.outbox.tell(
-        c, y.ledger.runs.get(c, 5_000), EventType.SUCCEEDED, _PAST
+        c, y.ledger.runs.get(c, RunId(5_000)), EventType.SUCCEEDED, _PAST
     ),
     "is it wanted?": lambda y, c, run: c.execute(select(y.ledger.outbox.wanted(run))).all(),
     "token": lambda y, c, _: y.ledger.tokens.find(c, 5_000),
