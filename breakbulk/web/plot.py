@@ -30,8 +30,9 @@ class Plot:
 
 
 def plot(series: Series) -> Plot | None:
-    """Draw it; None while there are no two points to connect."""
-    if len(series.points) < 2:  # noqa: PLR2004
+    """Draw it; None while there are no two points to connect, or nothing has happened."""
+    moved = any(point.rows or point.failures for point in series.points)
+    if len(series.points) < 2 or not moved:  # noqa: PLR2004
         return None
     step = WIDTH / (len(series.points) - 1)
     most = max(1, *(point.rows for point in series.points))

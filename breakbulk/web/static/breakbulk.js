@@ -67,6 +67,7 @@ function draw(figure) {
     {
       width: figure.clientWidth,
       height: 200,
+      padding: [8, 28, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { failed: { range: (_chart, _low, high) => [0, Math.max(high * 3, 1)] }, y: { range: (_chart, _low, high) => [0, Math.max(high * 1.05, 1)] } },
       axes: [{ ...axis, values: times }, { ...axis, size: 64 }],

@@ -349,7 +349,7 @@ def test_workers_and_how_they_are(yard: Yard, viewer: TestApp) -> None:
         assert "leads" in row
         assert "lease for" in row
         *largest, others = page.html.select(".sizes tbody tr")
-        assert "workers" in {row.code.text for row in largest if row.code}
+        assert "runs" in {row.code.text for row in largest if row.code}
         assert len(largest) == 8
         assert "others" in others.text
     with yard.engine.begin() as connection:
