@@ -11,7 +11,8 @@ from playwright.sync_api import TimeoutError, expect  # noqa: A004  (its own)
 
 from breakbulk import Chunk, RunStatus
 from tests.browser.conftest import listen
-from tests.support.yard import Boom, touch
+from tests.integration.runner.test_rescue import held
+from tests.support.yard import Boom, failing, touch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,61 @@ def test_buttons_do_what_they_say(yard: Yard, page: Page, trouble: list[str]) ->
         " done."
     )
     trouble.clear()
+
+
+def test_what_is_being_read_is_not_taken_away(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(failing(1, number=1), max_retries=3, retry_delay=3_600))
+    yard.first_crew.work()
+    page.goto(f"/runs/{handle.id}/chunks/1")
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("details[open] pre")).to_be_visible()
+    expect(page.locator(".headline .status")).to_have_text("waiting")
+    handle.cancel()
+    # Nobody asks as long as it is open.
+    with pytest.raises(TimeoutError), page.expect_request("**", timeout=3_000):
+        pass
+    expect(page.locator("details[open] pre")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator(".headline .status")).to_have_text("cancelled", timeout=30_000)
+
+
+def test_nobody_asks_from_a_tab_that_is_hidden(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(touch))
+    page.goto(f"/runs/{handle.id}")
+    expect(page.locator(".headline .status")).to_have_text("running")
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    with pytest.raises(TimeoutError), page.expect_request("**", timeout=3_000):
+        pass
+    handle.pause()
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: false})")
+    expect(page.locator(".headline .status")).to_have_text("paused", timeout=30_000)
+
+
+def test_how_often_is_chosen(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(touch))
+    page.goto(f"/runs/{handle.id}")
+    choice = page.get_by_label("Look again every")
+    offered = choice.locator("option").all_text_contents()
+    assert offered == ["1 s", "2 s", "5 s", "15 s", "60 s", "off"]
+    choice.select_option("off")
+    expect(page.locator("#run")).not_to_have_attribute("hx-trigger", re.compile("."))
+    choice.select_option("1 s")
+    expect(page.locator("#run")).to_have_attribute("hx-trigger", "every 1s")
+
+
+def test_lanes_by_keyboard(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(touch, max_lanes=2))
+    page.goto(f"/runs/{handle.id}")
+    for name, most in (
+        ("One lane more", 3),
+        ("One lane fewer", 2),
+        ("As many lanes as slots", None),
+    ):
+        page.get_by_role("button", name=name).focus()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert handle.record().max_lanes == most
 
 
 def test_without_a_script_everything_works(yard: Yard, browser: Browser, site: str) -> None:
@@ -167,6 +223,8 @@ def test_every_screen_is_accessible_and_fits(
     width: int,
 ) -> None:
     going = yard.submit(yard.job(touch, name="a.job"))
+    held(yard, going, yard.lane(going))
+    retried = yard.run(failing(2), max_retries=3)
     (row,) = partial.errors()
     context = browser.new_context(
         base_url=site,
@@ -185,6 +243,10 @@ def test_every_screen_is_accessible_and_fits(
         f"/runs/{partial.id}",
         f"/runs/{partial.id}/chunks",
         f"/runs/{partial.id}/chunks/{row.chunk}",
+        # In hand, still to come, and done at the third attempt.
+        f"/runs/{going.id}/chunks/1",
+        f"/runs/{going.id}/chunks/2",
+        f"/runs/{retried.id}/chunks/2",
         f"/runs/{partial.id}/failures",
         "/webhooks",
         "/webhooks/deliveries/1",
