@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from breakbulk.errors import ParameterError
 from breakbulk.jobs import JobSpec, Parameter
@@ -31,8 +33,9 @@ class Field:
 
     Attributes:
         kind: what the browser is to offer: ``text``, ``number``, ``decimal``, ``checkbox``,
-            ``date``, ``moment``, ``secret`` or ``json``.
+            ``date``, ``moment``, ``choice``, ``secret`` or ``json``.
         value: what stands in it.
+        choices: all that may be chosen; the empty one for none.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Field:
     type_name: str
     required: bool
     value: str
+    choices: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -56,6 +60,7 @@ def fields_of(spec: JobSpec, given: Mapping[str, str] | None = None) -> list[Fie
             parameter.type_name,
             parameter.required,
             _default(spec, parameter) if given is None else _again(parameter, given),
+            _choices(parameter),
         )
         for name, parameter in spec.parameters.items()
     ]
@@ -93,7 +98,39 @@ def values_of(spec: JobSpec, given: Mapping[str, str]) -> dict[str, Any]:
 def _kind(parameter: Parameter) -> str:
     if parameter.masked:
         return "secret"
-    return _KINDS.get(parameter.type, "json") if isinstance(parameter.type, type) else "json"
+    if _options(parameter):
+        return "choice"
+    kind = _type(parameter)
+    found = _KINDS.get(kind, "json") if isinstance(kind, type) else "json"
+    # A box has two states: nothing would be a third one.
+    return "json" if found == "checkbox" and kind is not parameter.type else found
+
+
+def _type(parameter: Parameter) -> Any:
+    """The parameter's type; where nothing is its default, that of what else it may be."""
+    others = [one for one in get_args(parameter.type) if one is not NoneType]
+    is_union = get_origin(parameter.type) in (Union, UnionType)
+    may_be_left_out = not parameter.required and parameter.default is None
+    return others[0] if is_union and may_be_left_out and len(others) == 1 else parameter.type
+
+
+def _options(parameter: Parameter) -> tuple[str, ...]:
+    """The words that a parameter takes, if it takes only some."""
+    kind = _type(parameter)
+    if get_origin(kind) is Literal:
+        found = get_args(kind)
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        found = tuple(member.value for member in kind)
+    else:
+        return ()
+    return found if all(isinstance(one, str) and one for one in found) else ()
+
+
+def _choices(parameter: Parameter) -> tuple[str, ...]:
+    options = _options(parameter)
+    if not options or parameter.masked:
+        return ()
+    return options if parameter.default is not None and not parameter.required else ("", *options)
 
 
 def _default(spec: JobSpec, parameter: Parameter) -> str:
@@ -104,6 +141,8 @@ def _default(spec: JobSpec, parameter: Parameter) -> str:
         return "on" if parameter.default else ""
     if kind == "json":
         return json.dumps(spec.plain(parameter, parameter.default), ensure_ascii=False)
+    if isinstance(parameter.default, Enum):
+        return str(parameter.default.value)
     if isinstance(parameter.default, (date, datetime)):
         return parameter.default.isoformat()
     return str(parameter.default)

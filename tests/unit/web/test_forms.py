@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import date
 from decimal import Decimal
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Literal
 
 import pytest
 
@@ -11,6 +12,13 @@ from breakbulk import Masked
 from breakbulk.errors import ParameterError
 from breakbulk.jobs import JobSpec, declare
 from breakbulk.web.forms import Field, fields_of, values_of
+
+
+class Season(StrEnum):
+    """Words to choose from."""
+
+    SPRING = "spring"
+    AUTUMN = "autumn"
 
 
 class Everything:
@@ -25,6 +33,10 @@ class Everything:
     ids: list[int] = field(default_factory=lambda: [1, 2])
     key: Annotated[str, Masked] = "hush"
     maybe: int | None = None
+    until: date | None = None
+    flag: bool | None = None
+    season: Season = Season.AUTUMN
+    mode: Literal["fast", "safe"] | None = None
 
     def source(self) -> None: ...
 
@@ -54,8 +66,23 @@ def test_fields_are_made_from_types_and_defaults(spec: JobSpec) -> None:
         "ids": ("json", "[1, 2]"),
         # A secret is never shown, not even its default.
         "key": ("secret", ""),
-        "maybe": ("json", ""),
+        "maybe": ("number", ""),
+        "until": ("date", ""),
+        "flag": ("json", ""),
+        "season": ("choice", "autumn"),
+        "mode": ("choice", ""),
     }
+
+
+def test_what_there_is_to_choose(spec: JobSpec) -> None:
+    choices = {one.name: one.choices for one in fields_of(spec) if one.choices}
+    assert choices == {"season": ("spring", "autumn"), "mode": ("", "fast", "safe")}
+    made = spec.build(
+        values_of(spec, {"p.count": "1", "p.season": "spring", "p.mode": "safe"}), strict=False
+    )
+    assert (made.season, made.mode) == (Season.SPRING, "safe")
+    made = spec.build(values_of(spec, {"p.count": "1", "p.until": "", "p.mode": ""}), strict=False)
+    assert (made.until, made.mode, made.season) == (None, None, Season.AUTUMN)
 
 
 def test_what_was_typed_stays(spec: JobSpec) -> None:
