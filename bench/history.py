@@ -14,6 +14,8 @@ from breakbulk.domain.run import Summary
 CHUNKS, SIZE, RUNS = 1_000_000, 500, 200
 FAILED_EVERY = 20
 ATTEMPTS = 2
+#: That somebody outside was told of each of the two long runs.
+EVENTS = 2_000
 _LANES = 8
 _LEASE_SECONDS = 3_600
 _TRACEBACK = "Traceback (most recent call last):\n" + "  in a file, at a line, a call\n" * 40
@@ -62,6 +64,8 @@ def fill(stage: Stage) -> tuple[int, int]:
         for run_id, chunks in ((whole, CHUNKS), (going, part)):
             _failures(run, schema, run_id, chunks)
             _tallies(run, schema.tallies, run_id)
+            _stays(run, schema.stays, run_id)
+            _events(run, schema, run_id)
         _people(run, schema, going)
     stage.bulk.run(template.id).cancel()
     with stage.bulk.runtime.database.transaction() as connection:
@@ -140,6 +144,30 @@ def _tallies(run: Any, tallies: Table, run_id: int) -> None:
             f" SELECT {run_id}, clock_timestamp() - n * interval '1 second', {lane},"
             f" 2 * {step}, 1000 * {step} FROM generate_series(1, {since}, {step}) AS n"
         )
+
+
+def _stays(run: Any, stays: Table, run_id: int) -> None:
+    # Five hours of slices of five seconds.
+    run(
+        f"INSERT INTO {stays.fullname} (run_id, lane, host, pid, started_at, ended_at)"
+        f" SELECT {run_id}, lane, 'host' || lane % 4, 100,"
+        " clock_timestamp() - (n + 1) * interval '5 seconds',"
+        " clock_timestamp() - n * interval '5 seconds'"
+        f" FROM generate_series(0, {_LANES - 1}) AS lane, generate_series(0, 3_600) AS n"
+    )
+
+
+def _events(run: Any, schema: Any, run_id: int) -> None:
+    run(
+        f"INSERT INTO {schema.events.fullname} (run_id, type, at, message_id, payload)"
+        f" SELECT {run_id}, 'run.paused', clock_timestamp(), 'msg_' || n, '{{}}'"
+        f" FROM generate_series(1, {EVENTS}) AS n"
+    )
+    run(
+        f"INSERT INTO {schema.deliveries.fullname} (event_id, run_id, endpoint_id, status,"
+        " tries, not_before, created_at, ended_at) SELECT id, run_id, 1, 'delivered', 1, at, at, at"
+        f" FROM {schema.events.fullname} WHERE run_id = {run_id}"
+    )
 
 
 def _people(run: Any, schema: Any, run_id: int) -> None:

@@ -80,11 +80,15 @@ def _pages(whole: int, going: int) -> dict[str, str]:
         "chunks": f"{run}/chunks",
         "chunks from 500,000": f"{run}/chunks?from=500000",
         "failed chunks from 900,000": f"{run}/chunks?status=failed&after=900000",
-        "chunk": f"{run}/chunks/500000",
+        "chunk that has failed": f"{run}/chunks/500000",
+        "chunk that was done": f"{run}/chunks/500001",
+        "chunk in hand": f"/runs/{going}/chunks/{CHUNKS * 2 // 5 - 99}",
         "failures": f"{run}/failures",
         "failures of one kind": f"{run}/failures?error=shop.Trouble3",
         "failures of a rare kind": f"{run}/failures?error=shop.Rare",
         "workers": "/workers",
+        "webhooks of a run": f"/webhooks?run={whole}",
+        "report": f"{run}/report",
     }
 
 

@@ -12,11 +12,10 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from breakbulk.app.picture import Picture, picture
+from breakbulk.app.picture import ChunkPicture, Picture, chunk_picture, picture
 from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, parse_chunk
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
-from breakbulk.domain.history import History
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.retry import class_name
@@ -246,24 +245,10 @@ class RunHandle:
         with self._reading() as connection:
             return self.runtime.ledger.reports.parts(connection, ChunkRef(self.id, number, path))
 
-    def history(self, number: int, path: str = "") -> History | None:
-        """All attempts at a chunk that are on record; None if it is not there."""
-        ledger = self.runtime.ledger
-        with self._reading() as connection:
-            parts = ledger.reports.parts(connection, ChunkRef(self.id, number, path))
-            found = next((part for part in parts if part.path == path), None)
-            return None if found is None else ledger.stays.history(connection, self.id, found)
-
     def lanes(self) -> list[LaneReport]:
         """Its lanes at work: on which worker, since when, and at which chunk."""
         with self._reading() as connection:
             return self.runtime.ledger.stays.lanes(connection, self.id)
-
-    def failed_beside(self, number: int, path: str = "") -> tuple[str | None, str | None]:
-        """The names of the chunks before and after one that were given up, too."""
-        ref = ChunkRef(self.id, number, path)
-        with self._reading() as connection:
-            return self.runtime.ledger.reports.failed_beside(connection, ref)
 
     def chunk_sql(self, number: int, path: str = "") -> str | None:
         """The SQL that gives exactly a chunk's rows; None where this process cannot write it."""
@@ -317,6 +302,11 @@ class RunHandle:
                 activity=activity,
                 events=events,
             )
+
+    def chunk_picture(self, number: int, path: str = "") -> ChunkPicture | None:
+        """All about one of its chunks at once; None if it is not there."""
+        with self._reading() as connection:
+            return chunk_picture(self.runtime, connection, ChunkRef(self.id, number, path))
 
     def tag(self) -> str:
         """Changes whenever a look at the run would show something else.

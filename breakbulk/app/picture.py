@@ -1,4 +1,4 @@
-"""All that is shown of a run, looked at once."""
+"""All that is shown of a run or of a chunk, looked at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import RunId
+from breakbulk.domain.chunk import Bounds, ChunkRef, RunId
 from breakbulk.domain.chunkmap import ChunkMap
 from breakbulk.domain.failed import FailureGroup
+from breakbulk.domain.history import History
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series
@@ -16,6 +17,8 @@ from breakbulk.domain.webhook import Event
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.ledger.stays import LaneReport
+from breakbulk.runner.query import query_of
+from breakbulk.runner.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,44 @@ class Picture:
     activity: list[ActivityReport]
     lanes: list[LaneReport]
     events: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPicture:
+    """One look at a chunk.
+
+    Attributes:
+        parts: the chunk with all that it was split off from and into.
+        history: all attempts at it that are on record.
+        before, after: the names of the chunks beside it that were given up, too.
+        sql: what gives exactly its rows; None where this process cannot write it.
+    """
+
+    run: Run
+    chunk: ChunkReport
+    parts: list[ChunkReport]
+    history: History
+    before: str | None
+    after: str | None
+    sql: str | None
+
+
+def chunk_picture(runtime: Runtime, connection: Connection, ref: ChunkRef) -> ChunkPicture | None:
+    """Look at a chunk; None if it is not there.
+
+    Raises:
+        RunNotFound: neither is its run.
+    """
+    ledger = runtime.ledger
+    run = ledger.runs.get(connection, ref.run_id)
+    parts = ledger.reports.parts(connection, ref)
+    found = next((part for part in parts if part.path == ref.path), None)
+    if found is None:
+        return None
+    before, after = ledger.reports.failed_beside(connection, ref)
+    history = ledger.stays.history(connection, ref.run_id, found)
+    sql = query_of(runtime, run, Bounds.decoded(found.after, found.upto))
+    return ChunkPicture(run, found, parts, history, before, after, sql)
 
 
 def picture(

@@ -49,29 +49,24 @@ def chunk(request: Request) -> dict[str, Any]:
     handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
     unless_unchanged(request, handle.tag())
     number, path = parse_chunk(request.matchdict["chunk"])
-    parts = handle.parts(number, path)
-    found = next((part for part in parts if part.path == path), None)
-    if found is None:
+    seen = handle.chunk_picture(number, path)
+    if seen is None:
         raise HTTPNotFound
-    record = handle.record()
-    history = handle.history(number, path)
-    if history is None:
-        raise HTTPNotFound
-    before, after = handle.failed_beside(number, path)
+    status = seen.run.status
     return {
         "fragment": is_fragment(request),
-        "run": record,
-        "chunk": found,
-        "failed_before": before,
-        "failed_after": after,
-        "parts": parts,
-        "attempts": history.attempts,
-        "spent": history.spent,
-        "timeline": timeline(history.attempts, history.at),
-        "moving": found.status in UNFINISHED_CHUNK and goes_on(record.status),
-        "sql": handle.chunk_sql(number, path),
-        "may_retry": record.status in RETRYABLE
-        and any(part.status in {ChunkStatus.FAILED, ChunkStatus.SKIPPED} for part in parts),
+        "run": seen.run,
+        "chunk": seen.chunk,
+        "failed_before": seen.before,
+        "failed_after": seen.after,
+        "parts": seen.parts,
+        "attempts": seen.history.attempts,
+        "spent": seen.history.spent,
+        "timeline": timeline(seen.history.attempts, seen.history.at),
+        "moving": seen.chunk.status in UNFINISHED_CHUNK and goes_on(status),
+        "sql": seen.sql,
+        "may_retry": status in RETRYABLE
+        and any(part.status in {ChunkStatus.FAILED, ChunkStatus.SKIPPED} for part in seen.parts),
     }
 
 

@@ -23,9 +23,9 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def attempts(handle: RunHandle, number: int, path: str = "") -> list[Attempt]:
-    history = handle.history(number, path)
-    assert history is not None
-    return history.attempts
+    seen = handle.chunk_picture(number, path)
+    assert seen is not None
+    return seen.history.attempts
 
 
 def call_worker(yard: Yard, host: str) -> None:
@@ -64,7 +64,7 @@ def test_a_chunk_that_is_done_names_its_worker(yard: Yard) -> None:
     assert attempt.began is not None
     assert attempt.ended is not None
     assert attempt.began <= attempt.ended
-    assert handle.history(99) is None
+    assert handle.chunk_picture(99) is None
 
 
 def test_its_name_stays_when_the_worker_has_gone(yard: Yard) -> None:
@@ -187,9 +187,9 @@ def test_what_has_had_its_tries_is_not_tried_again(yard: Yard) -> None:
     with yard.transaction() as connection:
         yard.ledger.claims.lock(connection, handle.id)
         yard.ledger.claims.give_back(connection, claimed, wait=0, attempt_spent=True, spent=True)
-    history = handle.history(1)
-    assert history is not None
-    assert (history.attempts, history.spent) == ([], True)
+    seen = handle.chunk_picture(1)
+    assert seen is not None
+    assert (seen.history.attempts, seen.history.spent) == ([], True)
 
 
 def test_a_split_chunk_has_the_attempts_before_its_halves(yard: Yard) -> None:
