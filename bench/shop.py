@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -46,6 +47,7 @@ _STORE = text(
     " FROM unnest(CAST(:ids AS bigint[]), CAST(:scores AS integer[])) AS new (id, score)"
     " WHERE product.id = new.id"
 )
+_COME = text("INSERT INTO warmed VALUES (:pid)")
 
 
 def work(session: Session, products: Iterable[Any]) -> None:
@@ -103,6 +105,19 @@ class Nothing:
 
     def process(self, chunk: Chunk[Any]) -> None:
         """Do nothing."""
+
+
+@job(chunk_size=50)
+class Warm:
+    """Brings a worker's processes to work, and notes which of them have come."""
+
+    def source(self) -> Any:
+        return select(narrow(1000))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        chunk.session.execute(_COME, {"pid": os.getpid()})
+        # Until all have, or one would do everything.
+        time.sleep(0.02)
 
 
 @job(chunk_size=500)

@@ -152,12 +152,18 @@ class Stage:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("The Celery worker did not start.")
             time.sleep(_LOOK_SECONDS)
-        self.measure(shop.Nothing(rows=1000))
+        # Until everybody has worked, as with the loop's processes: else one would be measured
+        # while it connects and compiles.
+        self.run("TRUNCATE warmed")
+        while self.ask("SELECT count(DISTINCT pid) FROM warmed") < LANES:
+            if time.monotonic() > deadline:
+                raise RuntimeError("The Celery worker did not use all of its processes.")
+            self.measure(shop.Warm())
 
 
 @contextmanager
 def stage(servers: Servers) -> Iterator[Stage]:
-    """Yield a stage with an empty ledger and one small table for warming up."""
+    """Yield a stage with an empty ledger and two small tables for warming up."""
     servers.empty_broker()
     with servers.database() as url:
         os.environ[shop.DATABASE] = url
@@ -165,6 +171,7 @@ def stage(servers: Servers) -> Iterator[Stage]:
         made = Stage(url, servers.broker)
         made.bulk.upgrade()
         made.narrow(1000)
+        made.run("CREATE TABLE warmed (pid integer)")
         try:
             yield made
         finally:
