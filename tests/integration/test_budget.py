@@ -60,6 +60,8 @@ class Transaction:
     """The server's answers: ``BEGIN``, ``SELECT 1``, ``UPDATE 1``, ``COMMIT``."""
     texts: list[str] = field(default_factory=list)
     round_trips: int = 0
+    parsed: int = 0
+    """Statements that the server had to parse, because they were not prepared."""
 
     def says(self, text: str) -> bool:
         return any(text in said for said in self.texts)
@@ -87,6 +89,7 @@ def transactions(trace: str) -> Iterator[Transaction]:
         elif name == "Parse":
             statement, text = re.match(r'"(.*?)" (.*)', content, re.DOTALL).groups()  # type: ignore[union-attr]
             prepared[statement] = text
+            current.parsed += 1
         elif name == "Bind":
             current.texts.append(prepared[content.split('"')[3]])
         elif name == "CommandComplete":
@@ -187,6 +190,7 @@ def test_a_chunk_is_one_transaction_with_one_mark(
         assert "pg_advisory_xact_lock" in " ".join(one.texts[:2])
     assert counted.usual(lambda one: len(one.statements)) <= allowed["statements"]
     assert counted.usual(lambda one: one.round_trips) <= allowed["round_trips"]
+    assert counted.usual(lambda one: one.parsed) == 0, "the done-mark is prepared"
 
 
 def test_what_a_run_takes_beside_its_chunks(
