@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Column, Connection, Row, delete, insert, select, update
 
 from breakbulk.domain.chunk import HIGHEST_ID, RunId
+from breakbulk.domain.event import LinkKind
 from breakbulk.domain.storable import storable
 from breakbulk.domain.webhook import Answer, Delivery, DeliveryStatus, Event, Try
 from breakbulk.errors import WebhookNotFound
@@ -237,7 +238,15 @@ class Deliveries:
             ).scalars()
         )
         if old:
+            links = schema.links
+            sent = select(deliveries.c.link_id).where(
+                deliveries.c.event_id.in_(old), deliveries.c.link_id.is_not(None)
+            )
             mine = select(deliveries.c.id).where(deliveries.c.event_id.in_(old))
+            # Those that wait for a run's end belong to the run.
+            connection.execute(
+                delete(links).where(links.c.kind == str(LinkKind.SENT), links.c.id.in_(sent))
+            )
             connection.execute(delete(tries).where(tries.c.delivery_id.in_(mine)))
             connection.execute(delete(deliveries).where(deliveries.c.event_id.in_(old)))
             connection.execute(delete(events).where(events.c.id.in_(old)))

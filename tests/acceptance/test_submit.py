@@ -59,3 +59,15 @@ def test_a_run_that_goes_on_refuses_the_next(stage: Stage) -> None:
     assert ended is not None
     assert began is not None
     assert ended <= began
+
+
+def test_a_run_starts_when_its_time_has_come(stage: Stage) -> None:
+    stage.fill(_ROWS)
+    stage.worker()
+    run = stage.bulk.submit(stage.count(), countdown=2)
+    stage.until_succeeded(run)
+    stage.judge(run, rows=_ROWS)
+    record = run.record()
+    assert record.not_before is not None
+    assert record.started_at is not None
+    assert record.submitted_at < record.not_before <= record.started_at

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
 from breakbulk import Items, RunStatus
 from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
@@ -171,8 +172,15 @@ def test_what_goes_out_is_sent_after_the_commit(yard: Yard) -> None:
     assert sent(yard) == ["a 1", "b 1", "a 2", "b 2"]
     assert sent(yard) == []
     assert yard.count("results") == 0
+    # Links that have waited for nothing have done their duty when their events have.
+    with yard.transaction() as connection:
+        assert yard.ledger.deliveries.sweep(connection, 3600, 100) == 0
+    assert yard.count("links") == 4
     deliveries = yard.bulk.webhooks.deliveries(run=handle.id)
     assert {one.event for one in deliveries} == {"signature"}
+    with yard.transaction() as connection:
+        assert yard.ledger.deliveries.sweep(connection, -1, 100) == 4
+    assert yard.count("links") == yard.count("deliveries") == 0
 
 
 def test_a_run_sends_its_links_beside_them(yard: Yard) -> None:
@@ -283,6 +291,39 @@ def test_postgres_who_was_overtaken_has_nothing_to_say(
         assert yard.count(table) == 0, table
 
 
+@pytest.mark.parametrize("last", ["again", "hopeless"])
+def test_postgres_a_verdict_survives_the_connection_that_was_lost(
+    postgres_yard: Yard, last: str
+) -> None:
+    """A task whose session breaks asks for another try, as any task does that retries."""
+    yard = postgres_yard
+    seen: list[str | None] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        seen.append(chunk.kept_state)
+        if len(seen) > 1:
+            return Kept("1")
+        pid = chunk.session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with yard.engine.connect() as other:
+            other.execute(text(f"SELECT pg_terminate_backend({pid})"))
+        with pytest.raises(OperationalError) as lost:
+            chunk.session.execute(text("SELECT 1"))
+        if last == "hopeless":
+            raise Hopeless(lost.value) from lost.value
+        raise Again(0, lost.value, state="1") from lost.value
+
+    handle = submit(yard, process, count=2)
+    yard.settle(handle)
+    (failure,) = handle.failures()
+    assert failure.error == "sqlalchemy.exc.OperationalError"
+    if last == "again":
+        assert handle.status() is RunStatus.SUCCEEDED
+        assert sorted(seen, key=str) == ["1", None, None]
+    else:
+        assert handle.status() is RunStatus.PARTIAL
+        assert seen == [None, None]
+
+
 def test_an_ordinary_failure_between_keeps_the_state_and_costs_a_try(yard: Yard) -> None:
     seen: list[tuple[int, str | None]] = []
 
@@ -356,12 +397,11 @@ def test_hopeless_is_never_a_suspicion(yard: Yard) -> None:
     def process(_chunk: ItemChunk) -> Kept:
         raise Hopeless(Boom("the same for all"))
 
-    job = yard.job(process, source=lambda: Items(range(40)), keeps=True, finished=tell)
+    job = yard.job(process, source=lambda: Items(range(12)), keeps=True, finished=tell)
     handle = yard.submit(job)
     yard.settle(handle)
     assert handle.status() is RunStatus.PARTIAL
-    assert len(handle.failures(limit=100)) == 40
-    assert handle.quarantined() == 40
+    assert len(handle.failures()) == handle.quarantined() == 12
     assert yard.notices() == ["partial 0"]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu.utils.json import dumps, loads
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -79,6 +80,20 @@ def test_a_time_in_another_zone_is_the_same_time(yard: Yard) -> None:
     handle = yard.submit(yard.job(), eta=at)
     assert handle.record().not_before == datetime(2126, 1, 31, 22, tzinfo=UTC)
     assert handle.progress().waits == "it starts at 2126-01-31 22:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"countdown": _DAY}, {"eta": datetime(2126, 1, 31, 22, tzinfo=UTC)}],
+    ids=["countdown", "eta"],
+)
+def test_a_signature_takes_it_along(yard: Yard, options: dict[str, Any]) -> None:
+    signature = yard.bulk.signature(yard.job()(), **options)
+    run_id = yard.bulk._submit_by_name(*loads(dumps(signature))["args"])
+    assert run_id is not None
+    not_before = yard.bulk.run(run_id).record().not_before
+    assert not_before is not None
+    assert not_before > now(yard) + timedelta(seconds=_DAY - 60)
 
 
 @pytest.mark.parametrize(
