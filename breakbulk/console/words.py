@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from breakbulk.domain.status import FINISHED, RunStatus
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _NEARLY = 10
+_UNITS = ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
 
 def number(value: float) -> str:
@@ -56,10 +58,13 @@ def percent(progress: Progress) -> str:
 
 
 def left(progress: Progress) -> str:
-    """How long it will still take; empty where that is not known."""
-    if progress.eta is None or progress.status is not RunStatus.RUNNING:
+    """How long it will still take, as a range, because it is an estimate; empty if not known."""
+    if progress.eta_range is None or progress.status is not RunStatus.RUNNING:
         return ""
-    return f"{duration(progress.eta)} left"
+    low, high = progress.eta_range
+    size, unit = next((one for one in _UNITS if high >= 2 * one[0]), _UNITS[-1])
+    shortest, longest = int(low // size), math.ceil(high / size)
+    return f"{shortest} to {longest} {unit}" if shortest else f"up to {max(longest, 1)} {unit}"
 
 
 def status(progress: Progress) -> str:
@@ -94,7 +99,7 @@ def figures(progress: Progress) -> list[str]:
     going = progress.status not in FINISHED | {RunStatus.PAUSED, RunStatus.HELD}
     parts = [
         f"{number(progress.rate)} rows/s" if going else "",
-        left(progress),
+        f"{left(progress)} left" if left(progress) else "",
         counted(progress.lanes, "lane") if going else "",
         troubles(progress),
         duration(progress.elapsed),

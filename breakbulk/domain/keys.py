@@ -54,6 +54,17 @@ def decode_key(text: str) -> Key:
     raise SourceError(f"{text!r} is not a key as the ledger writes it.")
 
 
+def measure(value: KeyValue) -> float | None:
+    """Where a value lies on a line, to reckon distances by; None where that means nothing."""
+    if type(value) is int or isinstance(value, (float, Decimal)):
+        return float(value)
+    if isinstance(value, UUID):
+        return float(value.int)
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=value.tzinfo or UTC).timestamp()
+    return None
+
+
 def _encode(value: object) -> object:
     # Exact types, no subclasses: a subclass would come back as its base, as another value.
     kind = type(value)

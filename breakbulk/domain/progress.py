@@ -7,6 +7,11 @@ from typing import Any
 
 from breakbulk.domain.status import RunStatus
 
+_SPREAD_OF_RATE = 0.15
+"""What a steady rate will vary by, to both sides."""
+_SPREAD_OF_ESTIMATE = 0.3
+"""The same and what an estimate of the rows is mostly wrong by, once some were seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -25,6 +30,8 @@ class Progress:
         lanes: lanes at work right now.
         rate: rows a second over the last seconds; 0 when nothing moves.
         elapsed: seconds since submit.
+        total_is_outrun: more is carved already than was estimated: the end is not in sight.
+        rate_is_steady: whether rows were done for some seconds at about the same rate.
         waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
             knows its job, or the time of the next try. It goes on by itself then.
         later: it is not to start yet, as whoever submitted it wanted.
@@ -44,6 +51,8 @@ class Progress:
     elapsed: float
     waits: str | None = None
     later: bool = False
+    total_is_outrun: bool = False
+    rate_is_steady: bool = True
 
     @property
     def fraction(self) -> float | None:
@@ -61,11 +70,22 @@ class Progress:
     def eta(self) -> float | None:
         """Seconds until all rows are done at the present rate; None when that is not known.
 
-        Nor is it known while a run waits: the rate is then that of what was done before.
+        Nor is it known while a run waits (the rate is then that of what was done before), while
+        the rate is not steady, nor when the estimate has proved too low.
         """
         if not self.rows_total or self.rate <= 0 or self.waits:
             return None
+        if self.total_is_outrun or not self.rate_is_steady:
+            return None
         return max(self.rows_total - self.rows_done, 0) / self.rate
+
+    @property
+    def eta_range(self) -> tuple[float, float] | None:
+        """Between how many seconds the end will come: wider where the total is an estimate."""
+        if self.eta is None:
+            return None
+        spread = _SPREAD_OF_RATE if self.total_is_exact else _SPREAD_OF_ESTIMATE
+        return self.eta * (1 - spread), self.eta * (1 + spread)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values, with the derived figures."""

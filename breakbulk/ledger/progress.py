@@ -18,6 +18,10 @@ from breakbulk.ledger.standstill import Standstill
 
 #: The rate is that of the last seconds: long enough to be steady, short enough to be true.
 RATE_WINDOW = 10.0
+_SHORT_WINDOW = RATE_WINDOW / 2
+_STEADY_AFTER = 3.0
+_STEADY_WITHIN = 2.0
+"""The rates of the last and of the last few seconds may differ by that factor."""
 _GIVEN_UP = (ChunkStatus.FAILED, ChunkStatus.SKIPPED)
 _WALKED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL})
 
@@ -54,6 +58,7 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
     if run.of_items and run.until is None and not place.exhausted:
         # Nobody knows how much an iterable has before its end.
         total = None
+    outrun = total is not None and not place.exhausted and carved > (run.rows_estimate or 0)
     rows_done = int(sums.rows) if sums is not None else 0
     chunks_done = int(sums.chunks) if sums is not None else 0
     chunks_failed = sum(counts.get(str(status), 0) for status in _GIVEN_UP)
@@ -81,6 +86,8 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
         lanes=int(place.lanes),
         rate=0.0 if run.status in FINISHED or sums is None else _rate(sums),
         elapsed=float(place.elapsed),
+        total_is_outrun=outrun,
+        rate_is_steady=sums is not None and _is_steady(sums),
     )
 
 
@@ -129,12 +136,14 @@ def _places(database: Database, connection: Connection, ids: Sequence[RunId]) ->
 def _sums(database: Database, connection: Connection, ids: Sequence[RunId]) -> dict[RunId, Any]:
     tallies = database.schema.tallies
     lately = tallies.c.at >= clock(-RATE_WINDOW)
+    just_now = tallies.c.at >= clock(-_SHORT_WINDOW)
     query = (
         select(
             tallies.c.run_id,
             func.sum(tallies.c.rows).label("rows"),
             func.sum(tallies.c.chunks).label("chunks"),
             func.sum(tallies.c.rows).filter(lately).label("rows_lately"),
+            func.sum(tallies.c.rows).filter(just_now).label("rows_just_now"),
             seconds_between(func.min(tallies.c.at).filter(lately), clock()).label("seconds"),
         )
         .where(tallies.c.run_id.in_(ids))
@@ -148,6 +157,16 @@ def _rate(sums: Any) -> float:
         return 0.0
     # The first tally of the window stands for about a second before it.
     return float(sums.rows_lately) / max(float(sums.seconds) + 1.0, 1.0)
+
+
+def _is_steady(sums: Any) -> bool:
+    # What a run's first seconds say is of its beginning, and what one long chunk says, of that one.
+    if sums.seconds is None or float(sums.seconds) < _STEADY_AFTER:
+        return False
+    if float(sums.seconds) < _SHORT_WINDOW:
+        return True
+    just_now = float(sums.rows_just_now or 0) / _SHORT_WINDOW
+    return _rate(sums) / _STEADY_WITHIN <= just_now <= _rate(sums) * _STEADY_WITHIN
 
 
 def _open_counts(

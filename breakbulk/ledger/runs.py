@@ -312,6 +312,15 @@ class Runs:
             .values(started_at=func.coalesce(runs.c.started_at, clock()), served_at=clock())
         )
 
+    def expect(self, connection: Connection, run_id: RunId, rows: int) -> None:
+        """Note how many rows a run that goes on will have, as more is known of them."""
+        runs = self._database.schema.runs
+        connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.finished_at.is_(None))
+            .values(rows_estimate=rows)
+        )
+
     def free_finisher(
         self,
         connection: Connection,

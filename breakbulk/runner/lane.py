@@ -36,6 +36,7 @@ from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.origin import source_of
+from breakbulk.runner.outlook import Outlook
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.tolerance import Gauge
@@ -61,6 +62,7 @@ class LaneWork:
         self._run = run
         self._slice = piece
         self._hand = Hand(runtime, lane, run, piece)
+        self._outlook = Outlook(runtime, lane, run, piece)
         self._tally = Tally(written_at=time.monotonic())
         self._patience = Patience(runtime.settings.transient_seconds)
         self._backoff = Backoff()
@@ -91,6 +93,7 @@ class LaneWork:
             while not self._slice.over():
                 claim = self._hand.lowest
                 if claim is None:
+                    self._outlook.refine(connection, data, work.source)
                     if not self._hand.fill(connection, data, work.source):
                         return
                 elif not self._next(connection, data, work, claim):

@@ -138,6 +138,18 @@ class Horizon:
         passed = guess(connection, self._passed[after], values)
         return None if matching is None or passed is None else (matching, passed.rows)
 
+    def share(self, connection: Connection, upto: Key, until: Key) -> float | None:
+        """Guess which part of the matches up to ``until`` lies up to a key; None if unknown.
+
+        Two guesses may both be wrong by the same factor, and their ratio is right all the same. A
+        planner without statistics takes every range for the same part of a table: it knows nothing.
+        """
+        head = guess(connection, self._matching[False], self._ends(None, upto))
+        whole = guess(connection, self._matching[False], self._ends(None, until))
+        if head is None or whole is None or head.rows >= whole.rows:
+            return None
+        return head.rows / whole.rows
+
     def _ends(self, position: Key | None, upto: Key) -> dict[str, object]:
         values = self._space.binds("upto", upto)
         return values if position is None else values | self._space.binds("after", position)

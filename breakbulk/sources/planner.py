@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
 
+_UNEXPLAINED = 4
+"""Times the rows, living and dead, beyond which a table's pages say that some were not counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """The planner's guess.
@@ -41,21 +45,24 @@ def guess(
     return Guess(int(plan["Plan Rows"]), float(plan["Total Cost"]))
 
 
-def shrink(connection: Connection, table: Table) -> float:
-    """By how much the planner overrates a table: 1.0 where it does not, less where it does.
+def live_rows(connection: Connection, table: Table) -> int | None:
+    """How many rows the server has counted in a table as they came and went; None if it cannot say.
 
-    It takes the rows of a page as they were at the last ANALYZE times the pages there are now.
-    A table whose rows are all updated, which is what a run does, has grown to several times its
-    pages by then, and would be taken for several times its rows.
+    A planner takes the rows of a page as they were at the last ANALYZE, or fancies them from the
+    types of the columns before the first one, times the pages there are now. So it overrates a
+    table whose rows were all updated, which is what a run does, and knows little of a new one. The
+    server's count knows better, until a crash makes it forget: what is left then explains nothing
+    like the pages there are, and is not believed.
     """
     if connection.dialect.name != "postgresql":
-        return 1.0
+        return None
     told = guess(connection, select(*table.primary_key.columns or table.columns))
-    name = func.to_regclass(connection.dialect.identifier_preparer.format_table(table))
-    live = connection.scalar(select(func.pg_stat_get_live_tuples(cast(name, OID))))
-    if told is None or not live or told.rows <= live:
-        return 1.0
-    return float(live) / told.rows
+    name = cast(func.to_regclass(connection.dialect.identifier_preparer.format_table(table)), OID)
+    counts = select(func.pg_stat_get_live_tuples(name), func.pg_stat_get_dead_tuples(name))
+    live, dead = connection.execute(counts).one()
+    if told is None or not live or told.rows > _UNEXPLAINED * (live + (dead or 0)):
+        return None
+    return int(live)
 
 
 class _Explain(Executable, ClauseElement):

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Row, and_, func, select, tuple_
 
+from breakbulk.domain.keys import measure
 from breakbulk.errors import SourceError
 from breakbulk.sources.fingerprint import fingerprint
+from breakbulk.sources.horizon import Horizon
 from breakbulk.sources.keyspace import fetch
-from breakbulk.sources.planner import guess, shrink
+from breakbulk.sources.planner import guess, live_rows
 from breakbulk.sources.refuse import joins_outer
 from breakbulk.sources.resolve import entities, resolve
 from breakbulk.sources.walk import TRIES, Walker
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 CHEAP_COUNT = 100_000
 """Rows of a table up to which SQLite may count instead of guess."""
+SEEN_ENOUGH = 0.05
+"""Part of a table from which on it tells of the rest: statistics have a hundred steps."""
 
 
 def table_source(
@@ -214,10 +218,52 @@ class TableSource:
         """Guess how many rows there are; a small table's are counted where there is no planner."""
         told = guess(connection, self._space.statement)
         if told is not None:
-            return round(told.rows * shrink(connection, self._space.table))
+            live = live_rows(connection, self._space.table)
+            every = guess(connection, select(*self._space.base))
+            if live is None or every is None:
+                return told.rows
+            return round(told.rows * live / max(every.rows, 1))
         some = select(*self._space.base).limit(CHEAP_COUNT + 1).subquery()
         size = connection.scalar(select(func.count()).select_from(some))
         return self.count(connection, None) if size is not None and size <= CHEAP_COUNT else None
+
+    def outlook(self, connection: Connection, upto: Key, until: Key, rows: int) -> int | None:
+        """Guess how many rows there are up to ``until``, of those that lie up to a key.
+
+        What has been seen of the rows tells more than what the planner thought of them all. It
+        takes milliseconds.
+
+        Args:
+            connection: where the rows are.
+            upto: as far as the rows are known.
+            until: the run's last key.
+            rows: how many lie up to ``upto``.
+
+        Returns:
+            None while too little was seen to say anything better than at first.
+        """
+        share = Horizon(self._space).share(connection, upto, until)
+        if share is None and (known := self._known(connection)) is not None:
+            return max(known, rows)
+        if share is None:
+            share = self._width(connection, upto, until)
+        return None if share is None or share < SEEN_ENOUGH else max(round(rows / share), rows)
+
+    def _known(self, connection: Connection) -> int | None:
+        """What is a count, or as good as one, where the planner knows nothing of the keys."""
+        if connection.dialect.name != "postgresql":
+            return self.estimate(connection)
+        return None if self._filtered else live_rows(connection, self._space.table)
+
+    def _width(self, connection: Connection, upto: Key, until: Key) -> float | None:
+        """Which part of the keys' range lies up to a key, if they can be reckoned with."""
+        lowest = next((self._space.key(row) for row in fetch(connection, self._lowest, {})), None)
+        if lowest is None or len(lowest) != 1:
+            return None
+        low, here, high = (measure(key[0]) for key in (lowest, upto, until))
+        if low is None or here is None or high is None or not low < here < high:
+            return None
+        return (here - low) / (high - low)
 
     def null_keys(self, connection: Connection) -> int:
         """Count the rows whose key has a NULL."""
@@ -252,9 +298,12 @@ class TableSource:
 
     @cached_property
     def _walker(self) -> Walker:
+        return Walker(self._space, filtered=self._filtered)
+
+    @property
+    def _filtered(self) -> bool:
         mapped = self._entity is not None and self._entity[1].inherits is not None
-        filtered = not self._space.single or mapped or self._space.statement.whereclause is not None
-        return Walker(self._space, filtered=filtered)
+        return not self._space.single or mapped or self._space.statement.whereclause is not None
 
     @property
     def _plain(self) -> bool:

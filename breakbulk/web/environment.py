@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import datetime
 from typing import Any
 
@@ -12,16 +11,12 @@ from pyramid.config import Configurator
 from pyramid.events import BeforeRender
 
 from breakbulk.console import words
-from breakbulk.domain.progress import Progress
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.web import assets, mosaic, protection
 from breakbulk.web.preferences import Preferences
 
-#: What the shown range of the time left is wider than the estimate by, to both sides.
-_SPREAD = 0.15
 _THOUSAND, _HUNDRED = 1000, 100
 _SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB")
-_UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def add_environment(config: Configurator) -> None:
@@ -49,7 +44,7 @@ def dress(environment: Environment) -> None:
         moment=words.moment,
         percent=words.percent,
         rows=words.rows,
-        left=left,
+        left=words.left,
         size=size,
         first_line=first_line,
         as_json=as_json,
@@ -71,16 +66,6 @@ def _add_globals(event: BeforeRender) -> None:
     event["csrf_token"] = protection.token(request)
     event["asset"] = lambda name: assets.url(request, name)
     event["title"] = request.registry.settings["breakbulk.title"]
-
-
-def left(progress: Progress) -> str:
-    """How long it will still take, as a range, because it is an estimate; empty if not known."""
-    if progress.eta is None or progress.status is not RunStatus.RUNNING:
-        return ""
-    low, high = progress.eta * (1 - _SPREAD), progress.eta * (1 + _SPREAD)
-    size, unit = next((one for one in _UNITS if high >= 2 * one[0]), _UNITS[-1])
-    shortest, longest = int(low // size), math.ceil(high / size)
-    return f"{shortest} to {longest} {unit}" if shortest else f"up to {max(longest, 1)} {unit}"
 
 
 def took(seconds: float) -> str:

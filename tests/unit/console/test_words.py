@@ -50,8 +50,31 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_line_of_a_running_run() -> None:
     assert words.line(_RUNNING) == (
-        "running: 12,500 of ≈ 1,000,000 rows (1.2 %), 8,230 rows/s, 2 min 0 s left, 4 lanes, 3.1 s"
+        "running: 12,500 of ≈ 1,000,000 rows (1.2 %), 8,230 rows/s, 1 to 3 min left, 4 lanes, 3.1 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "up to 1 s"),
+        (10, "8 to 12 s"),
+        (100, "85 to 115 s"),
+        (300, "4 to 6 min"),
+        (7200, "1 to 3 h"),
+        (400_000, "3 to 6 days"),
+    ],
+)
+def test_the_time_left_is_a_range(seconds: float, text: str) -> None:
+    rest = int(seconds * 10)
+    progress = replace(_RUNNING, rows_done=0, rows_total=rest, rate=10.0, total_is_exact=True)
+    assert words.left(progress) == text
+    assert words.left(replace(progress, status=RunStatus.PAUSED)) == ""
+
+
+@pytest.mark.parametrize("why", [{"total_is_outrun": True}, {"rate_is_steady": False}])
+def test_no_time_is_left_that_nobody_knows(why: dict[str, bool]) -> None:
+    assert words.left(replace(_RUNNING, **why)) == ""
 
 
 def test_exact_total_has_no_mark() -> None:

@@ -53,6 +53,8 @@ def test_a_share_is_never_more_than_is_known(given: dict[str, Any], fraction: fl
         ({"rows_total": 200, "rows_done": 50, "rate": 0.0}, None),
         ({"rows_total": 200, "rows_done": 50, "rate": 10.0, "waits": "no worker is running"}, None),
         ({"rate": 10.0}, None),
+        ({"rows_total": 200, "rows_done": 190, "rate": 10.0, "rate_is_steady": False}, None),
+        ({"rows_total": 200, "rows_done": 190, "rate": 10.0, "total_is_outrun": True}, None),
     ],
 )
 def test_an_end_is_foretold_only_while_something_moves(
@@ -65,3 +67,11 @@ def test_it_can_be_printed_as_json() -> None:
     shown = json.loads(json.dumps(progress(rows_total=3, rows_done=1, rate=0.5).as_dict()))
     assert shown["status"] == "running"
     assert shown["eta_seconds"] == 4.0
+
+
+def test_the_end_lies_in_a_range_that_is_wider_for_an_estimate() -> None:
+    known = progress(rows_total=200, rate=2.0, total_is_exact=True)
+    assert known.eta_range == pytest.approx((85, 115))
+    guessed = progress(rows_total=200, rate=2.0)
+    assert guessed.eta_range == pytest.approx((70, 130))
+    assert progress().eta_range is None

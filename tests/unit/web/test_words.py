@@ -4,45 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from breakbulk.domain.progress import Progress
-from breakbulk.domain.status import RunStatus
-from breakbulk.web.environment import left, period, size, took
-
-
-def progress(seconds: float, status: RunStatus = RunStatus.RUNNING) -> Progress:
-    return Progress(
-        status=status,
-        reason=None,
-        rows_done=0,
-        rows_total=int(seconds * 10),
-        total_is_exact=True,
-        chunks_done=0,
-        chunks_carved=1,
-        chunks_failed=0,
-        chunks_waiting=0,
-        lanes=1,
-        rate=10.0,
-        elapsed=1.0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.5, "up to 1 s"),
-        (10, "8 to 12 s"),
-        (100, "85 to 115 s"),
-        (300, "4 to 6 min"),
-        (7200, "1 to 3 h"),
-        (400_000, "3 to 6 days"),
-    ],
-)
-def test_the_time_left_is_a_range(seconds: float, words: str) -> None:
-    assert left(progress(seconds)) == words
-
-
-def test_no_time_is_left_where_nothing_moves() -> None:
-    assert left(progress(100, RunStatus.PAUSED)) == ""
+from breakbulk.web.environment import period, size, took
 
 
 @pytest.mark.parametrize(
