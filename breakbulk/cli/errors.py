@@ -31,7 +31,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")  # noqa:
 @click.option("--csv", "as_csv", is_flag=True, help="Print the whole quarantine as CSV.")
 @chunk_option("--chunk", help="The attempts at this chunk, in full.")
 @limit_option(20)
-@click.option("--after", type=ID, hidden=True)
+@click.option("--after", type=ID, help="Only those after this one: the next page.")
 @json_option
 @click.pass_obj
 def errors(

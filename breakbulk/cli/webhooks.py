@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ def _endpoint_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _delivery_argument(*, required: bool) -> Callable[..., Any]:
-    return click.argument("delivery_id", metavar="DELIVERY", type=int, required=required)
+    metavar = "DELIVERY" if required else "[DELIVERY]"
+    return click.argument("delivery_id", metavar=metavar, type=int, required=required)
 
 
 @webhooks.command
@@ -128,7 +130,7 @@ def rotate(application: Application, endpoint_id: int, *, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def test(application: Application, endpoint_id: int, *, as_json: bool) -> None:
-    """Send a ping now and say what came back; exits with 1 unless that was 2xx."""
+    """Send a ping now, from here, and say what came back; exits with 1 unless that was 2xx."""
     answer = _webhooks(application).test(endpoint_id)
     if as_json:
         output.document(
@@ -141,9 +143,13 @@ def test(application: Application, endpoint_id: int, *, as_json: bool) -> None:
             }
         )
     else:
-        output.say(f"{_said(answer)} ({answer.milliseconds} ms).")
+        output.say(f"{_said(answer).removesuffix('.')} ({answer.milliseconds} ms).")
         if answer.text:
             output.say(answer.text)
+        output.warn(
+            f"This process sent it, on {socket.gethostname()}, by its own webhook_allow. Events are"
+            " sent by workers, by theirs: restart them after a change."
+        )
     if not answer.delivered:
         click.get_current_context().exit(exits.ERROR)
 
@@ -152,7 +158,7 @@ def test(application: Application, endpoint_id: int, *, as_json: bool) -> None:
 @_delivery_argument(required=False)
 @click.option("--run", "run_id", type=ID, help="Only of this run.")
 @click.option("--endpoint", "endpoint_id", type=ID, help="Only to this endpoint.")
-@click.option("--before", type=ID, hidden=True)
+@click.option("--before", type=ID, help="Only those before this delivery: the next page.")
 @limit_option(20)
 @json_option
 @click.pass_obj

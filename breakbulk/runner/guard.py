@@ -16,7 +16,7 @@ from breakbulk.runner.lookup import LookUps, look_ups
 
 _PORTS = {"https": 443, "http": 80}
 _LONGEST = 2_000
-_ALLOW = "the setting webhook_allow names those that may be"
+_ALLOW = "the setting webhook_allow, of each process that sends, names those that may be"
 #: How long a look-up may take where nobody says otherwise.
 _SECONDS = 15.0
 

@@ -201,7 +201,7 @@ def _tell(order: Order, answer: Answer, wait: float | None) -> None:
     if answer.delivered:
         log.info("run %s: delivery %d reached %s", order.run_id, order.id, where)
         return
-    said = answer.error or f"it answered {answer.code}"
+    said = (answer.error or f"it answered {answer.code}").removesuffix(".")
     then = "it is given up" if wait is None else f"again in {wait:.0f} s"
     log.warning(
         "run %s: delivery %d did not reach %s: %s; %s", order.run_id, order.id, where, said, then

@@ -65,6 +65,9 @@ def test_an_endpoint_from_its_registration_to_its_end(store: Shop, outside: Rece
     tested = store("webhooks", "test", "1")
     assert tested.exit_code == 0
     assert tested.stdout.startswith("It answered 204 (")
+    # The workers may have been started with another setting.
+    assert "This process sent it, on " in tested.stderr
+    assert "restart them" in tested.stderr
     assert outside.received[-1].verified(secret) == outside.received[-1].verified(rotated["secret"])
     for shown in (store("webhooks", "list"), store("webhooks", "list", "--json")):
         assert "whsec_" not in shown.output
@@ -83,6 +86,9 @@ def test_deliveries(store: Shop, outside: Receiver) -> None:
         *("2", "run.succeeded", "1", "endpoint", "1", "delivered", "1")
     ]
     assert "webhooks deliveries --before 2" in page.stderr
+    helped = store("webhooks", "deliveries", "--help").stdout
+    assert "--before" in helped
+    assert "deliveries [OPTIONS] [DELIVERY]" in helped
     found = store.json("webhooks", "deliveries", "--run", "1", "--endpoint", "1")["deliveries"]
     assert [one["event"] for one in found] == ["run.succeeded", "run.submitted"]
     one = store("webhooks", "deliveries", "2").stdout
