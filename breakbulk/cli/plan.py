@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -37,23 +40,28 @@ def plan(
             "rows": _estimate(found.rows_estimate),
             "chunks": f"{_estimate(found.chunks_estimate)} of {found.chunk_size} rows",
             "key": ", ".join(found.key_names),
-            "first chunk": "" if found.first is None else _bounds(*found.first),
-            "last key": found.last_key or _no_last_key(found.rows_estimate),
+            "first chunk": words.first_chunk(found.first, found.last_key, found.rows_estimate),
+            "walked to": words.walked_to(found.last_key, found.rows_estimate),
             "sample keys": " ".join(found.sample),
             "queue": found.queue,
         }
     )
-    output.warn(f"Nothing was written. Start it with: {application.hint('run', found.job, '…')}")
+    again = [*_given(parameters, found.parameters), *(() if queue is None else ("--queue", queue))]
+    start = application.hint("run", found.job, *(shlex.quote(word) for word in again))
+    output.warn(f"Nothing was written. Start it with: {start}")
+
+
+def _given(parameters: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[str]:
+    """The parameters as they were typed, but for secrets."""
+    for name, value in parameters.items():
+        yield "-p"
+        if shown.get(name) != value and shown.get(name) == "***":
+            yield f"{name}=…"
+        elif isinstance(value, str):
+            yield f"{name}={value}"
+        else:
+            yield f"{name}:={json.dumps(value, ensure_ascii=False)}"
 
 
 def _estimate(value: int | None) -> str:
     return "unknown" if value is None else f"≈ {words.number(value)}"
-
-
-def _no_last_key(rows: int | None) -> str:
-    # An iterable can be read only once, and not for a plan.
-    return "unknown until its items are read" if rows is None else "none: there are no rows"
-
-
-def _bounds(after: str | None, upto: str) -> str:
-    return f"after {after} up to {upto}" if after else f"up to {upto}"

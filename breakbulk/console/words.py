@@ -121,6 +121,24 @@ def call(job: str, parameters: Mapping[str, Any]) -> str:
     return f"{job}({shown})"
 
 
+def first_chunk(
+    first: tuple[str | None, str] | None, last_key: str | None, rows: int | None
+) -> str:
+    """The bounds of the chunk that a plan begins with."""
+    if first is None:
+        return walked_to(None, rows) if last_key is None else "not within the first keys"
+    after, upto = first
+    return f"after {after} up to {upto}" if after else f"up to {upto}"
+
+
+def walked_to(last_key: str | None, rows: int | None) -> str:
+    """How far a plan walks: to the table's last key, whatever its filter lets through."""
+    if last_key is not None:
+        return f"{last_key}, the last key of the table"
+    # An iterable can be read only once, and not for a plan.
+    return "unknown until its items are read" if rows is None else "there are no rows"
+
+
 def ending(run: Run, progress: Progress) -> str:
     """How a run ended, or where it came to rest, in one sentence."""
     name = f"Run {run.id} of {run.job}"

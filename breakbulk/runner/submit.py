@@ -68,7 +68,8 @@ class Plan:
         rows_estimate: what the planner expects; None when it cannot say.
         chunks_estimate: the same in chunks.
         first: bounds of the first chunk, encoded; None when there is nothing to do.
-        last_key: where the run would end, encoded.
+        last_key: up to where the run would walk, encoded: the table's highest key, whatever the
+            filter lets through; None where there are no rows, and for items, not read yet.
         sample: the first few keys, encoded.
         fingerprint: of the statement.
     """

@@ -56,6 +56,8 @@ def dress(environment: Environment) -> None:
         RunStatus=RunStatus,
         ChunkStatus=ChunkStatus,
         goes_on=goes_on,
+        first_chunk=words.first_chunk,
+        walked_to=words.walked_to,
         period=period,
     )
 

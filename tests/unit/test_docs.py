@@ -17,7 +17,7 @@ import breakbulk.pyramid
 from breakbulk.console import exits
 from breakbulk.domain.status import ChunkStatus, RunStatus, lifecycle_diagram
 from breakbulk.errors import BreakbulkError
-from breakbulk.ledger.schema import schema
+from breakbulk.ledger.schema import HEAD, schema
 from breakbulk.pyramid.settings import PREFIX, PyramidSettings
 from breakbulk.runner.celery_settings import _ADVICE
 from breakbulk.settings import Settings
@@ -51,6 +51,10 @@ def anchors(path: Path) -> set[str]:
     text = _FENCE.sub("", path.read_text(encoding="utf-8"))
     plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text))
     return {name.replace(" ", "-") for name in plain}
+
+
+def test_the_tutorial_prints_the_version_of_the_tables() -> None:
+    assert f"version {HEAD}." in page("tutorial/first-run.md")
 
 
 @pytest.mark.parametrize(

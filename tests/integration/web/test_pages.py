@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from breakbulk import Chunk, RunStatus
+from breakbulk import Chunk, Items, RunStatus
 from tests.integration.runner.test_rescue import held
 from tests.integration.web.conftest import one
 from tests.support.yard import Boom, failing, touch
@@ -157,6 +157,15 @@ def test_a_job_is_planned_and_started_once(yard: Yard, operator: TestApp) -> Non
     (run,) = yard.bulk.runs()
     assert (run.parameters, run.submitted_by) == ({"tag": "spring"}, "ana")
     assert job is not None
+
+
+def test_a_plan_of_items_says_that_they_are_still_to_be_read(yard: Yard, operator: TestApp) -> None:
+    yard.job(touch, name="shelves.lines", source=lambda: Items(range(5)))
+    page = operator.get("/jobs/shelves.lines")
+    form = next(form for form in page.forms.values() if "p.tag" in form.fields)
+    plan = one(form.submit("act", value="plan"), ".plan").text
+    assert plan.count("unknown until its items are read") == 2
+    assert "no rows" not in plan
 
 
 def test_what_does_not_fit_is_told_beside_what_was_typed(yard: Yard, operator: TestApp) -> None:

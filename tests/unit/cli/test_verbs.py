@@ -75,11 +75,12 @@ def test_plan_writes_nothing(shop: Shop) -> None:
         "  chunks       ≈ 3 of 2 rows\n"
         "  key          id\n"
         "  first chunk  up to [2]\n"
-        "  last key     [5]\n"
+        "  walked to    [5], the last key of the table\n"
         "  sample keys  [1] [2] [3] [4] [5]\n"
         "  queue        celery\n"
     )
     assert result.stderr.startswith("Nothing was written. Start it with: breakbulk -A shopfront")
+    assert result.stderr.endswith(" run reprice -p factor=3\n")
     assert shop.json("runs")["runs"] == []
 
 
@@ -91,7 +92,19 @@ def test_plan_needs_no_tables_of_ours(shop: Shop) -> None:
 
 def test_plan_of_nothing(shop: Shop) -> None:
     shop.open(rows=0)
-    assert "last key     none: there are no rows" in shop("plan", "reprice").stdout
+    told = shop("plan", "reprice").stdout
+    assert "first chunk  there are no rows" in told
+    assert "walked to    there are no rows" in told
+
+
+def test_plan_says_how_to_start_what_was_planned(shop: Shop) -> None:
+    shop.open()
+    given = ("-p", "only:=[1, 3]", "--queue", "at night")
+    told = shop("plan", "mend", *given).stderr
+    assert told.endswith(" run mend -p 'only:=[1, 3]' --queue 'at night'\n")
+    secret = shop("plan", "reprice", "-p", "password=hunter2").stderr
+    assert "hunter2" not in secret
+    assert secret.endswith(" run reprice -p 'password=…'\n")
 
 
 def test_structured_parameters_come_as_json(shop: Shop) -> None:
