@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option, run_argument
 from breakbulk.console import exits, output, words
+
+if TYPE_CHECKING:
+    from breakbulk.runner.audit import Audit
 
 
 @click.command(short_help="Prove that RUN covered its rows once.")
@@ -32,9 +37,24 @@ def audit(application: Application, run_id: int, *, as_json: bool) -> None:
             f" {words.counted(counted.chunks_done, 'chunk')} done"
         )
         if found.clean:
-            output.say(f"Run {found.run_id} is clean: {covered}, no gap and no overlap.")
+            missing = _not_done(found)
+            output.say(f"Run {found.run_id} is clean: {covered}, no gap and no overlap{missing}.")
         else:
             things = words.counted(len(found.findings), "thing")
-            output.say(f"Run {found.run_id} has {things} wrong: {covered}.")
+            output.say(f"Run {found.run_id} has {things} wrong: {covered}{_not_done(found)}.")
     if not found.clean:
         click.get_current_context().exit(exits.ERROR)
+
+
+def _not_done(found: Audit) -> str:
+    """What is covered and not done all the same: a clean run may have left rows behind."""
+    quarantined = found.counted.rows_quarantined
+    parts = (
+        (quarantined, "in quarantine"),
+        (found.rows_not_done - quarantined, "of chunks that were skipped or failed"),
+    )
+    return "".join(
+        f"; {words.counted(rows, 'row')} {where} {'was' if rows == 1 else 'were'} not done"
+        for rows, where in parts
+        if rows > 0
+    )

@@ -37,6 +37,11 @@ class Audit:
         """Whether nothing is wrong."""
         return not self.findings
 
+    @property
+    def rows_not_done(self) -> int:
+        """Rows that were given up: those in quarantine, and of chunks skipped or failed."""
+        return self.counted.rows_failed
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
@@ -46,6 +51,7 @@ class Audit:
             "findings": list(self.findings),
             "notes": list(self.notes),
             "counted": self.counted.as_dict(),
+            "rows_not_done": self.rows_not_done,
         }
 
 

@@ -305,6 +305,22 @@ def test_audit(shop: Shop) -> None:
     assert shop.json("audit", "1")["clean"] is False
 
 
+def test_audit_of_a_partial_run_names_what_was_not_done(shop: Shop) -> None:
+    shop.open(eager=True)
+    shop.sql("UPDATE product SET price = 'none' WHERE id = 3")
+    assert shop("run", "reprice", "--watch").exit_code == 3
+    assert shop("audit", "1").stdout.endswith(
+        "no gap and no overlap; 1 row in quarantine was not done.\n"
+    )
+    told = shop.json("audit", "1")
+    assert (told["clean"], told["rows_not_done"]) == (True, 1)
+    shop.sql("UPDATE breakbulk_chunks SET status = 'skipped' WHERE number = 1")
+    assert shop("audit", "1").stdout.endswith(
+        "; 1 row in quarantine was not done; 2 rows of chunks that were skipped or failed were not"
+        " done.\n"
+    )
+
+
 def test_db(shop: Shop) -> None:
     shop.open()
     assert shop("db", "upgrade").stdout == f"The ledger's tables are of version {HEAD} already.\n"
