@@ -48,6 +48,7 @@ def _usable(context: click.Context, parameter: click.Parameter, url: str | None)
     help="Keep the data in DIR; a demo that finds some there goes on with it.",
 )
 @click.option("--once", is_flag=True, help="End when the run has ended, also on a terminal.")
+@click.option("--stay", is_flag=True, help="Serve the shop and stay up, also without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each event.")
 @click.option("--database", callback=_usable, metavar="URL", help="Use this database.")
 @click.option("--broker", callback=_usable, metavar="URL", help="Use this broker.")
@@ -60,6 +61,7 @@ def demo(
     workers: int,
     keep: Path | None,
     once: bool,
+    stay: bool,
     as_json: bool,
     database: str | None,
     broker: str | None,
@@ -68,10 +70,12 @@ def demo(
 
     Starts a PostgreSQL and a Valkey of its own, fills a warehouse with products named after
     Python packages, starts Celery workers, runs the job ProcessWarehouse, and proves in two ways
-    that each product was processed exactly once. On a terminal it also serves the shop, a page with
-    a button that does it again and the dashboard, and everything stays up until Ctrl-C. Nothing is
-    left behind, except where --keep and --database say so.
+    that each product was processed exactly once. On a terminal, or with --stay, it also serves the
+    shop, a page with a button that does it again and the dashboard, and everything stays up until
+    Ctrl-C. Nothing is left behind, except where --keep and --database say so.
     """
+    if once and stay:
+        raise click.UsageError("Give either --once or --stay: one ends, the other does not.")
     # Before anything else is imported or started, so that a Ctrl-C is never too early.
     with Interrupts() as interrupts:
         try:
@@ -79,7 +83,7 @@ def demo(
             from breakbulk.demo.show import Options, show
 
             options = Options(rows, chunk_size, workers, keep, once, database, broker)
-            code = show(options, Screen(as_json=as_json), interrupts)
+            code = show(options, Screen(as_json=as_json, stay=stay), interrupts)
         except Stopped as stopped:
             code = stopped.exit_code
     context.exit(code)

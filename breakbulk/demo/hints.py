@@ -12,16 +12,19 @@ from sqlalchemy import URL, make_url
 from breakbulk.demo.servers import Servers
 
 
-def hints(file: Path, servers: Servers, worker: int) -> str:
+def hints(file: Path, servers: Servers, worker: int, shop: str) -> str:
     """Return the hints, in lines.
 
     Args:
         file: the shop's ``.ini``.
         worker: process id of one that may be killed.
+        shop: the link to its page.
     """
     look = f"{_program()} -A {shlex.quote(str(file))}"
     return "\n".join(
         [
+            "In a browser you can",
+            f"  see the shop:       {shop}",
             "In another terminal you can",
             f"  look on:            {look} runs",
             f"  kill a worker:      kill -9 {worker}",

@@ -6,6 +6,7 @@ a demo has to show.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,16 +30,25 @@ class Screen:
 
     Args:
         as_json: for programs.
+        stay: somebody looks on, whether or not there is a terminal.
     """
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, stay: bool = False) -> None:
         self._as_json = as_json
+        self._stay = stay
         self._console: Console | None = None
 
     @property
     def lasts(self) -> bool:
         """Whether somebody sits there who can end the demo when they have seen enough."""
-        return not self._as_json and self._terminal
+        return self._stay or (not self._as_json and self._terminal)
+
+    @property
+    def until(self) -> str:
+        """When what lasts ends."""
+        if self._terminal and not self._as_json:
+            return "until you press Ctrl-C."
+        return f"until you end it: kill {os.getpid()}"
 
     @property
     def _terminal(self) -> bool:
@@ -53,6 +63,11 @@ class Screen:
             self._console.out(sentence, highlight=False)
         elif sentence:
             output.say(sentence)
+
+    def remark(self, sentence: str) -> None:
+        """Say something that is only of use to people."""
+        if not self._as_json:
+            self.say("remark", sentence)
 
     def last_words(self, sentence: str) -> None:
         """Say something to people that must not fail, whatever became of their terminal."""

@@ -101,7 +101,11 @@ class Demo:
         if screen.lasts:
             from breakbulk.demo.site import site
 
-            stack.enter_context(site(self._shop, screen))
+            self._link = stack.enter_context(site(self._shop, screen))
+        else:
+            screen.remark(
+                "  shop      on a terminal, or with --stay, its page and dashboard are there, too"
+            )
 
     def perform(self, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
         """Run the job and prove what it did; what to exit with."""
@@ -112,14 +116,14 @@ class Demo:
 
     def stay(self) -> None:
         """Stay up until a signal says that somebody has seen enough."""
-        self._screen.say("staying", "\nEverything stays up until you press Ctrl-C.")
+        self._screen.say("staying", f"\nEverything stays up {self._screen.until}")
         self._hint()
         try:
             while True:
                 run = self._next_run()
                 self._screen.say("submitted", f"\nRun {run.id} is submitted.", run=run.id)
                 self._watch(run, lambda _engine, _run: None)
-                self._screen.say("staying", "\nEverything still stays up until you press Ctrl-C.")
+                self._screen.say("staying", f"\nEverything still stays up {self._screen.until}")
         except Stopped:
             return
 
@@ -228,7 +232,7 @@ class Demo:
         )
 
     def _hint(self) -> None:
-        self._screen.say("hint", hints(self._file, self._servers, self._crew.pids[0]))
+        self._screen.say("hint", hints(self._file, self._servers, self._crew.pids[0], self._link()))
 
     def _look(self) -> None:
         look_after(self._crew, self._servers, self._screen, self._interrupts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyramid.router import Router
@@ -20,12 +20,16 @@ _HOST = "127.0.0.1"
 
 
 @contextmanager
-def site(shop: Router, screen: Screen) -> Iterator[str]:
-    """Serve meanwhile; the address. The links that let a browser in are said on the screen."""
+def site(shop: Router, screen: Screen) -> Iterator[Callable[[], str]]:
+    """Serve meanwhile; what gives the link that lets the next browser in.
+
+    Each is said on the screen, too, as soon as there is one.
+    """
+    links: list[str] = []
 
     def announce(token: str) -> None:
-        link = f"{server.url}/login?token={token}"
-        screen.say("shop", f"  shop      {link}", link=link)
+        links.append(f"{server.url}/login?token={token}")
+        screen.say("shop", f"  shop      {links[-1]}", link=links[-1])
 
     server = _listen(shop)
     shop.registry[DOOR] = door = LoginLink(who(), announce)
@@ -33,7 +37,7 @@ def site(shop: Router, screen: Screen) -> Iterator[str]:
     thread = threading.Thread(target=server.run, name="breakbulk-shop", daemon=True)
     thread.start()
     try:
-        yield server.url
+        yield lambda: links[-1]
     finally:
         server.stop()
         thread.join()

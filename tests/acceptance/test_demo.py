@@ -219,6 +219,9 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
     lines = started.output.splitlines()
     assert any("rows/s" in line for line in lines)
     assert "\x1b" not in started.output
+    assert "on a terminal, or with --stay, its page and dashboard are there, too" in (
+        started.output
+    )
     assert "  → 3,000 products processed in 6 chunks" in started.output
     assert "  → 6 chunks with 3,000 products succeeded" in lines
     asked = lines.index("Second proof, from the warehouse alone; ask it yourself:") + 1
@@ -243,6 +246,10 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
             os.kill(worker, signal.SIGKILL)
             started.await_output(f"process {worker}\\) was killed by SIGKILL; process \\d+ takes")
         started.await_output("Everything stays up until you press Ctrl-C")
+        # The link that was shown first has been used; here is the one for the next browser.
+        again = started.await_output(r"(?s)Everything stays up.*see the shop: +(http\S+)")[1]
+        with build_opener(HTTPCookieProcessor(CookieJar())).open(again, timeout=60) as page:
+            assert b"<title>The warehouse" in page.read()
         assert "20,000 rows in 40 chunks" in started.output
         assert f"worker {worker} on " in started.output  # what the steward gave back
         assert "version 1: 20,000 products" in started.output
@@ -265,6 +272,20 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
         started.press_ctrl_c()
         assert started.wait() == 0
         assert not living(family)
+    assert not list(directory.iterdir())
+
+
+def test_it_stays_without_a_terminal_where_it_is_told_to(directory: Path) -> None:
+    with demo(directory, "--rows", "1000", "--stay") as started:
+        said = started.await_output(
+            r"(?s)Everything stays up until you end it: kill (\d+)\n.*http\S+"
+        )
+        assert int(said[1]) == started.process.pid
+        link = started.await_output(r"see the shop: +(http\S+)\n(?=.*\n.*\n.*\n.*\n)")[1]
+        with build_opener(HTTPCookieProcessor(CookieJar())).open(link, timeout=60) as page:
+            assert b"<title>The warehouse" in page.read()
+        started.process.send_signal(signal.SIGTERM)
+        assert started.wait() == 0
     assert not list(directory.iterdir())
 
 

@@ -20,6 +20,7 @@ from breakbulk.cli import breakbulk
         (["--database", "mysql://h/d"], "Breakbulk has no ledger for mysql"),
         (["--broker", "memory://"], "leave --broker out"),
         (["--keep", __file__], "is a file"),
+        (["--once", "--stay"], "Give either --once or --stay"),
         (["--unknown"], "No such option"),
     ],
 )
@@ -33,6 +34,16 @@ def test_bad_usage_is_told_at_once(arguments: list[str], sentence: str) -> None:
 def test_help_tells_the_exit_codes() -> None:
     result = CliRunner().invoke(breakbulk, ["demo", "--help"])
     assert result.exit_code == 0
-    options = {"rows", "chunk-size", "workers", "keep", "once", "json", "database", "broker"}
+    options = {
+        "rows",
+        "chunk-size",
+        "workers",
+        "keep",
+        "once",
+        "stay",
+        "json",
+        "database",
+        "broker",
+    }
     assert options <= set(re.findall(r"--([a-z-]+)", result.output))
     assert "130  Ctrl-C before the end" in result.output

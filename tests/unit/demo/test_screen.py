@@ -38,7 +38,9 @@ def test_nobody_can_end_what_is_read_by_a_program() -> None:
     ],
 )
 def test_hints_can_be_pasted_and_keep_secrets(database: str, shell: str) -> None:
-    text = hints(Path("/d/demo.ini"), Servers(database, "redis://:secret@h/0", None, None), 42)
+    text = hints(
+        Path("/d/demo.ini"), Servers(database, "redis://:secret@h/0", None, None), 42, "http://h/"
+    )
     assert shell in text
     assert "kill -9 42" in text
     assert " -A /d/demo.ini runs" in text
