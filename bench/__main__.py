@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import memory, noop, pages, real, sparse, submit
+from bench import catalogue, memory, noop, pages, real, sparse, submit
 from bench.figures import Findings, markdown
 from bench.servers import servers
 from bench.stage import Stage, stage
@@ -44,6 +44,7 @@ def main() -> None:
         parser.error(f"there is no {' or '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs must be at least 1")
+    catalogue.check()
     findings = []
     with servers() as found, stage(found) as made:
         machine = (

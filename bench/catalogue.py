@@ -32,6 +32,20 @@ def load(connection: Connection) -> int:
     return rows
 
 
+def check() -> None:
+    """See that the named catalogue is there, before anything is started.
+
+    Raises:
+        SystemExit: it is not; with one sentence.
+    """
+    full = os.environ.get(ENVIRONMENT)
+    if full and not Path(full).is_file():
+        raise SystemExit(
+            f"There is no file {full}, which {ENVIRONMENT} names: leave the variable out to repeat"
+            " the shipped catalogue."
+        )
+
+
 def _packages() -> Iterator[tuple[str, str, str]]:
     full = os.environ.get(ENVIRONMENT)
     if full:

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,3 +136,19 @@ def test_the_commands_of_make_are_there() -> None:
         command, target = shlex.split(line, comments=True)
         assert command == "make"
         assert f"\n{target}:" in targets
+
+
+def test_what_is_to_be_installed_is_installed_from_a_clone() -> None:
+    """There is no package index that has it yet."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    told = re.findall(r"pip install '(.*?)\[(.*?)\]'", _README)
+    assert told
+    for what, extras in told:
+        assert what == "./breakbulk"
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+def test_no_command_names_a_file_that_is_nowhere() -> None:
+    assert "BREAKBULK_CATALOGUE=" not in _README
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", _README):
+        assert (_ROOT / target).exists(), target
