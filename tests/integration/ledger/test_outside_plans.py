@@ -135,19 +135,19 @@ def full(yard: Yard) -> RunHandle:
             failure_id=1,
             step=1,
         )
+        boom = {"error": "Boom", "message": "boom", "round": 1, "at": _PAST}
         fill("carves", run_id=its_run, exhausted_at=_PAST)
         fill(
             "quarantine",
-            run_id=its_run,
-            number=1,
+            run_id=run.id,
+            number=n,
             path="",
             key="[1]",
-            error="Boom",
-            message="boom",
             attempts=1,
-            round=1,
-            at=_PAST,
+            **boom,
         )
+        fill("failures", run_id=run.id, number=n, path="", attempt=1, **boom)
+        fill("activity", run_id=run.id, at=_PAST, actor="ana", verb="noted")
     with yard.engine.connect() as connection:
         free = connection.execution_options(isolation_level="AUTOCOMMIT")
         free.execute(text("ANALYZE"))
@@ -173,6 +173,13 @@ ACTS: dict[str, Callable[[Yard, Connection, Any], object]] = {
     ),
     "deliveries of a silent endpoint": lambda y, c, _: y.ledger.deliveries.page(c, endpoint_id=3),
     "deliveries of both": lambda y, c, _: y.ledger.deliveries.page(c, run_id=1, endpoint_id=1),
+    "deliveries further back": lambda y, c, _: y.ledger.deliveries.page(
+        c, endpoint_id=2, before=20_100
+    ),
+    "events of a run": lambda y, c, _: y.ledger.deliveries.events(c, RunId(5_000), 20),
+    "failures further back": lambda y, c, run: y.ledger.failures.latest(c, run, before=1_000),
+    "quarantine further on": lambda y, c, run: y.ledger.quarantine.page(c, run, after=19_000),
+    "activity further back": lambda y, c, run: y.ledger.reports.activity(c, run, before=1_000),
     "delivery": lambda y, c, _: y.ledger.deliveries.get(c, 1),
     "payload": lambda y, c, _: y.ledger.deliveries.payload(c, 1),
     "tries": lambda y, c, _: y.ledger.deliveries.tries(c, 1),
