@@ -62,7 +62,7 @@ function draw(figure) {
     return;
   }
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const axis = { stroke: colour("--pico-muted-color"), grid: { stroke: colour("--bb-line"), width: 1 } };
+  const axis = { stroke: colour("--bb-muted"), grid: { stroke: colour("--bb-line"), width: 1 } };
   const chart = new uPlot(
     {
       width: figure.clientWidth,
@@ -70,7 +70,7 @@ function draw(figure) {
       padding: [8, 28, 0, 0],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { failed: { range: (_chart, _low, high) => [0, Math.max(high * 3, 1)] }, y: { range: (_chart, _low, high) => [0, Math.max(high * 1.05, 1)] } },
-      axes: [{ ...axis, values: times }, { ...axis, size: 64 }],
+      axes: [{ ...axis, values: times, space: 90 }, { ...axis, size: 64 }],
       series: [
         { value: (_chart, seconds) => (seconds == null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")) },
         { label: "rows/s", stroke: colour("--bb-running"), fill: colour("--bb-area"), width: 2, points: { show: false } },
