@@ -66,11 +66,11 @@ class Broker:
         """Whether the team runs tasks where they are called, as in tests."""
         return bool(self.app.conf.task_always_eager)
 
-    def queue_for(self, queue: str | None) -> str:
+    def queue_for(self, queue: str | None, task: str = LANE_TASK) -> str:
         """The queue that lanes of a job go to: its own, else where Celery would route the task."""
         if queue is not None:
             return queue
-        route: dict[str, Any] = self.app.amqp.router.route({}, LANE_TASK)
+        route: dict[str, Any] = self.app.amqp.router.route({}, task)
         target = route.get("queue")
         if target is None:
             return str(self.app.conf.task_default_queue)

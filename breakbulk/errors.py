@@ -5,12 +5,16 @@
     BreakbulkError
     ├── ConfigurationError        the way Breakbulk was set up cannot work
     │   ├── SecondDatabase        the data is not in the ledger's database
-    │   └── UnsupportedPool       a Celery pool that cannot keep the promises
+    │   ├── UnsupportedPool       a Celery pool that cannot keep the promises
+    │   └── TaskUnworkable        a part's task that this worker cannot call
     ├── DeclarationError          a job class that is not one
     ├── UnknownJob                no job of that name is registered
     ├── ParameterError            an unknown, missing or mistyped parameter
     ├── SourceError               rows that cannot be walked
     │   └── SourceChanged         another statement than the one submitted
+    ├── CanvasError               a group, chord or chain that cannot be run like that
+    ├── PartFailed                raised by ``get()`` of a canvas: a part or the body has failed
+    ├── ResultRefused             a task returned what cannot be kept
     ├── KeyChanged                process() changed the key it is walked by
     ├── TransactionMisuse         process() or finished() ended the transaction itself
     ├── OverlapError              a run of the same job still goes on
@@ -57,6 +61,10 @@ class UnsupportedPool(ConfigurationError):
     """A Celery pool in which a chunk cannot be kept in one transaction."""
 
 
+class TaskUnworkable(ConfigurationError):
+    """A part of a canvas is of a task that this worker cannot call."""
+
+
 class DeclarationError(BreakbulkError):
     """A class was declared a job but is not a complete one."""
 
@@ -79,6 +87,28 @@ class SourceError(BreakbulkError):
 
 class SourceChanged(SourceError):
     """``source()`` gave another statement than it gave at submit."""
+
+
+class CanvasError(BreakbulkError):
+    """A group, chord or chain cannot be run as it is."""
+
+
+class PartFailed(BreakbulkError):
+    """A part of a canvas, or its body, has failed.
+
+    Attributes:
+        error: the name of the exception's class.
+        part: the part's number, from 1; None for the body.
+    """
+
+    def __init__(self, message: str, error: str = "", part: int | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+        self.part = part
+
+
+class ResultRefused(BreakbulkError):
+    """A task of a canvas returned what cannot be kept: it is too large, or not JSON."""
 
 
 class KeyChanged(BreakbulkError):

@@ -259,13 +259,14 @@ class Registry:
         known = self.all()
         if name in known:
             return known[name]
-        matches = [spec for spec in known.values() if spec.cls.__name__ == name]
+        matches = [spec for spec in self if spec.cls.__name__ == name]
         if len(matches) == 1:
             return matches[0]
         if matches:
             names = ", ".join(spec.name for spec in matches)
             raise UnknownJob(f"Several jobs are called {name}: say which of {names}.")
-        listed = ", ".join(sorted(known)) or "none (is the module that declares them imported?)"
+        names = ", ".join(spec.name for spec in self)
+        listed = names or "none (is the module that declares them imported?)"
         raise UnknownJob(f"There is no job {name!r}; known jobs: {listed}.")
 
     def name_of(self, name: str) -> str:
@@ -303,7 +304,9 @@ class Registry:
         return _unbound | self._own
 
     def __iter__(self) -> Iterator[JobSpec]:
-        return iter(sorted(self.all().values(), key=lambda spec: spec.name))
+        """Those that somebody has declared, by name; not Breakbulk's own."""
+        declared = (spec for spec in self.all().values() if not spec.options.keeps_results)
+        return iter(sorted(declared, key=lambda spec: spec.name))
 
 
 _unbound: dict[str, JobSpec] = {}

@@ -52,6 +52,8 @@ class Settings:
             connections before that counts as a failure.
         max_item_bytes: how large one item of an iterable may be, as JSON. Items are stored in the
             ledger, and a lane has all of a chunk's in memory.
+        max_result_bytes: how large the result of one part of a canvas may be, as JSON. Results are
+            stored in the ledger, and the body has up to 10,000 of them in memory.
         webhook_allow: hosts and networks that events may be sent to though they are not public,
             and without TLS, with spaces between them, as in ``"hooks.internal 10.1.0.0/16"``. A
             worker reaches what nobody outside does, so nothing is allowed unless it is named.
@@ -75,6 +77,7 @@ class Settings:
     max_snoozes: int = 1000
     transient_seconds: float = 60.0
     max_item_bytes: int = 65_536
+    max_result_bytes: int = 65_536
     tally_fold_seconds: float = 120.0
     webhook_allow: str = ""
     webhook_keep_seconds: float = 2_592_000.0

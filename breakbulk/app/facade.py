@@ -14,7 +14,7 @@ from typing import Any, TypeVar, Unpack, dataclass_transform
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
-from breakbulk import worker
+from breakbulk import parts, worker
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.nudging import Nudges
 from breakbulk.app.starting import Starting
@@ -125,6 +125,8 @@ class Breakbulk:
                 submit=self._submit_by_name,
                 target=self,
             )
+            parts.declare_parts(celery, self.runtime, self.jobs.add)
+            parts.install_release(celery, self.release, self.cancel_awaiting)
         _instances.add(self)
 
     @staticmethod

@@ -87,6 +87,12 @@ class Loads:
         found = self._read(connection, self._database.schema.loads.c.run_id == run_id)
         return found[0] if found else None
 
+    def item(self, connection: Connection, run_id: RunId, number: int) -> str:
+        """One item, as JSON text."""
+        items = self._database.schema.items
+        query = select(items.c.value).where(items.c.run_id == run_id, items.c.number == number)
+        return str(connection.execute(query).scalar_one())
+
     def take(
         self, connection: Connection, found: Load, producer: Producer, lease_seconds: float
     ) -> bool:

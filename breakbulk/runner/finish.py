@@ -47,6 +47,8 @@ log = logging.getLogger("breakbulk.finish")
 #: The advisory lock of the callback, beside those of the chunks.
 CALLBACK = "callback"
 _FAILED_FOR_GOOD = "the callback failed"
+#: Instead of how often, where the callback itself has said so.
+_SAID = "for good"
 
 
 def close_run(
@@ -381,7 +383,8 @@ def note_callback_failure(
     if keeps_results(runtime, run):
         # Who is called back next begins anew: the twin, or whoever an operator has call again.
         ledger.results.forget(connection, run.id, CALLBACK_NUMBER)
-    why = f"{_FAILED_FOR_GOOD} {attempt} {'time' if attempt == 1 else 'times'}: {failure}"
+    often = f"{attempt} {'time' if attempt == 1 else 'times'}"
+    why = f"{_FAILED_FOR_GOOD} {_SAID if isinstance(verdict, Hopeless) else often}: {failure}"
     if run.outcome is None and run.has_failed:
         # Its twin is told, by whoever comes next, with tries of its own.
         ledger.runs.free_finisher(
@@ -409,6 +412,11 @@ def note_callback_failure(
         callback_failed=True,
         summary=json.dumps(summary.as_dict()),
     )
+
+
+def callback_has_said(reason: str | None) -> bool:
+    """Whether a run has failed because its callback has said that it has."""
+    return f"{_FAILED_FOR_GOOD} {_SAID}: " in (reason or "")
 
 
 def reason_without_callback(reason: str | None) -> str | None:

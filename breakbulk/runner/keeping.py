@@ -12,8 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import Claim
+from breakbulk.domain.chunk import ChunkRef, Claim
+from breakbulk.domain.items import decode_item
 from breakbulk.domain.run import Run
+from breakbulk.domain.status import ChunkStatus
 from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Kept
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.results import ItemState
@@ -74,6 +76,23 @@ class ResultsRun(FinishedRun):
         """Results by their items' numbers, from ``start`` up to and without ``stop``."""
         with self._reader() as connection:
             return self._ledger.results.page(connection, self.id, start, stop)
+
+    def item(self, number: int) -> Any:
+        """One item by its number."""
+        with self._reader() as connection:
+            return decode_item(self._ledger.loads.item(connection, self.id, number))
+
+    def failed_items(self, limit: int) -> Iterator[tuple[int, str, str]]:
+        """Number, exception and message of the first items that were given up, in their order."""
+        with self._reader() as connection:
+            found = self._ledger.reports.chunks(
+                connection, self.id, statuses=[ChunkStatus.FAILED, ChunkStatus.SKIPPED], limit=limit
+            )
+            for chunk in found:
+                ref = ChunkRef(self.id, chunk.number, chunk.path)
+                failures = self._ledger.failures.latest(connection, self.id, chunk=ref, limit=1)
+                for failure in failures:
+                    yield chunk.number, failure.error, failure.message
 
     def each_result(self) -> Iterator[tuple[int, str]]:
         """Every item's number and result in order, read from the ledger in pages."""

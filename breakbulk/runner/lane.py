@@ -27,7 +27,9 @@ from breakbulk.errors import (
     Snooze,
     SourceChanged,
     SourceError,
+    TaskUnworkable,
     TransactionMisuse,
+    UnsupportedPool,
 )
 from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
@@ -209,8 +211,8 @@ class LaneWork:
         except CancelRun as cancel:
             self._cancel(connection, claim, cancel)
             return False
-        except KeyChanged:
-            # A mistake in the job, not in these rows: every chunk would fail alike.
+        except (KeyChanged, TaskUnworkable, UnsupportedPool):
+            # A mistake in the job or the worker, not in these rows: every chunk would fail alike.
             raise
         except BaseException as error:  # noqa: BLE001  (user code may raise anything)
             return self._raised(connection, data, work, claim=claim, error=error, began=began)

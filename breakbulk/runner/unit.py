@@ -91,6 +91,12 @@ class Unit:
         self.session.commit()
 
 
+def troubled(session: Session) -> bool:
+    """Whether the transaction of a unit's session can only be rolled back."""
+    opened: Unit | None = session.info.get(_KEY)
+    return opened is not None and (opened.complaint is not None or opened.connection.invalidated)
+
+
 # Units by the connection they are open on, and the connections that are listened to.
 _units: WeakKeyDictionary[Connection, Unit] = WeakKeyDictionary()
 _watched: WeakSet[Connection] = WeakSet()

@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, Engine, Select, Uuid, create_engine, insert, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from breakbulk import Breakbulk, Chunk, FinishedRun
-from tests.support import haul, manifest
+from tests.support import haul, manifest, tasks
 from tests.support.deeds import befall
 
 VARIABLE = "WAREHOUSE"
@@ -159,6 +159,7 @@ def build(config: Config) -> Application:
         with Path(path).open("a") as file:
             file.write(f"{waited}\n")
 
+    tasks.declare(app, Product)
     return application
 
 

@@ -1,0 +1,371 @@
+"""``group``, ``chord`` and ``chain``, to be imported instead of Celery's.
+
+They hold Celery's own signatures and only begin a run when they are applied. What a run cannot be
+is refused where it is built, or, in a header that is read lazily, where it is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import celery
+from celery import Celery, Signature
+
+from breakbulk.canvas.submitting import Application, app_of, begin
+from breakbulk.errors import CanvasError
+from breakbulk.parts.signatures import tasks_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session, scoped_session
+
+    from breakbulk.canvas.handle import CanvasResult
+
+_ON_FAILURE = (None, "isolate", "skip", "stop")
+_NESTED = (
+    "A {inner} cannot be {place}: put its parts into the one group, or let a task start a canvas of"
+    " its own."
+)
+
+
+class Canvas:
+    """What a group, a chord and a chain have in common.
+
+    Attributes:
+        tasks: the parts: a list, or what is read once, when the canvas is applied.
+        leading: tasks that run before the parts, each with the result of the one before.
+        following: the body and what is linked behind it.
+        on_failure: what becomes of the whole when a part fails.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Any],
+        *,
+        leading: Iterable[Signature] = (),
+        following: Iterable[Signature] = (),
+        on_failure: str | None = None,
+    ) -> None:
+        if on_failure not in _ON_FAILURE:
+            raise CanvasError(
+                f"on_failure={on_failure!r} must be None, 'isolate', 'skip' or 'stop'."
+            )
+        self.tasks = tasks
+        self.leading = list(leading)
+        self.following = list(following)
+        self.on_failure = on_failure
+        self._links: list[Signature] = []
+        self._errbacks: list[Signature] = []
+        self._options: dict[str, Any] = {}
+        self._read = False
+
+    # Combining
+
+    def __or__(self, other: Any) -> Canvas:
+        return self.followed_by(_plain(other, "behind a group"))
+
+    def __ror__(self, other: Any) -> Canvas:
+        return self.led_by(_plain(other, "in front of a group"))
+
+    def followed_by(self, tasks: list[Signature]) -> Canvas:
+        """The same with tasks behind it."""
+        return self._with(following=[*self.following, *tasks])
+
+    def led_by(self, tasks: list[Signature]) -> Canvas:
+        """The same with tasks in front of it."""
+        return self._with(leading=[*tasks, *self.leading])
+
+    def _with(self, **changes: Any) -> Canvas:
+        if self._links:
+            raise CanvasError("link() comes last: combine first, and then link.")
+        given = {"leading": self.leading, "following": self.following, **changes}
+        kind = chain if given["leading"] else chord if given["following"] else group
+        made: Canvas = object.__new__(kind)
+        Canvas.__init__(made, self.tasks, on_failure=self.on_failure, **given)
+        made._errbacks = list(self._errbacks)
+        made._options = dict(self._options)
+        return made
+
+    def link(self, callback: Signature) -> Signature:
+        """Send a signature with the body's result once the body has succeeded.
+
+        Raises:
+            CanvasError: there is no body.
+        """
+        if not self.following:
+            raise CanvasError(
+                "A group has no result of its own to link to: use a chord, or link to its parts."
+            )
+        self._links.append(callback)
+        return callback
+
+    def link_error(self, errback: Signature) -> Signature:
+        """Call an error callback, once, when a part or the body has failed.
+
+        Of a group without a body, once for each part that has failed.
+        """
+        self._errbacks.append(errback)
+        return errback
+
+    def on_error(self, errback: Signature) -> Self:
+        """The same, giving back the canvas."""
+        self.link_error(errback)
+        return self
+
+    def set(self, **options: Any) -> Self:
+        """Set what :meth:`apply_async` is given when it is not told otherwise."""
+        self._options.update(options)
+        return self
+
+    def stamp(self, *_visitors: Any, **_headers: Any) -> Self:
+        """Refuse: there are no messages to be stamped.
+
+        Raises:
+            CanvasError: always.
+        """
+        raise CanvasError(
+            "A canvas sends no message for each part, so there is none to be stamped: give what"
+            " the stamp says to the tasks as an argument."
+        )
+
+    # Applying
+
+    def apply_async(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        queue: str | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        session: Session | scoped_session[Any] | None = None,
+        idempotency_key: str | None = None,
+        **others: Any,
+    ) -> CanvasResult:
+        """Begin a run, at the cost of one pass over the header.
+
+        Args:
+            args: put before the arguments of every part (of the first leading task, if there is
+                one) that is not immutable.
+            kwargs: put over those, likewise.
+            countdown: seconds until the first part runs, at least.
+            eta: no part runs before.
+            queue: where all of it is worked on; default what a part asks for, else where Celery
+                routes the first part.
+            link: a signature, or several, sent with the body's result.
+            link_error: an error callback, or several.
+            session: a session whose transaction the run is to be part of: no commit, no run.
+            idempotency_key: a second apply with the same key returns the first run, and goes on
+                reading where a producer died.
+
+        Raises:
+            CanvasError: something of it cannot be run.
+            ConfigurationError: no ``Breakbulk`` was made for the tasks' Celery application.
+        """
+        if others:
+            name = min(others)
+            raise CanvasError(
+                f"apply_async() of a canvas takes no {name}=: set it on the parts, as in"
+                f" add.s(2, 2).set({name}=…)."
+            )
+        given: dict[str, Any] = {
+            "countdown": countdown,
+            "eta": eta,
+            "queue": queue,
+            "session": session,
+            "idempotency_key": idempotency_key,
+        }
+        chosen = {**self._options, **{k: v for k, v in given.items() if v is not None}}
+        return begin(
+            self._application(args, kwargs, link, link_error), **{**dict.fromkeys(given), **chosen}
+        )
+
+    def delay(self, *args: Any, **kwargs: Any) -> CanvasResult:
+        """Shortcut to :meth:`apply_async` with these arguments."""
+        return self.apply_async(args, kwargs)
+
+    def __call__(self, *args: Any, **options: Any) -> CanvasResult:
+        """Apply it with these arguments."""
+        return self.apply_async(args, **options)
+
+    @property
+    def app(self) -> Celery | None:
+        """The Celery application of its tasks; None where only parts not yet read can tell."""
+        listed = self.tasks if isinstance(self.tasks, (list, tuple)) else ()
+        for one in (*self.leading, *listed, *self.following):
+            found = app_of(one)
+            if found is not None:
+                return found
+        return None
+
+    def _application(
+        self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, link: Any, error: Any
+    ) -> Application:
+        links = [*self._links, *_listed(link)]
+        if links and not self.following:
+            raise CanvasError(
+                "A group has no result of its own to link to: use a chord, or link to its parts."
+            )
+        return Application(
+            app=self.app,
+            parts=self._parts(),
+            leading=self.leading,
+            following=self.following,
+            on_failure=self.on_failure,
+            args=tuple(args or ()),
+            kwargs=dict(kwargs or {}),
+            links=links,
+            errbacks=[*self._errbacks, *_listed(error)],
+        )
+
+    def _parts(self) -> Iterator[Any]:
+        tasks = self.tasks
+        once = isinstance(tasks, Iterator)
+        if once and self._read:
+            raise CanvasError(
+                "The header was read when the canvas was applied, and a generator can be read only"
+                " once: give a list, or build the canvas again."
+            )
+        self._read = True
+        return (_part(one) for one in tasks)
+
+
+class group(Canvas):  # noqa: N801  (Celery's name)
+    """Tasks that are run side by side, each as one item of a run.
+
+    Args:
+        tasks: signatures, or one iterable of them; a generator is read once, when it is applied.
+        on_failure: None: as in Celery all parts are run, and if any has failed the body is not
+            called. ``"isolate"`` and ``"skip"``: the body is called with a summary all the same.
+            ``"stop"``: the first failure ends the run.
+
+    Raises:
+        CanvasError: it is made of what cannot be a part.
+    """
+
+    def __init__(self, *tasks: Any, on_failure: str | None = None) -> None:
+        given: Any = tasks
+        if len(tasks) == 1:
+            (only,) = tasks
+            if isinstance(only, group) and not only.following:
+                given, on_failure = only.tasks, on_failure or only.on_failure
+            elif not isinstance(only, (Canvas, dict)):
+                given = only
+        super().__init__(_checked(given), on_failure=on_failure)
+
+
+class chord(Canvas):  # noqa: N801  (Celery's name)
+    """A group, and a body that is called once with the results of all its parts.
+
+    Args:
+        header: the parts: a ``group``, or an iterable of signatures.
+        body: a signature, or a chain of them; ``chord(header)(body)`` gives it later.
+        on_failure: as for ``group``.
+
+    Raises:
+        CanvasError: it is made of what cannot be a part or a body.
+    """
+
+    def __init__(self, header: Any, body: Any = None, *, on_failure: str | None = None) -> None:
+        tasks, leading = header, []
+        if isinstance(header, Canvas):
+            if header.following:
+                raise CanvasError(_NESTED.format(inner="chord", place="the header of a chord"))
+            tasks, leading = header.tasks, header.leading
+            on_failure = on_failure or header.on_failure
+        following = [] if body is None else _plain(body, "the body of a chord")
+        super().__init__(
+            _checked(tasks), leading=leading, following=following, on_failure=on_failure
+        )
+
+    def __call__(self, body: Any = None, **options: Any) -> CanvasResult:
+        """Apply it, with a body if it is given one here."""
+        if body is None:
+            return self.apply_async(**options)
+        return self._with(following=_plain(body, "the body of a chord")).apply_async(**options)
+
+    @property
+    def body(self) -> Signature | None:
+        """The body."""
+        return self.following[0] if self.following else None
+
+
+class chain(Canvas):  # noqa: N801  (Celery's name)
+    """Tasks and one group in a row: ``chain(task, …, group(…), body, …)``.
+
+    What comes before the group is run first, its result goes to each part; what comes behind it is
+    the body, and what is linked to that. Without a group it is Celery's own chain.
+
+    Args:
+        tasks: signatures and at most one group or chord, or one iterable of them.
+
+    Raises:
+        CanvasError: there are several groups.
+    """
+
+    def __new__(cls, *tasks: Any) -> Any:
+        """Give Celery's own chain where there is no group of ours."""
+        given = _row(tasks)
+        if not any(isinstance(one, Canvas) for one in given):
+            return celery.chain(*given)
+        return super().__new__(cls)
+
+    def __init__(self, *tasks: Any) -> None:
+        given = _row(tasks)
+        at = next(place for place, one in enumerate(given) if isinstance(one, Canvas))
+        middle: Canvas = given[at]
+        made = middle
+        if behind := given[at + 1 :]:
+            tails = [task for one in behind for task in _plain(one, "behind a group")]
+            made = made.followed_by(tails)
+        heads = [task for one in given[:at] for task in _plain(one, "in front of a group")]
+        made = made.led_by(heads)
+        self.__dict__.update(made.__dict__)
+
+
+def _row(tasks: tuple[Any, ...]) -> list[Any]:
+    if len(tasks) == 1 and not isinstance(tasks[0], (Canvas, dict)):
+        return list(tasks[0])
+    return list(tasks)
+
+
+def _checked(tasks: Any) -> Any:
+    """Parts, looked at now unless they are to be read lazily."""
+    if isinstance(tasks, Iterator):
+        return tasks
+    if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+        raise CanvasError(
+            "A group is made of Celery signatures, as in group(add.s(n, n) for n in range(10)),"
+            f" not of {type(tasks).__name__}."
+        )
+    if isinstance(tasks, (list, tuple)):
+        for one in tasks:
+            tasks_of(_part(one))
+        # What somebody does to his list later is his own business.
+        return list(tasks)
+    return tasks
+
+
+def _part(given: Any) -> Any:
+    """Refuse a canvas of ours where only a part can be."""
+    if isinstance(given, Canvas):
+        inner = type(given).__name__
+        raise CanvasError(_NESTED.format(inner=inner, place="a part of another one"))
+    return given
+
+
+def _plain(given: Any, place: str) -> list[Signature]:
+    """One task, or those of a chain."""
+    if isinstance(given, Canvas):
+        raise CanvasError(_NESTED.format(inner=type(given).__name__, place=place))
+    return tasks_of(given)
+
+
+def _listed(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, (list, tuple)) else [given]

@@ -1,0 +1,209 @@
+"""Calling a task's own code as a Celery worker would, and telling how that ended.
+
+Celery's tracer does it: what surrounds a task (its signals, its handlers, ``autoretry_for``, tools
+that wrap the tracer) is as everywhere else. It is told that the task is eager, so that nothing is
+stored or sent by it, and so that ``retry()`` leaves the retry to its caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery import Celery, signals, states
+from celery.app import trace
+from celery.app.task import Context
+from celery.exceptions import (
+    NotRegistered,
+    Reject,
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    TimeLimitExceeded,
+)
+from celery.utils.time import maybe_make_aware
+
+from breakbulk.errors import TaskUnworkable
+from breakbulk.parts.limits import limited
+from breakbulk.parts.signatures import Step
+
+log = logging.getLogger("breakbulk.parts")
+
+_TOO_LONG = (SoftTimeLimitExceeded, TimeLimitExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It has returned a value; None of a task that ignores its result, or was ignored itself."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """It wants to be tried again.
+
+    Attributes:
+        seconds: until then.
+        cause: why.
+        retries: what ``request.retries`` is to be then.
+        args, kwargs: what it is to be called with then.
+        limits: soft and hard time limit of then, where it has named any.
+    """
+
+    seconds: float
+    cause: BaseException
+    retries: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    limits: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It has failed for good."""
+
+    cause: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """It has rejected its message.
+
+    Attributes:
+        requeue: it is to be called again.
+    """
+
+    requeue: bool
+    reason: str
+
+
+End = Done | Retried | Failed | Rejected
+
+#: One of each task, as a worker has it; built where it is used, for a process may be a fork.
+_tracers: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
+
+
+def task_of(app: Celery, name: str) -> Any:
+    """A task of the application by its name.
+
+    Raises:
+        TaskUnworkable: this process does not know it.
+    """
+    try:
+        return app.tasks[name]
+    except NotRegistered:
+        raise TaskUnworkable(
+            f"The task {name} is not known to this worker: name its module in Celery's imports"
+            " (or autodiscover_tasks), restart the workers and resume the run."
+        ) from None
+
+
+def limits_of(task: Any, step: Step, changed: Mapping[str, float]) -> list[float | None]:
+    """Hard and soft limit in seconds: as a retry named them, the signature, the task, the app."""
+    conf = task.app.conf
+    found: list[float | None] = []
+    for name in ("time_limit", "soft_time_limit"):
+        wanted = (
+            changed.get(name),
+            step.options.get(name),
+            getattr(task, name, None),
+            conf.get(f"task_{name}"),
+        )
+        found.append(next((float(one) for one in wanted if one), None))
+    return found
+
+
+def call(task: Any, request: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> End:
+    """Call a task.
+
+    Args:
+        request: what it is to see as its request, beside its arguments.
+
+    Raises:
+        BaseException: what no tracer catches, such as ``SystemExit``.
+    """
+    app = task.app
+    expires = request.get("expires")
+    if expires is not None and app.now() > maybe_make_aware(expires, app.timezone):
+        revoked = Context(request, args=args, kwargs=kwargs)
+        signals.task_revoked.send(
+            sender=task, request=revoked, terminated=False, signum=None, expired=True
+        )
+        return Failed(TaskRevokedError("expired"))
+    return _traced(task, request, args, kwargs)
+
+
+def _traced(
+    task: Any, request: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> End:
+    tracer = _tracer(task, request["hostname"])
+    hard, soft = request.get("timelimit") or (None, None)
+    try:
+        with limited(soft, hard, task.name) as limits:
+            traced = tracer(request["id"], args, kwargs, request)
+    except Reject as rejected:
+        return _rejected(rejected)
+    except _TOO_LONG as late:
+        # Past the tracer: in one of its handlers, or just behind its end.
+        return Failed(late)
+    if traced.info is None:
+        return Done(None if _ignores_result(task, request) else traced.retval)
+    cause = traced.info.retval
+    if isinstance(cause, SoftTimeLimitExceeded) and limits.fired is None:
+        # Of the lane, whose limits are the team's for all tasks: not the part's fault.
+        raise cause
+    ends: dict[str, Callable[[], End]] = {
+        states.RETRY: lambda: _retried(task.app, cause, request, args, kwargs),
+        states.IGNORED: lambda: Done(None),
+        states.REJECTED: lambda: _rejected(cause),
+    }
+    return ends.get(traced.info.state, lambda: Failed(cause))()
+
+
+def _rejected(reject: Any) -> Rejected:
+    return Rejected(bool(reject.requeue), str(reject.reason))
+
+
+def _ignores_result(task: Any, request: Mapping[str, Any]) -> bool:
+    wanted = request.get("ignore_result")
+    return bool(task.ignore_result if wanted is None else wanted)
+
+
+def _retried(
+    app: Celery,
+    retry: Any,
+    request: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Retried:
+    """What ``retry()`` has asked for; whoever raises a bare ``Retry`` is called as before."""
+    when = retry.when
+    seconds = 0.0
+    if isinstance(when, datetime):
+        seconds = (maybe_make_aware(when, app.timezone) - app.now()).total_seconds()
+    elif when is not None:
+        seconds = float(when)
+    retries, limits = int(request["retries"]) + 1, {}
+    if retry.sig is not None:
+        args, kwargs = tuple(retry.sig.args), dict(retry.sig.kwargs)
+        options = retry.sig.options
+        limits = {
+            name: float(options[name])
+            for name in ("time_limit", "soft_time_limit")
+            if options.get(name)
+        }
+    return Retried(max(0.0, seconds), retry.exc or retry, retries, args, kwargs, limits)
+
+
+def _tracer(task: Any, hostname: str) -> Any:
+    # Looked up anew: tools that watch tasks put their own builder there.
+    build = trace.build_tracer
+    known = _tracers.get(task)
+    if known is None or known[0] is not build:
+        made = build(task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname)
+        known = _tracers[task] = (build, made)
+    return known[1]

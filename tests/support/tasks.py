@@ -1,0 +1,185 @@
+"""Celery tasks of the team, as scripts with groups and chords have them; they know no Breakbulk.
+
+But for one, which asks for its chunk. What they do they write down, one line each, in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
+from sqlalchemy import update
+
+import breakbulk
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+#: File in which signals are written down, if there is one.
+SIGNALS = "CANVAS_SIGNALS"
+
+
+def note(path: str, *words: object) -> None:
+    """Write a line down, whole, whoever else writes."""
+    line = f"{json.dumps(words)}\n".encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+
+
+def notes(path: str | Path) -> list[list[Any]]:
+    """What was written down."""
+    found = Path(path)
+    return [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
+
+
+def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many small tasks)
+    """Register the tasks.
+
+    Args:
+        product: a model with an ``id`` and a ``version``.
+    """
+
+    def task(name: str, **options: Any) -> Any:
+        return app.task(name=f"team.{name}", shared=False, **options)
+
+    @task("add")
+    def add(x: float, y: float) -> float:
+        return x + y
+
+    @task("nothing")
+    def nothing(*_: Any) -> None:
+        return None
+
+    @task("total")
+    def total(numbers: list[float], path: str = "") -> float:
+        if path:
+            note(path, "total", list(numbers))
+        return sum(numbers)
+
+    @task("write")
+    def write(*words: Any, path: str) -> Any:
+        note(path, *words)
+        return words[-1] if words else None
+
+    @task("wait")
+    def wait(directory: str, name: str = "part") -> str:
+        from tests.support.warehouse import Gate
+
+        Gate(directory).pass_through(name)
+        return name
+
+    # As the article has it, but for the time it waits.
+    @task("part", bind=True, acks_late=True, max_retries=5)
+    def part(self: Any, start: int, end: int, path: str, failing: int = 0) -> bool:
+        try:
+            request = self.request
+            note(path, "part", start, end, request.retries, request.id, request.group)
+            if request.retries < failing:
+                raise ValueError(f"not yet: {request.retries}")
+        except Exception as exc:
+            raise self.retry(exc=exc, countdown=0.1) from None
+        return True
+
+    @task("finished", bind=True, acks_late=True, max_retries=5)
+    def finished(self: Any, results: Any = None, path: str = "", failing: int = 0) -> str:
+        try:
+            note(path, "finished", results, self.request.retries)
+            if self.request.retries < failing:
+                raise ValueError(f"not yet: {self.request.retries}")
+        except Exception as exc:
+            raise self.retry(exc=exc, countdown=0.1) from None
+        return "done"
+
+    @task(
+        "auto",
+        bind=True,
+        autoretry_for=(KeyError,),
+        max_retries=2,
+        retry_backoff=False,
+        default_retry_delay=0,
+    )
+    def auto(self: Any, path: str, failing: int) -> int:
+        note(path, "auto", self.request.retries)
+        if self.request.retries < failing:
+            raise KeyError("again")
+        return int(self.request.retries)
+
+    @task("fail")
+    def fail(*words: Any) -> None:
+        raise ValueError(f"failed {list(words)}")
+
+    @task("ignore")
+    def ignore() -> None:
+        raise Ignore
+
+    @task("reject", bind=True)
+    def reject(self: Any, path: str, *, requeue: bool = False) -> str:
+        before = len(notes(path))
+        note(path, "reject")
+        if not requeue or before < 2:
+            raise Reject("not mine", requeue=requeue)
+        return "taken"
+
+    @task("silent", ignore_result=True)
+    def silent(value: Any) -> Any:
+        return value
+
+    @task("soft", bind=True, soft_time_limit=0.2)
+    def soft(self: Any, *, catches: bool) -> str:
+        try:
+            while True:
+                time.sleep(0.01)  # the work of a task that takes too long
+        except SoftTimeLimitExceeded:
+            if not catches:
+                raise
+        return "caught"
+
+    @task("hard", time_limit=0.2)
+    def hard() -> None:
+        while True:
+            time.sleep(0.01)  # likewise
+
+    @task("count")
+    def count(key: int, path: str = "") -> int:
+        """Count a row's version up, in the transaction of the part."""
+        session = breakbulk.current_chunk().session
+        table = product.__table__
+        session.execute(update(table).where(table.c.id == key).values(version=table.c.version + 1))
+        if path:
+            note(path, "count", key)
+        return key
+
+    @task("new_errback")
+    def new_errback(request: Any, exc: BaseException, traceback: str, path: str = "") -> None:
+        note(os.environ.get("CANVAS_ERRORS", path), "new", request.id, str(exc), bool(traceback))
+
+    @task("old_errback")
+    def old_errback(task_id: str, path: str = "") -> None:
+        note(path, "old", task_id)
+
+    if SIGNALS in os.environ:
+        _listen(os.environ[SIGNALS])
+
+
+def _listen(path: str) -> None:
+    for signal, name in (
+        (task_prerun, "prerun"),
+        (task_postrun, "postrun"),
+        (task_success, "success"),
+        (task_retry, "retry"),
+        (task_failure, "failure"),
+    ):
+
+        def heard(sender: Any = None, name: str = name, **_: Any) -> None:
+            if sender.name.startswith("team."):
+                note(path, name, sender.name)
+
+        signal.connect(heard, weak=False)
