@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from celery import current_task
-from celery.utils.saferepr import saferepr
 
 from breakbulk.parts.signatures import Step
 
@@ -62,8 +61,6 @@ def request_of(
         "task": step.task,
         "args": args,
         "kwargs": kwargs,
-        "argsrepr": saferepr(args, 1024),
-        "kwargsrepr": saferepr(kwargs, 1024),
         "called_directly": False,
         "correlation_id": task_id,
         "delivery_info": {

@@ -26,6 +26,8 @@ Item = TypeVar("Item")
 
 PAGE = 1_000
 """Items that are read in one statement at most."""
+_AHEAD = 64
+"""Items that are read at once where each is a chunk, and a lane goes from one to the next."""
 
 
 class Items(Generic[Item]):
@@ -80,6 +82,8 @@ class StoredItems:
         self._run_id = run_id
         self._ledger = ledger
         self._handed = _Handed()
+        self._next = 0
+        self._known: dict[int, str] = {}
         self._page = (
             select(table.c.number, table.c.value)
             .where(
@@ -170,21 +174,46 @@ class StoredItems:
 
     def _texts(self, session: Session, bounds: Bounds) -> Iterator[tuple[int, str]]:
         low, end = _number(bounds.after), _number(bounds.upto)
+        if end - low == 1:
+            yield end, self._one(session, end)
+            return
         while low < end:
             high = min(low + PAGE, end)
-            ends = {"after": low, "upto": high}
-            if self._ledger is None:
-                page = session.execute(self._page, ends).all()
-            else:
-                with self._ledger() as connection:
-                    page = connection.execute(self._page, ends).all()
+            page = self._read(session, low, high)
             if len(page) != high - low:
                 raise SourceError(
                     f"Of the items {low + 1} to {high} only {len(page)} are in the ledger; somebody"
                     " has deleted some, so cancel the run and submit it again."
                 )
-            yield from ((int(number), text) for number, text in page)
+            yield from page
             low = high
+
+    def _one(self, session: Session, number: int) -> str:
+        """Read an item; with those behind it where a lane goes from one to the next.
+
+        Nothing changes an item once it is stored, so what was read ahead is what will be there.
+        """
+        known = self._known.pop(number, None)
+        if known is None:
+            high = number - 1 + (_AHEAD if number == self._next else 1)
+            self._known = dict(self._read(session, number - 1, high))
+            known = self._known.pop(number, None)
+        if known is None:
+            raise SourceError(
+                f"The item {number} is not in the ledger; somebody has deleted some, so cancel the"
+                " run and submit it again."
+            )
+        self._next = number + 1
+        return known
+
+    def _read(self, session: Session, low: int, high: int) -> list[tuple[int, str]]:
+        ends = {"after": low, "upto": high}
+        if self._ledger is None:
+            page = session.execute(self._page, ends).all()
+        else:
+            with self._ledger() as connection:
+                page = connection.execute(self._page, ends).all()
+        return [(int(number), text) for number, text in page]
 
     def _ask(self, connection: Connection, query: Any) -> Any:
         if self._ledger is None:
