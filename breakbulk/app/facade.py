@@ -126,7 +126,7 @@ class Breakbulk:
                 target=self,
             )
             parts.declare_parts(celery, self.runtime, self.jobs.add)
-            parts.install_release(celery, self.release, self.cancel_awaiting)
+            parts.install_release(celery, self.starting.release, self.starting.cancel_awaiting)
         _instances.add(self)
 
     @staticmethod

@@ -156,7 +156,7 @@ def _place(
     job = bulk.jobs.get(CANVAS_JOB).cls(**values)
     # Not a parameter: it is read once, here.
     object.__setattr__(job, "given", items)
-    return bulk.place(job, order, session=session)
+    return bulk.starting.place(job, order, session=session)
 
 
 def _body(applied: Application, now: datetime, queue: str) -> Item | None:

@@ -74,7 +74,7 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
         CanvasError: it is no signature, or one that cannot be a part.
     """
     found: Any = maybe_signature(given, app=app) if isinstance(given, dict) else given
-    if not isinstance(found, Signature):
+    if not isinstance(found, Signature) or not found.get("task"):
         raise CanvasError(
             f"A canvas is made of Celery signatures, as in add.s(2, 2), not of"
             f" {type(given).__name__}."
@@ -210,10 +210,27 @@ def with_value(signature: Any, app: Celery, *values: Any) -> list[str]:
     found: Any = maybe_signature(deepcopy(signature), app=app)
     if found.get("subtask_type") == "group":
         return [text for task in found.tasks for text in with_value(task, app, *values)]
-    if not found.immutable:
-        found = found.clone(args=values)
-    found.set_immutable(True)
-    return [str(dumps(found))]
+    return [str(dumps(_fixed(found, app, values)))]
+
+
+def _fixed(signature: Any, app: Celery, values: tuple[Any, ...]) -> Any:
+    """A signature that has its values and takes no others.
+
+    What is made of several would forget on its way what it was given: its first tasks have it.
+    """
+    found: Any = maybe_signature(signature, app=app)
+    kind = found.get("subtask_type")
+    if kind == "chain":
+        first, *rest = found.tasks
+        found.tasks = [_fixed(first, app, values), *rest]
+    elif kind in {"group", "chord"}:
+        whole = found.tasks
+        tasks = getattr(whole, "tasks", whole)
+        found.tasks = [_fixed(task, app, values) for task in tasks]
+    else:
+        found = found if found.immutable else found.clone(args=values)
+        found.set_immutable(True)
+    return found
 
 
 def _written(

@@ -25,7 +25,9 @@ def test_the_article_s_own_script(stage: Stage, tmp_path: Path) -> None:
     process_some, process_finished = task(stage, "part"), task(stage, "finished")
     task_list = []
     for x in range(0, 5_000, 500):
-        task_list.append(process_some.s(x, x + 500, path, failing=2 if x == 1_000 else 0))
+        task_list.append(  # noqa: PERF401  (as it stands there)
+            process_some.s(x, x + 500, path, failing=2 if x == 1_000 else 0)
+        )
     product_group = group(task_list)
     handle = chain(product_group, process_finished.s(path=path)).apply_async()
     assert handle.get(timeout=60) == "done"

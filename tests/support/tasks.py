@@ -40,6 +40,12 @@ def notes(path: str | Path) -> list[list[Any]]:
     return [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
 
 
+def refuse(retries: int, failing: int) -> None:
+    """Fail the first few times."""
+    if retries < failing:
+        raise ValueError(f"not yet: {retries}")
+
+
 def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many small tasks)
     """Register the tasks.
 
@@ -82,9 +88,8 @@ def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many sm
         try:
             request = self.request
             note(path, "part", start, end, request.retries, request.id, request.group)
-            if request.retries < failing:
-                raise ValueError(f"not yet: {request.retries}")
-        except Exception as exc:
+            refuse(request.retries, failing)
+        except Exception as exc:  # noqa: BLE001  (as it stands there)
             raise self.retry(exc=exc, countdown=0.1) from None
         return True
 
@@ -92,9 +97,8 @@ def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many sm
     def finished(self: Any, results: Any = None, path: str = "", failing: int = 0) -> str:
         try:
             note(path, "finished", results, self.request.retries)
-            if self.request.retries < failing:
-                raise ValueError(f"not yet: {self.request.retries}")
-        except Exception as exc:
+            refuse(self.request.retries, failing)
+        except Exception as exc:  # noqa: BLE001  (as it stands there)
             raise self.retry(exc=exc, countdown=0.1) from None
         return "done"
 

@@ -1,0 +1,156 @@
+"""What can be combined, and what is refused where it is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import celery
+import pytest
+
+from breakbulk.canvas import chain, chord, group
+from breakbulk.errors import CanvasError, ConfigurationError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@pytest.fixture
+def add(app: Celery) -> Any:
+    """A task."""
+
+    @app.task(name="team.add")
+    def made(x: float, y: float) -> float:
+        return x + y
+
+    return made
+
+
+def shape(canvas: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """First arguments of what leads, of the parts, and of what follows."""
+    rows = (canvas.leading, canvas.tasks, canvas.following)
+    leading, parts, following = ([task.args[0] for task in row] for row in rows)
+    return leading, parts, following
+
+
+def test_a_group_is_made_as_in_celery(add: Any) -> None:
+    tasks = [add.s(1), add.s(2)]
+    for made in (group(tasks), group(*tasks), group(tuple(tasks)), group(group(tasks))):
+        assert shape(made) == ([], [1, 2], [])
+    assert shape(group(add.s(1))) == ([], [1], [])
+    assert shape(group([])) == ([], [], [])
+    lazy = group(add.s(n) for n in range(3))
+    assert [task.args[0] for task in lazy.tasks] == [0, 1, 2]
+
+
+def test_all_ways_to_a_chord(add: Any) -> None:
+    header = group(add.s(1), add.s(2))
+    expected = ([], [1, 2], [3])
+    for made in (
+        header | add.s(3),
+        chord(header, add.s(3)),
+        chord([add.s(1), add.s(2)], add.s(3)),
+        chain(header, add.s(3)),
+        chain([header, add.s(3)]),
+        chord(chord(header), add.s(3)),
+    ):
+        assert shape(made) == expected
+    assert chord(header, add.s(3)).body.args == (3,)  # type: ignore[union-attr]
+    assert chord(header).body is None
+
+
+def test_what_comes_behind_the_body_is_linked_to_it(add: Any) -> None:
+    header = group(add.s(1))
+    for made in (
+        header | add.s(2) | add.s(3),
+        chain(header, add.s(2), add.s(3)),
+        header | celery.chain(add.s(2), add.s(3)),
+        chord(header, celery.chain(add.s(2), add.s(3))),
+        chord(header, add.s(2)) | add.s(3),
+    ):
+        assert shape(made) == ([], [1], [2, 3])
+
+
+def test_what_comes_in_front_leads(add: Any) -> None:
+    header = group(add.s(1))
+    for made in (
+        add.s(0) | header | add.s(2),
+        chain(add.s(0), header, add.s(2)),
+        chain(add.s(0), header) | add.s(2),
+        chain(add.s(0), chord(header, add.s(2))),
+        add.s(0) | chord(header, add.s(2)),
+    ):
+        assert shape(made) == ([0], [1], [2])
+        assert isinstance(made, chain)
+    row = celery.chain(add.s(8), add.s(9))
+    assert shape(row | header) == ([8, 9], [1], [])
+    assert shape(chain(add.s(8), add.s(9), header)) == ([8, 9], [1], [])
+
+
+def test_a_chain_without_a_group_is_celery_s_own(add: Any) -> None:
+    row = chain(add.s(1, 1), add.s(2))
+    assert type(row) is type(celery.chain(add.s(1, 1), add.s(2)))
+    assert not isinstance(row, chain)
+
+
+def test_the_policy_is_kept(add: Any) -> None:
+    header = group([add.s(1)], on_failure="isolate")
+    for made in (header, group(header), header | add.s(2), chain(add.s(0), header)):
+        assert made.on_failure == "isolate"
+    assert chord([add.s(1)], add.s(2), on_failure="stop").on_failure == "stop"
+    with pytest.raises(CanvasError, match="must be None, 'isolate', 'skip' or 'stop'"):
+        group([add.s(1)], on_failure="ignore")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda add: group(group(add.s(1)), add.s(2)),
+        lambda add: group([add.s(1), chord([add.s(1)], add.s(2))]),
+        lambda add: group([celery.group(add.s(1), add.s(2)), add.s(3)]),
+        lambda add: chord([add.s(1)], group(add.s(2))),
+        lambda add: chord([add.s(1)], celery.group(add.s(2), add.s(3))),
+        lambda add: chord(chord([add.s(1)], add.s(2)), add.s(3)),
+        lambda add: chain(group(add.s(1)), group(add.s(2))),
+        lambda add: group(add.s(1)) | group(add.s(2)),
+        lambda add: group(add.s(1)) | chord([add.s(2)], add.s(3)),
+        lambda add: chain(celery.group(add.s(1), add.s(2)), group(add.s(2))),
+    ],
+)
+def test_nesting_is_refused_where_it_is_built(add: Any, build: Any) -> None:
+    with pytest.raises(CanvasError, match="let a task start a canvas of"):
+        build(add)
+
+
+@pytest.mark.parametrize("what", [3, "team.add", {"a": 1}, [3], ["x"], None])
+def test_what_is_no_signature_is_refused(what: Any) -> None:
+    with pytest.raises(CanvasError, match="made of Celery signatures"):
+        group(what)
+
+
+def test_a_stamp_is_refused(add: Any) -> None:
+    with pytest.raises(CanvasError, match="none to be stamped"):
+        group(add.s(1)).stamp(customer=1)
+
+
+def test_a_group_has_nothing_to_link_to(add: Any) -> None:
+    with pytest.raises(CanvasError, match="use a chord"):
+        group(add.s(1)).link(add.s(2))
+    with pytest.raises(CanvasError, match="use a chord"):
+        group(add.s(1)).apply_async(link=add.s(2))
+
+
+def test_options_that_are_of_messages_are_refused(add: Any) -> None:
+    with pytest.raises(CanvasError, match=r"takes no priority=: set it on the parts"):
+        group(add.s(1)).apply_async(priority=3)
+
+
+def test_without_a_ledger_it_says_what_to_write(add: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"'team': write Breakbulk\(database=…, celery="):
+        group(add.s(1, 1)).apply_async()
+
+
+def test_a_list_is_copied(add: Any) -> None:
+    tasks = [add.s(1)]
+    made = group(tasks)
+    tasks.append(add.s(2))
+    assert shape(made) == ([], [1], [])
