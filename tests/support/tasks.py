@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 import breakbulk
+from tests.support.orders import Orders
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,11 +47,12 @@ def refuse(retries: int, failing: int) -> None:
         raise ValueError(f"not yet: {retries}")
 
 
-def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many small tasks)
+def declare(app: Celery, product: Any, notice: Any) -> None:  # noqa: C901, PLR0915  (many small tasks)
     """Register the tasks.
 
     Args:
         product: a model with an ``id`` and a ``version``.
+        notice: a model of what callbacks leave behind, with the run and its rows.
     """
 
     def task(name: str, **options: Any) -> Any:
@@ -160,6 +162,21 @@ def declare(app: Celery, product: Any) -> None:  # noqa: C901, PLR0915  (many sm
         if path:
             note(path, "count", key)
         return key
+
+    @task("haul", acks_late=True)
+    def haul(key: int, seconds: float, orders: str, path: str) -> None:
+        """The same, while things go wrong: it takes its time, and writes a line as well."""
+        whole = 0.0 if Orders(orders).hurried else seconds
+        time.sleep(whole / 2)  # the work itself, part of it before the row is locked
+        count(key, path)
+        time.sleep(whole / 2)  # and part of it while it is
+
+    @task("call_back")
+    def call_back() -> None:
+        """A body that leaves its notice in the transaction of the run's end."""
+        run = breakbulk.current_run()
+        values = {"run": run.id, "rows": run.summary.rows_done}
+        run.session.execute(insert(notice).values(**values))
 
     @task("new_errback")
     def new_errback(request: Any, exc: BaseException, traceback: str, path: str = "") -> None:

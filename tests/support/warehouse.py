@@ -159,7 +159,7 @@ def build(config: Config) -> Application:
         with Path(path).open("a") as file:
             file.write(f"{waited}\n")
 
-    tasks.declare(app, Product)
+    tasks.declare(app, Product, Notice)
     return application
 
 
