@@ -179,6 +179,9 @@ class JobSpec:
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Stored parameters with secrets hidden."""
+        if self.options.keeps_results and hasattr(self.cls, "shown"):
+            own: dict[str, Any] = self.cls.shown(values)
+            return own
         known = self.parameters
         return {
             name: "***" if name in known and known[name].masked else value

@@ -25,9 +25,10 @@ from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
 from breakbulk.domain.progress import Progress
-from breakbulk.domain.run import Run
+from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import (
+    CanvasError,
     ConfigurationError,
     OverlapError,
 )
@@ -204,6 +205,11 @@ class Breakbulk:
             ConfigurationError, SchemaError, LedgerUnreachable: nothing was written.
         """
         spec = self.jobs.of(job)
+        if spec.name == CANVAS_JOB:
+            raise CanvasError(
+                "A group, chord or chain is started by applying it, as in"
+                " group(add.s(n, n) for n in range(10)).apply_async()."
+            )
         broker = self.starting.broker
         place = broker.queue_for(queue or spec.options.queue)
         links = broker.links(link, link_error)

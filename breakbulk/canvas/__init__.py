@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from breakbulk.canvas.handle import CanvasResult
 from breakbulk.canvas.primitives import chain, chord, group
 from breakbulk.canvas.submitting import ledger_of
+from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.errors import CanvasError
-from breakbulk.parts import CANVAS_JOB
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -16,8 +16,8 @@ from breakbulk.app.handle import who
 from breakbulk.canvas.handle import CanvasResult
 from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
 from breakbulk.domain.retry import RetryPolicy
+from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.errors import CanvasError, ConfigurationError
-from breakbulk.parts import CANVAS_JOB
 from breakbulk.parts.signatures import Item, as_json, item_of, queue_of, tasks_of
 from breakbulk.runner.submit import Order
 from breakbulk.settings import LANE_TASK

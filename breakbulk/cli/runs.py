@@ -125,5 +125,5 @@ def _fields(run: Run, progress: Progress) -> dict[str, str]:
         "started": words.moment(run.started_at),
         "ended": words.moment(run.finished_at),
         "took": words.duration(progress.elapsed) if run.finished_at else "",
-        "promise": "at least once: the rows are in another database" if run.at_least_once else "",
+        "promise": run.promise if run.at_least_once else "",
     }

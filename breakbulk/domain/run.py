@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.items import ITEMS_FINGERPRINT
 from breakbulk.domain.status import RunStatus
+
+#: What the ledger calls the job behind every group, chord and chain.
+CANVAS_JOB: Final = "celery.canvas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Run:
         until: the source's highest key at submit, encoded; None for an empty table, and while
             an iterable is being read.
         rows_estimate: rows the planner expected at submit.
-        at_least_once: the data is in another database than the ledger.
+        at_least_once: after a crash a row may be processed twice; :attr:`promise` says why.
         has_failed: somebody is to be told when the run fails or is cancelled: the job has a
             ``failed()``, or the application wants to know.
         waits_for: the run that this one stands behind (``overlap="wait"``).
@@ -106,6 +109,26 @@ class Run:
     def of_items(self) -> bool:
         """Whether its rows are the items of an iterable, which the ledger keeps."""
         return self.fingerprint == ITEMS_FINGERPRINT
+
+    @property
+    def of_canvas(self) -> bool:
+        """Whether its rows are Celery tasks of a group, chord or chain."""
+        return self.job == CANVAS_JOB
+
+    @property
+    def promise(self) -> str:
+        """What is promised about each row, for people."""
+        if self.of_canvas:
+            return (
+                "at least once: a task manages its own transaction, so after a crash it may run"
+                " again; what it does through breakbulk.current_chunk().session is done once"
+            )
+        if self.at_least_once:
+            return (
+                "at least once: the rows are in another database than the ledger, so a crash may"
+                " process a chunk twice"
+            )
+        return "each row's changes are committed once"
 
 
 @dataclass(frozen=True, slots=True)

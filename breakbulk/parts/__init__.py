@@ -1,6 +1,6 @@
 """The worker's side of a canvas: Celery tasks as the items of a run."""
 
-from breakbulk.parts.job import CANVAS_JOB, Parts, declare_parts
+from breakbulk.parts.job import Parts, declare_parts
 from breakbulk.parts.release import install_release
 
-__all__ = ["CANVAS_JOB", "Parts", "declare_parts", "install_release"]
+__all__ = ["Parts", "declare_parts", "install_release"]

@@ -7,7 +7,7 @@ workers. One part is one item is one chunk: a retry of one never rolls back anot
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from celery.utils.time import maybe_make_aware
 from kombu.exceptions import EncodeError
 from sqlalchemy.orm import Session
 
+from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.verdict import (
     CALLBACK_NUMBER,
@@ -52,8 +53,6 @@ from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.unit import troubled
 from breakbulk.sources import Items
 
-#: What the ledger calls it.
-CANVAS_JOB = "celery.canvas"
 #: Failures that a summary lists, the first ones.
 _LISTED = 100
 #: How long a body that was put back waits, in seconds.
@@ -89,6 +88,17 @@ class Parts:
     app: ClassVar[Celery]
     runtime: ClassVar[Runtime]
     given: ClassVar[Iterable[Any]] = ()
+
+    @staticmethod
+    def shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What people see: names, and no arguments, which may be anything."""
+        body = parameters.get("body")
+        seen = {
+            "header": parameters.get("header"),
+            "body": None if body is None else body.get("task"),
+            "on_failure": parameters.get("on_failure"),
+        }
+        return {name: value for name, value in seen.items() if value is not None}
 
     def source(self) -> Items[Any]:
         """Give the signatures, where the canvas is applied."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from breakbulk.domain.chunk import Cut, RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import Key, encode_key
-from breakbulk.domain.run import Run
+from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import ACTIVE
 from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
 from breakbulk.jobs import JobRun, JobSpec
@@ -209,7 +209,7 @@ def submit(
         chunk_size=spec.options.chunk_size,
         max_lanes=spec.options.max_lanes,
         policy=order.policy or spec.options.policy,
-        at_least_once=runtime.at_least_once,
+        at_least_once=runtime.at_least_once or spec.name == CANVAS_JOB,
         has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,
         loading=isinstance(source, Items),
         waits_for=waits_for,

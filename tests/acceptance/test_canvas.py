@@ -71,6 +71,9 @@ def test_the_article_s_own_script(stage: Stage, path: str) -> None:
     assert sorted(parts) == sorted([*expected, (1_000, 1_500, 1), (1_000, 1_500, 2)])
     assert {words[5] for words in written} == {handle.id}
     assert len({words[4] for words in written}) == 10, "the same id in every attempt"
+    shown = stage.breakbulk("status", handle.id)
+    assert 'celery.canvas(header="team.part", body="team.finished")' in shown
+    assert "at least once: a task manages its own transaction" in shown
 
 
 def test_a_killed_child_costs_no_part(stage: Stage, path: str) -> None:
