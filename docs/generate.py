@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from bench.faults import table
-from breakbulk import app, errors, jobs, settings, sources
+from breakbulk import app, canvas, errors, jobs, settings, sources
 from breakbulk.app import picture, tokens, webhooks
 from breakbulk.cli import breakbulk as command_line
 from breakbulk.domain import chunkmap, failed, options, progress, run, series, token, webhook
@@ -85,6 +85,7 @@ _SHOWN = (
 )
 #: Public in the code because other rooms of the house use them, but not for users.
 _INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker", "nudges"}
+_INTERNAL |= {"followed_by", "led_by"}
 
 
 def main() -> None:
@@ -224,6 +225,19 @@ def _option(command: click.Command, option: click.Option) -> str:
 def _interface() -> str:
     parts = [_function("breakbulk.job", jobs.job), _function("table_source", sources.table_source)]
     return "\n\n".join([*(_class(one) for one in _CLASSES), *parts, _class(sources.Items)])
+
+
+def _canvas() -> str:
+    kinds = (canvas.group, canvas.chord, canvas.chain)
+    whole = canvas.group.__mro__[1]
+    parts = [*(_class(one, level=3) for one in kinds), _applied(whole)]
+    found = _function("breakbulk.canvas.result", canvas.result, level=3)
+    return "\n\n".join([*parts, _class(canvas.CanvasResult, level=3), found])
+
+
+def _applied(whole: type) -> str:
+    """What all three of them have."""
+    return "\n\n".join(["### Of all three", *_members(whole, 4)])
 
 
 def _class(cls: type, level: int = 2) -> str:
@@ -436,6 +450,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": _error_codes,
     "command-line": _command_line,
     "interface": _interface,
+    "canvas": _canvas,
     "lifecycle": lifecycle_diagram,
     "example": _example,
     "pyramid-settings": lambda: _prefixed_settings(

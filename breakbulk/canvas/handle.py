@@ -33,6 +33,7 @@ class CanvasResult:
     may be done again after a crash.
 
     Attributes:
+        bulk: whose ledger it is in.
         run: the run, to be steered as any other.
         leading: the run of the tasks in front of the group, if there are any.
     """
