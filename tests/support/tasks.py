@@ -138,7 +138,7 @@ def declare(app: Celery, product: Any, notice: Any) -> None:  # noqa: C901, PLR0
     def silent(value: Any) -> Any:
         return value
 
-    @task("soft", bind=True, soft_time_limit=0.2)
+    @task("soft", bind=True, soft_time_limit=0.7)
     def soft(self: Any, *, catches: bool) -> str:
         try:
             while True:
@@ -148,7 +148,7 @@ def declare(app: Celery, product: Any, notice: Any) -> None:  # noqa: C901, PLR0
                 raise
         return "caught"
 
-    @task("hard", time_limit=0.2)
+    @task("hard", time_limit=0.7)
     def hard() -> None:
         while True:
             time.sleep(0.01)  # likewise

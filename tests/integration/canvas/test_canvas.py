@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.exceptions import Ignore, Reject
 from celery.exceptions import TimeoutError as CeleryTimeout
-from sqlalchemy import select
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
+import breakbulk
 from breakbulk import RunStatus
 from breakbulk.canvas import CanvasResult, chain, chord, group, result
 from breakbulk.errors import CanvasError, PartFailed, RunNotFound, SourceError
 from breakbulk.parts import results as results_of_parts
+from tests.integration.canvas.conftest import Team
 from tests.support.yard import Goods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.canvas.conftest import Team
+    from tests.support.yard import Yard
 
 
 def test_a_chord_hands_results_over_in_header_order(team: Team) -> None:
@@ -591,3 +593,34 @@ def test_parents_and_roots_are_those_of_who_applies_it(team: Team) -> None:
     own = apply.apply()
     team.settle(result(team.app, own.get()))
     assert seen["part"] == (seen["task"], seen["task"])
+
+
+def test_postgres_a_deadlock_in_its_session_costs_nothing(postgres_yard: Yard) -> None:
+    team = Team(postgres_yard)
+    calls: list[int] = []
+
+    @team.task
+    def clash() -> str:
+        session = breakbulk.current_chunk().session
+        calls.append(1)
+        if len(calls) < 3:
+            session.execute(text("DO $$ BEGIN RAISE 'in the way' USING ERRCODE = '40P01'; END $$"))
+        return "done"
+
+    handle = group(clash.s()).apply_async()
+    team.settle(handle)
+    assert (handle.get(), len(calls)) == (["done"], 3)
+    assert handle.run.failures() == []
+
+
+def test_an_error_of_its_session_that_is_its_own_fails_it(team: Team) -> None:
+    @team.task
+    def twice() -> None:
+        session = breakbulk.current_chunk().session
+        session.execute(insert(Goods), [{"id": 1}])
+
+    handle = group(twice.s()).apply_async()
+    team.settle(handle)
+    with pytest.raises(PartFailed, match="IntegrityError"):
+        handle.get()
+    assert len(handle.run.failures()) == 1

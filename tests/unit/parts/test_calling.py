@@ -293,7 +293,7 @@ def test_what_is_expired_is_not_run(app: Celery) -> None:
 def test_limits(app: Celery) -> None:
     caught: list[type[BaseException]] = []
 
-    @app.task(soft_time_limit=0.05, time_limit=0.15)
+    @app.task(soft_time_limit=0.4, time_limit=0.8)
     def long(*, catches: bool = False) -> str:
         try:
             time.sleep(10)  # cut short by the limit
@@ -304,8 +304,8 @@ def test_limits(app: Celery) -> None:
         time.sleep(10)  # likewise
         return "never"
 
-    assert limits_of(long, Step(long.name, options={"time_limit": 9}), {}) == [9.0, 0.05]
-    assert limits_of(long, Step(long.name), {"soft_time_limit": 3}) == [0.15, 3.0]
+    assert limits_of(long, Step(long.name, options={"time_limit": 9}), {}) == [9.0, 0.4]
+    assert limits_of(long, Step(long.name), {"soft_time_limit": 3}) == [0.8, 3.0]
     end = invoke(long)
     assert isinstance(end, Failed)
     assert isinstance(end.cause, SoftTimeLimitExceeded)

@@ -27,13 +27,13 @@ def test_none_means_none() -> None:
 
 def test_the_soft_one_comes_first_and_the_hard_one_after_it() -> None:
     began = time.monotonic()
-    with pytest.raises(TimeLimitExceeded), limited(0.05, 0.2, "t") as limits:  # noqa: PT012
+    with pytest.raises(TimeLimitExceeded), limited(0.5, 1.0, "t") as limits:  # noqa: PT012
         with pytest.raises(SoftTimeLimitExceeded):
             long()
-        assert limits.fired == 0.05
+        assert limits.fired == 0.5
         long()
-    assert limits.fired == 0.2
-    assert 0.2 <= time.monotonic() - began < 5
+    assert limits.fired == 1.0
+    assert 1.0 <= time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize(("soft", "hard"), [(None, 0.05), (0.2, 0.05)])
@@ -48,11 +48,11 @@ def test_the_handler_and_the_timer_are_as_before() -> None:
     before = signal.signal(signal.SIGALRM, own)
     signal.setitimer(signal.ITIMER_REAL, 3600)
     try:
-        with limited(0.5, None, "t"):
+        with limited(30, None, "t"):
             pass
         assert signal.getsignal(signal.SIGALRM) is own
         assert 3500 < signal.getitimer(signal.ITIMER_REAL)[0] <= 3600
-        with pytest.raises(ValueError, match="mine"), limited(0.5, 1, "t"):
+        with pytest.raises(ValueError, match="mine"), limited(30, 60, "t"):
             raise ValueError("mine")
         assert signal.getsignal(signal.SIGALRM) is own
         with pytest.raises(SoftTimeLimitExceeded), limited(0.05, None, "t"):
@@ -66,7 +66,7 @@ def test_the_handler_and_the_timer_are_as_before() -> None:
 
 
 def test_no_alarm_comes_afterwards() -> None:
-    with limited(0.05, 0.1, "t"):
+    with limited(30, 60, "t"):
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
