@@ -32,6 +32,9 @@ from breakbulk.domain.status import STOPPING, UNFINISHED_CHUNK, WORKABLE, RunSta
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
 
+#: So many chunks that wait are counted at most: no run has more lanes at a time.
+_MOST_LANES = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -118,12 +121,18 @@ class Lanes:
             .correlate(runs)
             .scalar_subquery()
         )
-        due = (
-            select(func.count())
-            .where(waiting.c.run_id == runs.c.id, waiting.c.not_before <= clock())
+        # Asked once: a clock that moves is nothing to look up in an index. And no further than
+        # there are lanes: a broken deploy has tens of thousands wait.
+        now = select(clock()).scalar_subquery()
+        some = (
+            select(waiting.c.number)
+            .where(waiting.c.run_id == runs.c.id, waiting.c.not_before <= now)
+            .order_by(waiting.c.not_before)
+            .limit(_MOST_LANES)
             .correlate(runs)
-            .scalar_subquery()
+            .subquery()
         )
+        due = select(func.count()).select_from(some).scalar_subquery()
         unfinished = exists().where(
             chunks.c.run_id == runs.c.id,
             schema.open_chunks(UNFINISHED_CHUNK),

@@ -135,6 +135,7 @@ def full(yard: Yard) -> RunHandle:
             failure_id=1,
             step=1,
         )
+        fill("waiting", run_id=run.id, number=n, path="", not_before=_LATER)
         boom = {"error": "Boom", "message": "boom", "round": 1, "at": _PAST}
         fill("carves", run_id=its_run, exhausted_at=_PAST)
         fill(
