@@ -76,9 +76,17 @@ class UnknownJob(BreakbulkError):
 
 
 class ParameterError(BreakbulkError):
-    """A parameter is unknown, missing or of the wrong type."""
+    """A parameter is unknown, missing or of the wrong type.
+
+    Attributes:
+        parameter: the name of a job's parameter, where it is about one.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class SourceError(BreakbulkError):

@@ -139,7 +139,8 @@ class JobSpec:
         if unknown := sorted(set(values) - set(parameters)):
             known = ", ".join(parameters) or "none"
             raise ParameterError(
-                f"The job {self.name} has no parameter {unknown[0]!r}; it has: {known}."
+                f"The job {self.name} has no parameter {unknown[0]!r}; it has: {known}.",
+                parameter=unknown[0],
             )
         converted = {}
         for name, parameter in parameters.items():
@@ -147,7 +148,8 @@ class JobSpec:
                 converted[name] = _convert(self.name, parameter, values[name], strict=strict)
             elif parameter.required:
                 raise ParameterError(
-                    f"The job {self.name} needs the parameter {name!r} ({parameter.type_name})."
+                    f"The job {self.name} needs the parameter {name!r} ({parameter.type_name}).",
+                    parameter=name,
                 )
         return self.cls(**converted)
 
@@ -174,7 +176,8 @@ class JobSpec:
         except (TypeError, ValueError, RecursionError) as error:
             why = "" if parameter.masked else f": {error}"
             raise ParameterError(
-                f"The parameter {parameter.name!r} of {self.name} cannot be stored as JSON{why}."
+                f"The parameter {parameter.name!r} of {self.name} cannot be stored as JSON{why}.",
+                parameter=parameter.name,
             ) from (None if parameter.masked else error)
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -452,5 +455,6 @@ def _convert(job_name: str, parameter: Parameter, value: Any, *, strict: bool) -
         shown = "what was given" if parameter.masked else f"{value!r} ({error})"
         raise ParameterError(
             f"The parameter {parameter.name!r} of {job_name} takes {parameter.type_name},"
-            f" not {shown}."
+            f" not {shown}.",
+            parameter=parameter.name,
         ) from (None if parameter.masked else error)

@@ -52,6 +52,16 @@ def methods_of(pattern: str) -> list[str]:
     return [word for method, words in found.items() if method in item for word in words]
 
 
+@cache
+def query_of(pattern: str, method: str) -> frozenset[str]:
+    """The names that the query of a request to a route of ours may have."""
+    item = document()["paths"].get(pattern.removeprefix(ROOT), {})
+    given = item.get(method.lower(), {}).get("parameters", [])
+    shared = document()["components"]["parameters"]
+    resolved = (shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in given)
+    return frozenset(one["name"] for one in resolved if one["in"] == "query")
+
+
 def includeme(config: Configurator) -> None:
     """Register the routes of the document, and have them checked."""
     config.include("pyramid_openapi3")

@@ -17,6 +17,7 @@ from pyramid.httpexceptions import (
     HTTPNotAcceptable,
     HTTPNotFound,
     HTTPRequestEntityTooLarge,
+    HTTPUnprocessableEntity,
     HTTPUnsupportedMediaType,
 )
 from pyramid.registry import Registry
@@ -28,7 +29,8 @@ from breakbulk.app import RunHandle
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE, VIEW
 from breakbulk.web.api import bearer
-from breakbulk.web.api.contract import JSON, PROBLEM, methods_of
+from breakbulk.web.api.contract import JSON, PROBLEM, methods_of, query_of
+from breakbulk.web.api.misfits import of_query
 from breakbulk.web.api.problems import not_text
 
 #: Of the largest number that a database's bigint holds.
@@ -124,14 +126,25 @@ def no_such_method(request: Request) -> Response:
 
 
 def _negotiated(view: View) -> View:
-    """Refuse whoever would not understand the answer."""
+    """Refuse whoever would not understand the answer, or asks for what is not understood here."""
 
     def negotiate(context: Any, request: Request) -> Response:
+        _check_query(request)
         if not request.accept.acceptable_offers([JSON, PROBLEM]):
             raise HTTPNotAcceptable("Answers are application/json: accept that.")
         return view(context, request)
 
     return negotiate
+
+
+def _check_query(request: Request) -> None:
+    """Refuse what would be ignored: with a misspelt filter a list looks as if all were meant."""
+    known = query_of(request.matched_route.pattern, request.method)
+    unknown = sorted(set(request.GET) - known)
+    if unknown:
+        refused = HTTPUnprocessableEntity("The address asks for what is not known here.")
+        refused.errors = of_query(unknown, sorted(known))
+        raise refused
 
 
 def _conditional(tag_of: TagOf) -> Callable[[View], View]:

@@ -1,6 +1,7 @@
-"""Where a request does not fit the document, in words that quote nothing of it.
+"""Where a request does not fit the document, in words that quote no value of it.
 
-What was sent may be a secret, or as long as the request.
+What was sent may be a secret, or as long as the request. The name of a field that is not known is
+told, if it may be one: whoever has misspelt it has to find it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from openapi_core.validation.request.exceptions import ParameterValidationError
 
 _MOST = 20
+_LONGEST_NAME = 64
 
 
 def misfits(errors: Iterable[Exception]) -> Iterator[dict[str, str]]:
@@ -31,6 +33,20 @@ def misfits(errors: Iterable[Exception]) -> Iterator[dict[str, str]]:
             yield {"detail": _sentence(one), **where}
 
 
+def of_parameter(name: str, detail: str) -> list[dict[str, str]]:
+    """The one entry for a parameter of a job that does not fit."""
+    return [{"detail": detail, "pointer": "#/parameters" + _step(name)}]
+
+
+def of_query(unknown: Iterable[str], known: Iterable[str]) -> list[dict[str, str]]:
+    """One entry for each parameter of the query that is not known."""
+    listed = ", ".join(known) or "none"
+    return [
+        {"detail": f"It is not known here; there are: {listed}", "parameter": name[:_LONGEST_NAME]}
+        for name in list(unknown)[:_MOST]
+    ]
+
+
 def _schema_errors(error: BaseException | None) -> Iterator[Any]:
     """What jsonschema has found, somewhere down the causes."""
     while error is not None:
@@ -46,11 +62,19 @@ def _bare(error: Exception) -> str:
 
 
 def _pointer(error: Any) -> str:
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in error.absolute_path]
+    steps = [str(step) for step in error.absolute_path]
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         steps += missing[:1]
-    return "#" + "".join(f"/{step}" for step in steps)
+    if error.validator == "additionalProperties":
+        unknown = [name for name in error.instance if name not in error.schema["properties"]]
+        steps += unknown[:1]
+    return "#" + "".join(_step(step) for step in steps)
+
+
+def _step(name: str) -> str:
+    """A step of a pointer; nothing where the name is longer than names are."""
+    return "/" + name.replace("~", "~0").replace("/", "~1") if len(name) <= _LONGEST_NAME else ""
 
 
 def _sentence(error: Any) -> str:

@@ -73,6 +73,6 @@ def page(
         plain = json.dumps(place(items[-1]), separators=(",", ":")).encode()
         cursor = base64.urlsafe_b64encode(plain).decode().rstrip("=")
         others = [(name, text) for name, text in request.GET.items() if name != "cursor"]
-        following = f"{request.path}?{urlencode([*others, ('cursor', cursor)])}"
+        following = f"{request.path_url}?{urlencode([*others, ('cursor', cursor)])}"
         request.response.headers["Link"] = f'<{following}>; rel="next"'
     return {"items": [shown(one) for one in items], "next": following}

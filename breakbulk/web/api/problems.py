@@ -29,7 +29,7 @@ from breakbulk.errors import (
 )
 from breakbulk.web.api import bearer
 from breakbulk.web.api.contract import PROBLEM
-from breakbulk.web.api.misfits import misfits
+from breakbulk.web.api.misfits import misfits, of_parameter
 
 log = logging.getLogger("breakbulk.web")
 
@@ -135,7 +135,9 @@ def of_ours(error: BreakbulkError, request: Request) -> Response:
     kind = next(kind for cls, kind in _OURS if isinstance(error, cls))
     if kind is JOB and request.method != "POST":
         kind = NOT_FOUND
-    return _answer(request, kind, str(error), run=getattr(error, "run_id", None))
+    name = getattr(error, "parameter", None)
+    told = of_parameter(name, str(error)) if name is not None else None
+    return _answer(request, kind, str(error), run=getattr(error, "run_id", None), errors=told)
 
 
 @notfound_view_config(path_info=_HERE)
@@ -150,8 +152,11 @@ def not_found(error: HTTPNotFound, request: Request) -> Response:
 def forbidden(error: HTTPForbidden, request: Request) -> Response:
     """Nobody is known, or he may not do that."""
     if request.access is not None:
-        said = error.explanation if error.result is None else None
-        detail = error.detail or said or "You may look here, but not steer."
+        # Whoever has a result was refused by a permission, of which Pyramid says how it is called.
+        detail = error.detail or error.explanation if error.result is None else None
+        if not detail:
+            token = bearer.given(request) is not None
+            detail = f"{'This token' if token else 'You'} may only look here, not steer."
         return _answer(request, FORBIDDEN, detail)
     wrong = bearer.given(request) is not None
     detail = (
@@ -194,7 +199,10 @@ def of_http(error: HTTPException, request: Request) -> Any:
     if error.code < UNREADABLE.status:
         return error
     kind = next((one for one in KINDS if one.status == error.code), UNREADABLE)
-    response = _answer(request, kind, error.detail or error.explanation, status=error.code)
+    told = getattr(error, "errors", None)
+    response = _answer(
+        request, kind, error.detail or error.explanation, status=error.code, errors=told
+    )
     for name in ("Allow", "Accept-Post"):
         if name in error.headers:
             response.headers[name] = error.headers[name]

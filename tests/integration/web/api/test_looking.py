@@ -39,6 +39,13 @@ def test_lists_go_on_page_by_page(yard: Yard, looker: TestApp, partial: RunHandl
             assert [one[name] for one in found] == expected, path
 
 
+def test_a_page_can_be_gone_on_from_as_it_is_told(yard: Yard, looker: TestApp) -> None:
+    for _ in range(2):
+        yard.run()
+    told = looker.get(f"{RUNS}?limit=1").json["next"]
+    assert told.startswith(f"http://localhost{RUNS}?limit=1&cursor=")
+
+
 def test_a_chunk_is_shown_with_its_relatives_and_failures(
     looker: TestApp, partial: RunHandle
 ) -> None:

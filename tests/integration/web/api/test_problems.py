@@ -52,6 +52,21 @@ def test_a_query_that_makes_no_sense_is_refused(
     refused(answer, 400, "unreadable-request")
 
 
+@pytest.mark.parametrize("path", ["?statu=failed", "?limit=1&page=2", "/1?x=1", "/1/chunks?from=2"])
+def test_a_query_that_would_be_ignored_is_refused(
+    looker: TestApp, partial: RunHandle, path: str
+) -> None:
+    problem = refused(looker.get(f"{RUNS}{path}", expect_errors=True), 422, "invalid-request")
+    (one,) = problem["errors"]
+    assert one["parameter"] in path
+    assert one["detail"].startswith("It is not known here; there are: ")
+
+
+def test_a_token_that_may_only_look_is_told_so(looker: TestApp, partial: RunHandle) -> None:
+    problem = refused(post(looker, f"/runs/{partial.id}/retry"), 403, "forbidden")
+    assert problem["detail"] == "This token may only look here, not steer."
+
+
 def test_methods_that_are_not_for_an_address(looker: TestApp, partial: RunHandle) -> None:
     for path, item in document()["paths"].items():
         url = ROOT + path.format(run=partial.id, job="x", chunk="1")

@@ -75,8 +75,21 @@ def test_a_run_that_goes_on_is_in_the_way(yard: Yard, deployer: TestApp, job: st
     ("body", "kind", "errors"),
     [
         ({"job": "none"}, "unknown-job", None),
-        ({"job": "a.job", "parameters": {"tag": 5}}, "invalid-parameter", None),
-        ({"job": "a.job", "parameters": {"nope": 5}}, "invalid-parameter", None),
+        (
+            {"job": "a.job", "parameters": {"tag": 5}},
+            "invalid-parameter",
+            [("#/parameters/tag", "The parameter 'tag' of a.job takes str, not 5")],
+        ),
+        (
+            {"job": "a.job", "parameters": {"no/pe": 5}},
+            "invalid-parameter",
+            [("#/parameters/no~1pe", "The job a.job has no parameter 'no/pe'")],
+        ),
+        (
+            {"job": "a.job", "parameters": {"x" * 65: 5}},
+            "invalid-parameter",
+            [("#/parameters", "The job a.job has no parameter")],
+        ),
         ({"parameters": {}}, "invalid-request", [("#/job", "It is missing")]),
         (
             {"job": "a.job", "overlap": "maybe"},
@@ -88,7 +101,8 @@ def test_a_run_that_goes_on_is_in_the_way(yard: Yard, deployer: TestApp, job: st
             "invalid-request",
             [("#/parameters", "It must be of the type object")],
         ),
-        ({"job": "a.job", "x/y": 1}, "invalid-request", [("#", "It has a field that is not")]),
+        ({"job": "a.job", "x/y": 1}, "invalid-request", [("#/x~1y", "It has a field that is")]),
+        ({"job": "a.job", "x" * 65: 1}, "invalid-request", [("#", "It has a field that is")]),
         ({"job": ""}, "invalid-request", [("#/job", "It must not be empty")]),
         ([], "invalid-request", [("#", "It must be of the type object")]),
     ],
