@@ -9,7 +9,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.signals import task_failure, task_postrun, task_prerun, task_retry, task_success
@@ -19,6 +19,8 @@ import breakbulk
 from tests.support.orders import Orders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
 #: File in which signals are written down, if there is one.
@@ -55,8 +57,9 @@ def declare(app: Celery, product: Any, notice: Any) -> None:  # noqa: C901, PLR0
         notice: a model of what callbacks leave behind, with the run and its rows.
     """
 
-    def task(name: str, **options: Any) -> Any:
-        return app.task(name=f"team.{name}", shared=False, **options)
+    def task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+        made: Any = app.task(name=f"team.{name}", shared=False, **options)
+        return cast("Callable[[Callable[..., Any]], Any]", made)
 
     @task("add")
     def add(x: float, y: float) -> float:

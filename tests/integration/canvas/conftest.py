@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -13,6 +13,8 @@ from tests.support.waiting import wait_for
 from tests.support.yard import Goods
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from breakbulk.canvas import CanvasResult
     from tests.support.yard import Yard
 
@@ -76,9 +78,10 @@ class Team:
         self.add, self.tell, self.flaky, self.count = add, tell, flaky, count
         self.new_errback, self.old_errback = new_errback, old_errback
 
-    def task(self, *function: Any, **options: Any) -> Any:
+    def task(self, **options: Any) -> Callable[[Callable[..., Any]], Any]:
         """One more task."""
-        return self.app.task(*function, shared=False, **options)
+        made: Any = self.app.task(shared=False, **options)
+        return cast("Callable[[Callable[..., Any]], Any]", made)
 
     def settle(self, *handles: CanvasResult) -> None:
         """Work until these stand still, and all that they send is done."""
@@ -97,9 +100,9 @@ class Team:
         over()
         wait_for(over, message="the outbox to be empty")
 
-    def told_of(self, name: str) -> list[tuple[Any, ...]]:
+    def told_of(self, name: str) -> list[list[Any]]:
         """What tasks of that name have noted, without it."""
-        return [words for first, *words in map(list, self.told) if first == name]  # type: ignore[misc]
+        return [list(words) for first, *words in self.told if first == name]
 
     def _send(self, signature: str, run_id: int, task_id: str) -> None:
         self.app.conf.task_always_eager = True

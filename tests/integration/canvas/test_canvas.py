@@ -226,7 +226,7 @@ def test_a_failing_body_calls_its_error_callbacks(team: Team) -> None:
 def test_the_body_retries_by_itself(team: Team) -> None:
     seen = []
 
-    @team.task
+    @team.task()
     def body(results: list[int]) -> int:
         seen.append((list(results), body.request.retries))
         if body.request.retries < 2:
@@ -307,7 +307,7 @@ def test_chains_as_parts(team: Team) -> None:
 def test_a_chain_goes_on_where_it_has_asked_for_a_retry(team: Team) -> None:
     seen = []
 
-    @team.task
+    @team.task()
     def second(value: int) -> int:
         seen.append((value, second.request.retries, second.request.parent_id))
         if second.request.retries < 2:
@@ -328,7 +328,7 @@ def test_a_chain_goes_on_where_it_has_asked_for_a_retry(team: Team) -> None:
 def test_a_retry_may_change_arguments(team: Team) -> None:
     seen: list[Any] = []
 
-    @team.task
+    @team.task()
     def walk(at: int, *, step: int = 1) -> int:
         seen.append((at, step))
         if at < 3:
@@ -341,7 +341,7 @@ def test_a_retry_may_change_arguments(team: Team) -> None:
 
 
 def test_ignore_and_ignore_result(team: Team) -> None:
-    @team.task
+    @team.task()
     def ignored() -> None:
         raise Ignore
 
@@ -357,7 +357,7 @@ def test_ignore_and_ignore_result(team: Team) -> None:
 def test_reject(team: Team) -> None:
     calls: list[int] = []
 
-    @team.task
+    @team.task()
     def back() -> int:
         calls.append(1)
         if len(calls) < 3:
@@ -381,7 +381,7 @@ def test_reject(team: Team) -> None:
 
 @pytest.mark.parametrize("value", [object(), "x" * 70_000], ids=["no JSON", "too large"])
 def test_results_that_cannot_be_kept(team: Team, value: Any) -> None:
-    @team.task
+    @team.task()
     def give() -> Any:
         return value
 
@@ -400,7 +400,7 @@ def test_many_results_are_a_sequence(team: Team, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(results_of_parts, "PAGE", 4)
     seen: list[Any] = []
 
-    @team.task
+    @team.task()
     def body(results: Sequence[int]) -> int:
         seen.append(type(results))
         assert isinstance(results, Sequence)
@@ -580,12 +580,12 @@ def test_a_part_s_own_countdown_delays_it(team: Team) -> None:
 def test_parents_and_roots_are_those_of_who_applies_it(team: Team) -> None:
     seen: dict[str, Any] = {}
 
-    @team.task
+    @team.task()
     def look() -> None:
         request = look.request
         seen["part"] = (request.root_id, request.parent_id)
 
-    @team.task
+    @team.task()
     def apply() -> str:
         seen["task"] = apply.request.id
         return group([look.s()]).apply_async().id
@@ -599,7 +599,7 @@ def test_postgres_a_deadlock_in_its_session_costs_nothing(postgres_yard: Yard) -
     team = Team(postgres_yard)
     calls: list[int] = []
 
-    @team.task
+    @team.task()
     def clash() -> str:
         session = breakbulk.current_chunk().session
         calls.append(1)
@@ -614,7 +614,7 @@ def test_postgres_a_deadlock_in_its_session_costs_nothing(postgres_yard: Yard) -
 
 
 def test_an_error_of_its_session_that_is_its_own_fails_it(team: Team) -> None:
-    @team.task
+    @team.task()
     def twice() -> None:
         session = breakbulk.current_chunk().session
         session.execute(insert(Goods), [{"id": 1}])

@@ -184,7 +184,7 @@ def test_a_retry_is_told_and_not_sent(app: Celery) -> None:
     @app.task(bind=True, max_retries=3)
     def flaky(self: Any, x: int) -> None:
         try:
-            {}[x]
+            {"a": 1}[str(x)]
         except KeyError as exc:
             raise self.retry(exc=exc, countdown=60) from None
 
@@ -293,7 +293,7 @@ def test_what_is_expired_is_not_run(app: Celery) -> None:
 def test_limits(app: Celery) -> None:
     caught: list[type[BaseException]] = []
 
-    @app.task(soft_time_limit=0.4, time_limit=0.8)
+    @app.task(soft_time_limit=0.4, time_limit=0.8)  # type: ignore[call-overload, untyped-decorator]
     def long(*, catches: bool = False) -> str:
         try:
             time.sleep(10)  # cut short by the limit

@@ -160,10 +160,11 @@ def test_a_callback_is_sent_with_its_value_and_no_other(app: Celery, add: Any) -
     both = with_value(celery.group(add.s(2), add.s(3)), app, 1)
     assert [json.loads(one)["args"] for one in both] == [[1, 2], [1, 3]]
     (row,) = with_value(celery.chain(add.s(2), add.s(3)), app, 1)
-    first, second = celery.signature(json.loads(row), app=app).tasks
+    again: Any = celery.signature(json.loads(row), app=app)
+    first, second = again.tasks
     assert (list(first["args"]), first["immutable"]) == ([1, 2], True)
     assert (list(second["args"]), second["immutable"]) == ([3], False)
     (whole,) = with_value(celery.chord([add.s(2), add.si(3)], add.s(4)), app, 1)
-    made = celery.signature(json.loads(whole), app=app)
+    made: Any = celery.signature(json.loads(whole), app=app)
     assert [list(one["args"]) for one in made.tasks] == [[1, 2], [3]]
     assert all(one["immutable"] for one in made.tasks)
