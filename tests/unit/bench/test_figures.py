@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bench.addresses import reads
 from bench.figures import Findings, markdown
+from breakbulk.web.api.contract import document
 
 
 def test_a_page_has_medians_spreads_and_what_was_missed() -> None:
@@ -20,9 +22,6 @@ def test_a_page_has_medians_spreads_and_what_was_missed() -> None:
 
 
 def test_the_api_is_measured_whole() -> None:
-    from bench.pages import _reads
-    from breakbulk.web.api.contract import document
-
-    reads = _reads(1, 2)
-    assert {path for path, known in document()["paths"].items() if "get" in known} <= set(reads)
-    assert not [address for address in reads.values() if "{" in address]
+    asked = reads(1, 2)
+    assert {path for path, known in document()["paths"].items() if "get" in known} <= set(asked)
+    assert not [address for address in asked.values() if "{" in address]
