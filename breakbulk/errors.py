@@ -90,7 +90,15 @@ class ParameterError(BreakbulkError):
 
 
 class SourceError(BreakbulkError):
-    """The rows of a job cannot be walked by their key."""
+    """The rows of a job cannot be walked by their key, or its iterable ended early.
+
+    Attributes:
+        run_id: the run that has failed by it, where there is one.
+    """
+
+    def __init__(self, message: str, run_id: int | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class SourceChanged(SourceError):

@@ -194,7 +194,7 @@ class _Loading:
                 # Nobody may be there to whom an exception could tell how to go on.
                 log.warning("%s", self._sentence(error))
                 raise
-            raise SourceError(self._sentence(error)) from error
+            raise SourceError(self._sentence(error), self._run.id) from error
         finally:
             keeper.stop()
         return run, True

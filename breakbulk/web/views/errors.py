@@ -35,6 +35,7 @@ _STATUSES: tuple[tuple[type[BreakbulkError], int, str], ...] = (
     (SchemaError, 503, "The tables do not fit"),
 )
 _TEMPLATE = "breakbulk.web:templates/error.jinja2"
+_OLDER = " This web process may have older code than the workers: restart it after a deploy."
 
 
 @exception_view_config(BreakbulkError, renderer=_TEMPLATE)
@@ -42,7 +43,7 @@ def of_ours(error: BreakbulkError, request: Request) -> dict[str, Any]:
     """Our own errors are one sentence each already."""
     known = ((status, heading) for kind, status, heading in _STATUSES if isinstance(error, kind))
     status, heading = next(known, (400, "That does not work"))
-    return _page(request, status, heading, str(error))
+    return _page(request, status, heading, str(error) + _OLDER * isinstance(error, UnknownJob))
 
 
 @notfound_view_config(renderer=_TEMPLATE)

@@ -10,7 +10,7 @@ from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 
-from breakbulk.errors import BreakbulkError
+from breakbulk.errors import BreakbulkError, SourceError
 from breakbulk.jobs import JobSpec
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
@@ -55,7 +55,9 @@ def start(request: Request) -> Any:
         )
     except BreakbulkError as error:
         request.response.status_int = 422
-        return _page(request, spec, given, trouble=str(error))
+        # Of an iterable that ended early: the same form goes on there, for it has the same key.
+        ended = error.run_id if isinstance(error, SourceError) else None
+        return _page(request, spec, given, trouble=str(error), ended=ended)
     return HTTPSeeOther(request.route_path("run", run=run.id))
 
 
@@ -79,6 +81,7 @@ def _page(
         "waits": (given or {}).get("overlap") == "wait",
         "plan": None,
         "trouble": None,
+        "ended": None,
         **more,
     }
 

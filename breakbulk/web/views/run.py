@@ -41,6 +41,7 @@ def run(request: Request) -> dict[str, Any]:
         "run": record,
         "progress": progress,
         "parameters": request.bulk.shown_parameters(record),
+        "known": record.job in request.bulk.jobs.all(),
         "map": seen.map,
         "series": seen.series,
         "plot": plot(seen.series),

@@ -14,6 +14,8 @@ from tests.integration.web.conftest import one
 from tests.support.yard import Boom, failing, touch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from webtest import TestApp, TestResponse
 
     from breakbulk import RunHandle
@@ -166,6 +168,46 @@ def test_a_plan_of_items_says_that_they_are_still_to_be_read(yard: Yard, operato
     plan = one(form.submit("act", value="plan"), ".plan").text
     assert plan.count("unknown until its items are read") == 2
     assert "no rows" not in plan
+
+
+def test_an_iterable_that_ended_early_is_gone_on_with_by_the_same_form(
+    yard: Yard, operator: TestApp
+) -> None:
+    broken = [True]
+
+    def lines() -> Iterator[int]:
+        yield from range(3)
+        if broken.pop():
+            raise Boom("the feed is gone")
+        yield from range(3, 5)
+
+    yard.job(lambda _chunk: None, name="shelves.feed", source=lambda: Items(lines()))
+    page = operator.get("/jobs/shelves.feed")
+    form = next(form for form in page.forms.values() if "p.tag" in form.fields)
+    failed = form.submit("act", value="start", status=422)
+    assert "ended early at item 3" in one(failed, ".trouble").text
+    assert failed.html.select_one('form.start a[href="/runs/1"]') is not None
+    assert "Go on with run 1" in one(failed, 'button[value="start"]').text
+    yard.settle(yard.bulk.run(1))
+    broken.append(False)
+    again = next(form for form in failed.forms.values() if "p.tag" in form.fields)
+    assert again.submit("act", value="start").location.endswith("/runs/1")
+    yard.settle(yard.bulk.run(1))
+    summary = yard.bulk.run(1).record().summary
+    assert summary is not None
+    assert summary.rows_done == 5
+
+
+def test_a_process_with_older_code_says_so(yard: Yard, viewer: TestApp) -> None:
+    handle = yard.run(touch)
+    hidden = "this web process does not know the job"
+    assert hidden not in viewer.get(f"/runs/{handle.id}").text
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(job="shelves.newer"))
+    assert hidden in viewer.get(f"/runs/{handle.id}").text
+    missing = viewer.get("/jobs/shelves.newer", status=404)
+    assert "restart it after a deploy" in missing.text
 
 
 def test_what_does_not_fit_is_told_beside_what_was_typed(yard: Yard, operator: TestApp) -> None:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from breakbulk import Items
 from breakbulk.web.api.contract import ROOT
 from tests.support.machines import RUNS, post, refused
+from tests.support.yard import Boom
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from webtest import TestApp
 
     from tests.support.yard import Yard
@@ -59,6 +63,17 @@ def test_asking_again_with_a_key_starts_nothing(yard: Yard, deployer: TestApp, j
     problem = refused(other, 422, "idempotency-conflict")
     assert problem["run"] == first.json["run"]["id"]
     assert yard.count("runs") == 1
+
+
+def test_an_iterable_that_ended_early_has_a_run(yard: Yard, deployer: TestApp) -> None:
+    def lines() -> Iterator[int]:
+        yield 1
+        raise Boom("the feed is gone")
+
+    yard.job(lambda _chunk: None, name="a.feed", source=lambda: Items(lines()))
+    problem = refused(post(deployer, "/runs", {"job": "a.feed"}), 422, "unreadable-rows")
+    assert problem["run"] == 1
+    assert "ended early at item 1" in problem["detail"]
 
 
 def test_a_run_that_goes_on_is_in_the_way(yard: Yard, deployer: TestApp, job: str) -> None:
