@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from pkgutil import walk_packages
@@ -261,9 +262,8 @@ class Breakbulk:
         Raises:
             RunNotFound: there is none.
         """
-        handle = RunHandle(self.runtime, RunId(run_id), self.starting.nudge_if_possible)
-        handle.record()
-        return handle
+        handle = RunHandle(self.runtime, RunId(run_id), "", self.starting.nudge_if_possible)
+        return replace(handle, job=handle.record().job)
 
     def runs(
         self,

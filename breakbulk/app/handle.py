@@ -36,11 +36,12 @@ from breakbulk.runner.runtime import Runtime
 _POLL_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunHandle:
     """A run, to be looked at, waited for and steered.
 
     Attributes:
+        job: the name of its job.
         created: False when ``submit()`` found it by its idempotency key.
         actor: whose name goes on what is done with it; default the operating system's user and
             host.
@@ -48,9 +49,14 @@ class RunHandle:
 
     runtime: Runtime
     id: RunId
+    job: str
     nudge: Callable[[Run], None]
     created: bool = True
     actor: str | None = None
+
+    def __repr__(self) -> str:
+        # What a debugger shows asks no database.
+        return f"<Run {self.id} of {self.job}>"
 
     def record(self) -> Run:
         """The run as the ledger has it now."""

@@ -197,7 +197,8 @@ class Starting:
             session.flush()
 
     def _handle(self, submitted: submitting.Submitted) -> RunHandle:
-        return RunHandle(self._runtime, submitted.run.id, self.nudge_if_possible, submitted.created)
+        run = submitted.run
+        return RunHandle(self._runtime, run.id, run.job, self.nudge_if_possible, submitted.created)
 
     @contextmanager
     def _rows(self, connection: Connection) -> Iterator[Connection]:

@@ -94,7 +94,8 @@ def _told(bulk: Breakbulk, run: Run, *, created: bool) -> str:
     name = f"Run {run.id} of {words.call(run.job, bulk.shown_parameters(run))}"
     reason = f" ({run.reason})" if run.reason else ""
     if not created:
-        return f"{name} was submitted before with this idempotency key; it is {run.status}{reason}."
+        stands = f"it {words.stands(run.status)}{reason}"
+        return f"{name} was submitted before with this idempotency key; {stands}."
     if run.status is RunStatus.HELD:
         return f"{name} is submitted{reason}."
     rows = "" if run.rows_estimate is None else f", ≈ {words.number(run.rows_estimate)} rows"

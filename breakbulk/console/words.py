@@ -73,6 +73,17 @@ def status(progress: Progress) -> str:
     return f"{progress.status} ({why})" if why else str(progress.status)
 
 
+def stands(status: RunStatus) -> str:
+    """What a run does, or has done, after its name: ``is running``, ``has succeeded``."""
+    ended = {
+        RunStatus.SUCCEEDED: "has succeeded",
+        RunStatus.PARTIAL: "ended partial",
+        RunStatus.FAILED: "has failed",
+        RunStatus.CANCELLED: "was cancelled",
+    }
+    return ended.get(status, f"is {status}")
+
+
 def chunks(progress: Progress) -> str:
     """Chunks done and carved; of those that were split, the parts are what can be done."""
     done = f"{number(progress.chunks_done)} done"
@@ -90,8 +101,15 @@ def troubles(progress: Progress) -> str:
 
 def line(progress: Progress) -> str:
     """One look at a run, in one line."""
-    parts = [f"{status(progress)}: {rows(progress)} ({percent(progress)})", *figures(progress)]
+    parts = [f"{status(progress)}: {_part(progress)}", *figures(progress)]
     return ", ".join(parts)
+
+
+def _part(progress: Progress) -> str:
+    """Rows with their percentage, unless nobody will ever know of how many."""
+    if progress.fraction is None and progress.status in FINISHED:
+        return rows(progress)
+    return f"{rows(progress)} ({percent(progress)})"
 
 
 def figures(progress: Progress) -> list[str]:
@@ -144,7 +162,7 @@ def ending(run: Run, progress: Progress) -> str:
     name = f"Run {run.id} of {run.job}"
     reason = f" ({run.reason})" if run.reason else ""
     if run.summary is None:
-        return f"{name} is {run.status}{reason}: {rows(progress)} ({percent(progress)})."
+        return f"{name} {stands(run.status)}{reason}: {_part(progress)}."
     summary = run.summary
     failed = ""
     if summary.rows_failed or summary.chunks_failed:

@@ -69,8 +69,8 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
         walked = rows_done + run.summary.rows_failed
         if run.status in _WALKED:
             total = walked
-        elif walked:
-            total = max(total or 0, walked)
+        elif walked and total is not None:
+            total = max(total, walked)
     elif total is not None:
         rows_done = min(rows_done, total)
     return Progress(

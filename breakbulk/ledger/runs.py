@@ -197,12 +197,14 @@ class Runs:
         come_from: Iterable[RunStatus] | None = None,
         actor: str,
         reason: str | None = None,
+        verb: str | None = None,
         **values: Any,
     ) -> bool:
         """The one door for every change of a run's status.
 
         A compare-and-set: it does nothing and returns False when the run is by now in a status
-        from which no arrow leads to ``to``. What is done is noted in the run's activity.
+        from which no arrow leads to ``to``. What is done is noted in the run's activity, as
+        ``verb`` or else by the status.
         """
         runs = self._database.schema.runs
         reason = None if reason is None else storable(reason, _REASON_LIMIT)
@@ -218,7 +220,7 @@ class Runs:
         row = connection.execute(statement).one_or_none()
         if row is None:
             return False
-        self.note(connection, run_id, actor=actor, verb=str(to), detail=reason)
+        self.note(connection, run_id, actor=actor, verb=verb or str(to), detail=reason)
         event = EVENT_OF.get(to)
         if row.wanted and event is not None:
             self._outbox.tell(connection, self.get(connection, run_id), event, row.now)

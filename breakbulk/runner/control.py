@@ -72,6 +72,7 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
             status,
             come_from=[RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD],
             actor=actor,
+            verb="resumed",
         )
         if moved and run.suspect is not None:
             # What failed for the reason that is put right now has its tries before it still.

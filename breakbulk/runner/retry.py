@@ -92,7 +92,9 @@ def retry(
         left = stopped and not ledger.claims.exhausted(connection, run_id)
         if not chunks and not left:
             raise StateError(_nothing(run, choice))
-        reopen(runtime, connection, run, RunStatus.RUNNING, actor, round=run.round + 1)
+        reopen(
+            runtime, connection, run, RunStatus.RUNNING, actor, verb="retried", round=run.round + 1
+        )
     return Retried(run_id, run.round + 1, chunks, rows)
 
 

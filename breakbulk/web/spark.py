@@ -42,7 +42,12 @@ class Spark:
 
 def spark(runs: Sequence[Run], progress: Mapping[RunId, Progress]) -> Spark | None:
     """Draw runs, given newest first; None while there are no two that have ended."""
-    ended = [(run, progress[run.id].elapsed) for run in reversed(runs) if run.status in FINISHED]
+    # One that was tried again has stood idle between its rounds, nobody knows for how long.
+    ended = [
+        (run, progress[run.id].elapsed)
+        for run in reversed(runs)
+        if run.status in FINISHED and run.round == 1
+    ]
     if len(ended) < 2:  # noqa: PLR2004
         return None
     took = [seconds for _run, seconds in ended]

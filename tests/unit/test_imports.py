@@ -50,6 +50,17 @@ def test_nobody_needs_pyramid(statement: str) -> None:
     assert not pulled_in(statement) & {"pyramid", "webob", "zope", "transaction", "plaster"}
 
 
+def test_only_an_upgrade_needs_alembic(sqlite_url: str) -> None:
+    """It tells the log of each of its plugins, and every worker and web process would hear it."""
+    working = f"""
+from celery import Celery
+from breakbulk import Breakbulk
+bulk = Breakbulk({sqlite_url!r}, celery=Celery("shop"))
+"""
+    assert "alembic" in pulled_in(f"{working}bulk.upgrade()")
+    assert "alembic" not in pulled_in(f"{working}bulk.runs()")
+
+
 @pytest.mark.parametrize("name", breakbulk.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(breakbulk, name).__name__ == name

@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, column, inspect, select, table
 
 from breakbulk.errors import SchemaError
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.schema import HEAD
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 VERSION_TABLE = "schema_version"
 # Alembic's environment is one for the whole process, so that two threads would mix theirs up.
@@ -38,8 +39,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         connection.rollback()
         config = _config(database)
         config.attributes["connection"] = connection
-        with _one_at_a_time:
-            command.upgrade(config, "head")
+        _upgrade(config)
     return before, HEAD
 
 
@@ -48,8 +48,7 @@ def upgrade_sql(database: Database) -> str:
     output = io.StringIO()
     config = _config(database, output)
     config.attributes["dialect"] = database.dialect
-    with _one_at_a_time:
-        command.upgrade(config, "head", sql=True)
+    _upgrade(config, sql=True)
     return output.getvalue()
 
 
@@ -59,10 +58,11 @@ def current(connection: Connection, database: Database) -> str | None:
     name = schema.table_name(VERSION_TABLE)
     if not inspect(connection).has_table(name, schema=schema.namespace):
         return None
-    context = MigrationContext.configure(
-        connection, opts={"version_table": name, "version_table_schema": schema.namespace}
-    )
-    return context.get_current_revision()
+    # Without Alembic, which no process needs that only works: it takes its time to load, and tells
+    # the log of each of its plugins.
+    versions = table(name, column("version_num"), schema=schema.namespace)
+    version: str | None = connection.execute(select(versions.c.version_num)).scalar_one_or_none()
+    return version
 
 
 def require_current(connection: Connection, database: Database) -> None:
@@ -122,7 +122,16 @@ def _known(version: str) -> bool:
     return any((Path(__file__).parent / "versions").glob(f"v{version}_*.py"))
 
 
+def _upgrade(config: Config, *, sql: bool = False) -> None:
+    from alembic import command
+
+    with _one_at_a_time:
+        command.upgrade(config, "head", sql=sql)
+
+
 def _config(database: Database, output: io.StringIO | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config(output_buffer=output) if output is not None else Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")

@@ -19,6 +19,11 @@ def test_home(testapp: Any, dbsession: Session) -> None:
     assert "never" in page
 
 
+def test_a_browser_finds_the_icon_that_it_asks_for(testapp: Any) -> None:
+    icon = testapp.get("/").html.select_one('link[rel="icon"]')
+    assert testapp.get(str(icon["href"]), status=200).content_type == "image/svg+xml"
+
+
 def test_notfound(testapp: Any) -> None:
     assert "Not found" in testapp.get("/nowhere", status=404)
 

@@ -82,7 +82,7 @@ def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, operator: TestApp) ->
     assert going.status() is RunStatus.RUNNING
     page = press(page, "cancel")
     assert going.status() is RunStatus.CANCELLED
-    by = {did.actor for did in going.activity() if did.verb in {"pausing", "running", "cancelling"}}
+    by = {did.actor for did in going.activity() if did.verb in {"pausing", "resumed", "cancelling"}}
     assert by == {"ana"}, "in the name of whoever pressed the button"
     assert not [form for form in page.forms.values() if "/runs/" in form.action]
 
@@ -363,6 +363,22 @@ def test_a_job_shows_how_long_its_runs_took(yard: Yard, viewer: TestApp) -> None
         assert len(bars) == (number + 1 if number else 0)
     assert max(float(str(bar["height"])) for bar in bars) == 40
     assert "Run 1, succeeded" in bars[0].text
+
+
+def test_what_was_tried_again_tells_nothing_of_how_long_a_run_takes(
+    yard: Yard, viewer: TestApp, partial: RunHandle
+) -> None:
+    name = partial.record().job
+    again = yard.bulk.submit(yard.bulk.jobs.get(name).cls(tag="x"))
+    yard.settle(again)
+    assert len(viewer.get(f"/jobs/{name}").html.select(".spark rect")) == 2
+    partial.retry()
+    yard.settle(partial)
+    assert not viewer.get(f"/jobs/{name}").html.select(".spark rect")
+    assert "over 2 rounds" in viewer.get(f"/runs/{partial.id}").text
+    assert [one.verb for one in partial.activity() if one.verb in {"retried", "running"}] == [
+        "retried"
+    ]
 
 
 def test_from_one_failed_chunk_to_the_next(yard: Yard, viewer: TestApp) -> None:

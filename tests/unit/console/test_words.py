@@ -118,6 +118,25 @@ def test_chunks_that_were_split_are_not_more_than_all() -> None:
     assert words.chunks(split) == "48 done, in parts of 40"
 
 
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (RunStatus.RUNNING, "is running"),
+        (RunStatus.SUCCEEDED, "has succeeded"),
+        (RunStatus.PARTIAL, "ended partial"),
+        (RunStatus.FAILED, "has failed"),
+        (RunStatus.CANCELLED, "was cancelled"),
+    ],
+)
+def test_where_a_run_stands_is_said_in_english(status: RunStatus, text: str) -> None:
+    assert words.stands(status) == text
+
+
+def test_of_what_ended_early_nobody_knows_the_part() -> None:
+    failed = replace(_RUNNING, status=RunStatus.FAILED, rows_done=1_136, rows_total=None)
+    assert words.line(failed).startswith("failed: 1,136 rows, ")
+
+
 def test_troubles_are_counted() -> None:
     progress = replace(_RUNNING, chunks_waiting=1, chunks_failed=2)
     assert words.troubles(progress) == "1 chunk waiting, 2 chunks failed"

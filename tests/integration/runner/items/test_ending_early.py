@@ -47,6 +47,8 @@ def test_an_error_of_the_iterable_fails_the_run_with_its_reason(
     reason = f"source ended early at item 12: {Boom.__module__}.Boom: the feed is gone"
     assert (record.status, record.reason) == (RunStatus.FAILED, reason)
     assert told == [reason]
+    assert handle.progress().rows_total is None, "nobody will ever know"
+    assert repr(handle) == f"<Run {handle.id} of {job.__breakbulk_job__.name}>"
     assert str(caught.value) == (
         f"The source of run {handle.id} ended early at item 12, so the run has failed:"
         f" {Boom.__module__}.Boom: the feed is gone. To go on there, submit with an idempotency"
