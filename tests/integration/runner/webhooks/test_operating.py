@@ -155,6 +155,17 @@ def test_what_is_old_is_thrown_away(yard: Yard, outside: Receiver, sends: Post) 
     assert not yard.rows_of("tries")
 
 
+def test_what_is_refused_is_told_in_sentences(yard: Yard, outside: Receiver, caplog: Any) -> None:
+    yard.bulk.webhooks.add(outside.url, events=["run.submitted"])
+    yard.submit(yard.job())
+    # A worker that was started before the setting was changed.
+    elsewhere = Yard(yard.engine, shared=True)
+    Post(elsewhere).clear()
+    (told,) = [one.getMessage() for one in caplog.records if "again in" in one.getMessage()]
+    assert "webhook_allow, of each process that sends, names those that may be; again in" in told
+    elsewhere.close()
+
+
 def test_where_nothing_can_be_posted_nobody_is_promised_anything(
     yard: Yard, outside: Receiver, sends: Post, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
