@@ -29,6 +29,8 @@ from breakbulk.ledger.sql import clock
 
 #: Failures of all runs, written one after the other, among which a run's latest are looked for.
 _WINDOW = 2_000
+#: What the column of an attempt's number can hold; whoever asks for another try has no bound.
+_MOST_ATTEMPTS = 2**15 - 1
 
 
 class Failures:
@@ -65,7 +67,7 @@ class Failures:
                 at=clock(),
                 number=claim.ref.number if claim else None,
                 path=claim.ref.path if claim else None,
-                attempt=attempt,
+                attempt=min(attempt, _MOST_ATTEMPTS),
                 error=failure.error,
                 message=failure.message,
                 place=failure.place,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from breakbulk.domain.chunk import ChunkRef, RunId, chunk_name
 from breakbulk.domain.history import Attempt, AttemptState, History, began, failed_attempts
@@ -87,19 +87,20 @@ class Stays:
         ref = ChunkRef(run_id, chunk.number, chunk.path)
         failures = self._failures.latest(connection, run_id, chunk=ref, limit=_FAILURES)
         found = failed_attempts(failures)
+        number = chunk.attempt + self._agains(connection, ref)
         if chunk.status == ChunkStatus.SUCCEEDED and chunk.ended_at is not None:
             worker = self._worker_of(connection, ref, chunk.lane, chunk.ended_at)
             first = began(chunk.ended_at, chunk.seconds)
             state = AttemptState.SUCCEEDED
-            found.append(Attempt(chunk.attempt, state, first, chunk.ended_at, worker=worker))
+            found.append(Attempt(number, state, first, chunk.ended_at, worker=worker))
         elif chunk.status == ChunkStatus.CARVED:
-            found.append(self._under_way(connection, run_id, chunk))
+            found.append(self._under_way(connection, run_id, chunk, number))
         elif chunk.status == ChunkStatus.WAITING:
             waits = self._waits(connection, ref)
             if waits is not None and waits.spent:
                 return History(found, now, spent=True)
             due = waits and waits.not_before
-            found.append(Attempt(chunk.attempt + 1, AttemptState.WAITING, due=due))
+            found.append(Attempt(number + 1, AttemptState.WAITING, due=due))
         return History(found, now)
 
     def _in_hand(self, connection: Connection, run_id: RunId) -> dict[int, str]:
@@ -121,16 +122,18 @@ class Stays:
         rows = connection.execute(select(lined_up).where(lined_up.c.place == 1))
         return {row.lane: chunk_name(row.number, row.path) for row in rows}
 
-    def _under_way(self, connection: Connection, run_id: RunId, chunk: ChunkReport) -> Attempt:
+    def _under_way(
+        self, connection: Connection, run_id: RunId, chunk: ChunkReport, number: int
+    ) -> Attempt:
         """The attempt that a chunk is in somebody's hands for."""
         schema = self._database.schema
         found = [one for one in self.lanes(connection, run_id) if one.number == chunk.lane]
         if not found:
             # Its lane has gone, and nobody has taken it back yet.
-            return Attempt(chunk.attempt, AttemptState.CLAIMED)
+            return Attempt(number, AttemptState.CLAIMED)
         (lane,) = found
         if lane.chunk != chunk.name:
-            return Attempt(chunk.attempt, AttemptState.CLAIMED, worker=lane.worker)
+            return Attempt(number, AttemptState.CLAIMED, worker=lane.worker)
         chunks = schema.chunks
         newest = (
             select(chunks.c.number)
@@ -148,7 +151,7 @@ class Stays:
             )
         ).scalar()
         since = lane.since if before is None else max(lane.since, before)
-        return Attempt(chunk.attempt, AttemptState.RUNNING, since, worker=lane.worker)
+        return Attempt(number, AttemptState.RUNNING, since, worker=lane.worker)
 
     def _worker_of(
         self, connection: Connection, ref: ChunkRef, lane: int | None, ended: datetime
@@ -184,6 +187,17 @@ class Stays:
             if row is not None and row.started_at <= ended:
                 return _worker(row.host, row.pid)
         return None
+
+    def _agains(self, connection: Connection, ref: ChunkRef) -> int:
+        """Attempts of the run's round that asked for another one, and so cost no try."""
+        states, runs = self._database.schema.item_states, self._database.schema.runs
+        of_round = and_(runs.c.id == states.c.run_id, runs.c.round == states.c.round)
+        query = (
+            select(states.c.agains)
+            .join(runs, of_round)
+            .where(states.c.run_id == ref.run_id, states.c.number == ref.number)
+        )
+        return int(connection.execute(query).scalar() or 0)
 
     def _waits(self, connection: Connection, ref: ChunkRef) -> Any:
         waiting = self._database.schema.waiting

@@ -362,6 +362,7 @@ def note_callback_failure(
         attempt += leave_state(runtime, connection, run, CALLBACK_NUMBER, verdict)
     elif isinstance(verdict, Hopeless):
         wait = None
+        attempt += ledger.results.state(connection, run.id, CALLBACK_NUMBER, run.round).agains
         ledger.outbox.send(connection, run, verdict.outgoing)
     ledger.failures.record(
         connection,

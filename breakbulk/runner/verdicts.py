@@ -24,8 +24,6 @@ log = logging.getLogger("breakbulk.lane")
 Verdict = Again | Hopeless | LeftOut
 
 _WHY_LIMIT = 2_000
-#: What the column of a failure's attempt can hold.
-_MOST_ATTEMPTS = 2**15 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +54,19 @@ class Judge:
         ledger = runtime.ledger
         if not ledger.claims.owns(connection, claim):
             return True
-        failure, before = failure_of(verdict), 0
+        failure = failure_of(verdict)
         log.warning("run %s: item %s: %s", run.id, claim.ref, failure)
         if isinstance(verdict, Again):
             before = leave_state(runtime, connection, run, claim.ref.number, verdict)
+        else:
+            left = ledger.results.state(connection, run.id, claim.ref.number, run.round)
+            before = left.agains
         ledger.failures.record(
             connection,
             run.id,
             failure,
             claim=claim,
-            attempt=min(claim.attempt + before, _MOST_ATTEMPTS),
+            attempt=claim.attempt + before,
             worker=self.process.worker_name,
             host=self.process.host,
             seconds=seconds,

@@ -215,6 +215,39 @@ def test_again_costs_no_try_and_hands_its_state_on(yard: Yard) -> None:
     assert handle.errors() == []
 
 
+@pytest.mark.parametrize("end", ["fails for good", "is left out", "is done"])
+def test_the_last_attempt_is_counted_behind_those_that_asked_for_another(
+    yard: Yard, end: str
+) -> None:
+    """It was shown as the first again."""
+
+    def process(chunk: ItemChunk) -> Kept:
+        if chunk.attempt < 3:
+            raise Again(0, Boom())
+        if end == "fails for good":
+            raise Hopeless(Boom())
+        if end == "is left out":
+            raise LeftOut("there is no need")
+        return Kept("1")
+
+    handle = submit(yard, process, count=1)
+    yard.settle(handle)
+    seen = handle.chunk_picture(1)
+    assert seen is not None
+    assert [one.number for one in seen.history.attempts] == [1, 2, 3]
+
+
+def test_the_attempt_to_come_is_counted_behind_those_that_asked_for_another(yard: Yard) -> None:
+    def process(_chunk: ItemChunk) -> Kept:
+        raise Again(3600, Boom())
+
+    handle = submit(yard, process, count=1)
+    yard.first_crew.work()
+    seen = handle.chunk_picture(1)
+    assert seen is not None
+    assert [one.number for one in seen.history.attempts] == [1, 2]
+
+
 def test_again_waits_as_long_as_it_says(yard: Yard) -> None:
     def process(chunk: ItemChunk) -> Kept:
         if chunk.attempt == 1:
@@ -603,6 +636,7 @@ def test_a_callback_that_is_tried_again_by_hand_begins_anew(yard: Yard) -> None:
     handle = submit(yard, count=1, finished=finished)
     yard.settle(handle)
     assert handle.status() is RunStatus.FAILED
+    assert [one.attempt for one in handle.failures()] == [2, 1]
     handle.finish()
     yard.settle(handle)
     assert handle.status() is RunStatus.SUCCEEDED
@@ -630,6 +664,25 @@ def test_a_callback_that_was_overtaken_has_nothing_to_say(
     assert handle.status() is RunStatus.FINISHING
     for table in ("item_states", "failures", "deliveries"):
         assert yard.count(table) == 0, table
+
+
+def test_postgres_attempts_without_end_can_be_written_down(postgres_yard: Yard) -> None:
+    yard = postgres_yard
+    states = yard.ledger.database.schema.item_states
+
+    def asks_again(at: ItemChunk | ResultsRun) -> Kept:
+        if at.attempt == 1:
+            raise Again(0, Boom())
+        if at.attempt == 2:
+            with yard.transaction() as other:
+                other.execute(update(states).values(agains=100_000))
+            raise Again(0, Boom())
+        return Kept()
+
+    handle = submit(yard, asks_again, count=1, finished=asks_again)
+    yard.settle(handle)
+    assert handle.status() is RunStatus.SUCCEEDED
+    assert [one.attempt for one in handle.failures()] == [32_767, 1] * 2
 
 
 def test_an_ordinary_error_of_the_callback_keeps_to_the_policy(yard: Yard) -> None:
