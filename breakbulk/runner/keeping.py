@@ -82,17 +82,19 @@ class ResultsRun(FinishedRun):
         with self._reader() as connection:
             return decode_item(self._ledger.loads.item(connection, self.id, number))
 
-    def failed_items(self, limit: int) -> Iterator[tuple[int, str, str]]:
+    def failed_items(self, limit: int) -> list[tuple[int, str, str]]:
         """Number, exception and message of the first items that were given up, in their order."""
         with self._reader() as connection:
             found = self._ledger.reports.chunks(
                 connection, self.id, statuses=[ChunkStatus.FAILED, ChunkStatus.SKIPPED], limit=limit
             )
-            for chunk in found:
-                ref = ChunkRef(self.id, chunk.number, chunk.path)
-                failures = self._ledger.failures.latest(connection, self.id, chunk=ref, limit=1)
-                for failure in failures:
-                    yield chunk.number, failure.error, failure.message
+            refs = [ChunkRef(self.id, chunk.number, chunk.path) for chunk in found]
+            latest = self._ledger.failures.latest
+            return [
+                (ref.number, failure.error, failure.message)
+                for ref in refs
+                for failure in latest(connection, self.id, chunk=ref, limit=1)
+            ]
 
     def each_result(self) -> Iterator[tuple[int, str]]:
         """Every item's number and result in order, read from the ledger in pages."""

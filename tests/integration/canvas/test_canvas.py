@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.exceptions import Ignore, Reject
 from celery.exceptions import TimeoutError as CeleryTimeout
-from sqlalchemy import insert, select, text
+from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.orm import Session
 
 import breakbulk
@@ -18,12 +18,13 @@ from breakbulk.canvas import CanvasResult, chain, chord, group, result
 from breakbulk.errors import CanvasError, PartFailed, RunNotFound, SourceError
 from breakbulk.parts import results as results_of_parts
 from tests.integration.canvas.conftest import Team
-from tests.support.yard import Goods
+from tests.support.yard import Base, Goods, Yard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.yard import Yard
+    from sqlalchemy import Engine
 
 
 def test_a_chord_hands_results_over_in_header_order(team: Team) -> None:
@@ -624,3 +625,56 @@ def test_an_error_of_its_session_that_is_its_own_fails_it(team: Team) -> None:
     with pytest.raises(PartFailed, match="IntegrityError"):
         handle.get()
     assert len(handle.run.failures()) == 1
+
+
+def test_tasks_in_front_within_a_transaction_and_with_a_key(team: Team) -> None:
+    def apply(session: Session | None = None) -> CanvasResult:
+        whole = chain(team.add.s(1), group(team.add.s(10)), team.tell.s())
+        return whole.apply_async(idempotency_key="tonight", session=session)
+
+    with Session(team.yard.engine) as session:
+        apply(session)
+        session.rollback()
+    assert team.yard.count("runs") == 0
+    with Session(team.yard.engine) as session:
+        handle = apply(session)
+        session.commit()
+    again = apply()
+    assert handle.leading is not None
+    assert again.leading is not None
+    assert (again.id, again.leading.id) == (handle.id, handle.leading.id)
+    assert team.yard.count("runs") == 2
+    team.yard.settle(handle.leading)
+    team.send()
+    team.settle(handle)
+    assert handle.get() == [11]
+    assert apply().get() == [11]
+
+
+def test_rows_may_be_in_another_database(clean_engine: Engine, tmp_path: Path) -> None:
+    rows = create_engine(f"sqlite:///{tmp_path / 'rows.sqlite'}")
+    Base.metadata.create_all(rows)
+    with rows.begin() as connection:
+        connection.execute(insert(Goods), [{"id": number} for number in (1, 2, 3)])
+    yard = Yard(clean_engine, shared=True, data=rows, at_least_once=True)
+    team = Team(yard)
+    team.broken = {3}
+    whole = chain(team.add.s(1), group(team.add.s(10), team.count.si(2), team.count.si(3)))
+    body = team.tell.s()
+    body.link(team.tell.s("linked"))
+    handle = (whole | body).apply_async()
+    assert handle.leading is not None
+    yard.settle(handle.leading)
+    team.send()
+    team.settle(handle)
+    assert handle.state == "FAILURE"
+    team.broken = set()
+    handle.retry()
+    team.settle(handle)
+    assert handle.get() == [11, None, None]
+    assert team.told_of("tell") == [[[11, None, None]], [[11, None, None], "linked"]]
+    with rows.connect() as connection:
+        versions = connection.execute(select(Goods.version).order_by(Goods.id)).scalars().all()
+    assert versions == [0, 1, 1]
+    yard.close()
+    rows.dispose()
