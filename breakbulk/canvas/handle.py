@@ -89,6 +89,14 @@ class CanvasResult:
             return listed(len(self), self._read)
         return decode_result(self._read(CALLBACK_NUMBER, CALLBACK_NUMBER).get(CALLBACK_NUMBER))
 
+    def join(self, timeout: float | None = None, *, propagate: bool = True, **_: Any) -> Any:
+        """The same as :meth:`get`, as Celery's results of groups call it."""
+        return self.get(timeout, propagate=propagate)
+
+    def completed_count(self) -> int:
+        """How many parts are done."""
+        return self.run.progress().rows_done
+
     def results(self) -> Sequence[Any]:
         """What the parts have returned, in header order, read from the ledger when asked for.
 

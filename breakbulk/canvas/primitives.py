@@ -253,6 +253,8 @@ class group(Canvas):  # noqa: N801  (Celery's name)
             (only,) = tasks
             if isinstance(only, group) and not only.following:
                 given, on_failure = only.tasks, on_failure or only.on_failure
+            elif isinstance(only, celery.group):
+                given = only.tasks
             elif not isinstance(only, (Canvas, dict)):
                 given = only
         super().__init__(_checked(given), on_failure=on_failure)
@@ -277,6 +279,8 @@ class chord(Canvas):  # noqa: N801  (Celery's name)
                 raise CanvasError(_NESTED.format(inner="chord", place="the header of a chord"))
             tasks, leading = header.tasks, header.leading
             on_failure = on_failure or header.on_failure
+        elif isinstance(header, celery.group):
+            tasks = header.tasks
         following = [] if body is None else _plain(body, "the body of a chord")
         super().__init__(
             _checked(tasks), leading=leading, following=following, on_failure=on_failure

@@ -40,8 +40,8 @@ def test_a_chord_hands_results_over_in_header_order(team: Team) -> None:
 def test_a_group_gives_a_list(team: Team) -> None:
     handle = group(team.add.s(n, 1) for n in range(3)).delay()
     team.settle(handle)
-    assert handle.get() == [1, 2, 3]
-    assert handle.results()[-1] == 3
+    assert handle.get() == handle.join() == [1, 2, 3]
+    assert (handle.results()[-1], handle.completed_count()) == (3, 3)
 
 
 def test_an_immutable_body_needs_no_results(team: Team) -> None:

@@ -37,6 +37,8 @@ def test_a_group_is_made_as_in_celery(add: Any) -> None:
     for made in (group(tasks), group(*tasks), group(tuple(tasks)), group(group(tasks))):
         assert shape(made) == ([], [1, 2], [])
     assert shape(group(add.s(1))) == ([], [1], [])
+    assert shape(group(celery.group(tasks))) == ([], [1, 2], []), "somebody else has built it"
+    assert shape(chord(celery.group(tasks), add.s(3))) == ([], [1, 2], [3])
     assert shape(group([])) == ([], [], [])
     lazy = group(add.s(n) for n in range(3))
     assert [task.args[0] for task in lazy.tasks] == [0, 1, 2]
