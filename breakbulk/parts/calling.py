@@ -8,7 +8,8 @@ stored or sent by it, and so that ``retry()`` leaves the retry to its caller.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,8 @@ from breakbulk.parts.signatures import Step
 log = logging.getLogger("breakbulk.parts")
 
 _TOO_LONG = (SoftTimeLimitExceeded, TimeLimitExceeded)
+#: Handlers of a task that are called when its outcome is known.
+_LATE_HANDLERS = ("on_success", "after_return")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,38 @@ def _tracer(task: Any, hostname: str) -> Any:
     build = trace.build_tracer
     known = _tracers.get(task)
     if known is None or known[0] is not build:
-        made = build(task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname)
+        with _forgiving(task):
+            made = build(
+                task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname
+            )
         known = _tracers[task] = (build, made)
     return known[1]
+
+
+@contextmanager
+def _forgiving(task: Any) -> Iterator[None]:
+    """Let a tracer that is built now find handlers that log what they raise, as in a worker.
+
+    By then the task has succeeded, and an eager tracer would let it out.
+    """
+    own = {name: vars(task)[name] for name in _LATE_HANDLERS if name in vars(task)}
+    for name in _LATE_HANDLERS:
+        setattr(task, name, _logging(getattr(task, name), name, task.name))
+    try:
+        yield
+    finally:
+        for name in _LATE_HANDLERS:
+            delattr(task, name)
+        vars(task).update(own)
+
+
+def _logging(handler: Callable[..., Any], name: str, task: str) -> Callable[..., None]:
+    def handle(*given: Any) -> None:
+        try:
+            handler(*given)
+        except (Reject, MemoryError):
+            raise
+        except Exception:  # the outcome is known already
+            log.exception("%s of the task %s has raised", name, task)
+
+    return handle

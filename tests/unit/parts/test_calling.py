@@ -366,3 +366,33 @@ def test_a_tracer_that_others_have_wrapped_is_used(
     monkeypatch.setattr(trace, "build_tracer", watching)
     assert invoke(watched) == invoke(watched) == Done(1)
     assert built == [watched.name], "looked up anew, and built once"
+
+
+def test_handlers_that_raise_change_nothing(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    class Clumsy(app.Task):  # type: ignore[misc,name-defined]
+        def on_success(self, *_: Any) -> None:
+            raise KeyError("in the handler")
+
+        def after_return(self, *_: Any) -> None:
+            raise KeyError("in the other")
+
+    @app.task(base=Clumsy, name="team.well")
+    def well() -> int:
+        return 1
+
+    assert invoke(well) == Done(1)
+    assert "on_success of the task team.well has raised" in caplog.text
+    assert "after_return of the task team.well has raised" in caplog.text
+    assert not {"on_success", "after_return"} & set(vars(well)), "the task is as it was"
+
+
+def test_a_replaced_task_gives_the_other_s_value(app: Celery) -> None:
+    @app.task
+    def other(x: int) -> int:
+        return x + 1
+
+    @app.task(bind=True)
+    def one(self: Any) -> Any:
+        return self.replace(other.s(1))
+
+    assert invoke(one) == Done(2)
