@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery import Celery, signals, states
 from celery.app import trace
@@ -86,8 +85,8 @@ class Rejected:
 
 End = Done | Retried | Failed | Rejected
 
-#: One of each task, as a worker has it; built where it is used, for a process may be a fork.
-_tracers: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
+#: Where a task keeps its tracer, as a worker keeps one in ``__trace__``.
+_TRACER = "__breakbulk_tracer__"
 
 
 def task_of(app: Celery, name: str) -> Any:
@@ -205,13 +204,13 @@ def _retried(
 def _tracer(task: Any, hostname: str) -> Any:
     # Looked up anew: tools that watch tasks put their own builder there.
     build = trace.build_tracer
-    known = _tracers.get(task)
+    known: tuple[Any, Any] | None = vars(task).get(_TRACER)
     if known is None or known[0] is not build:
         with _forgiving(task):
             made = build(
                 task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname
             )
-        known = _tracers[task] = (build, made)
+        known = vars(task)[_TRACER] = (build, made)
     return known[1]
 
 

@@ -291,7 +291,9 @@ class Parts:
     def _first_failure(self, run: ResultsRun) -> ChordError | None:
         for number, error, message in run.failed_items(1):
             # The item is in the ledger; its signature may name its id itself.
-            return ChordError(f"Dependency {self._part_id(run, number)} raised {error}: {message}")
+            # In Celery's words, which scripts may look for.
+            raised = f"{error.rpartition('.')[2]}({message!r})"
+            return ChordError(f"Dependency {self._part_id(run, number)} raised {raised}")
         return None
 
     def _part_id(self, run: ResultsRun, number: int) -> str:

@@ -162,7 +162,7 @@ def test_what_is_sent_on_each_broker(
     assert written["total"] == [[3, 4, 5]]
     assert written[12] == ["linked"]
     assert len(written["old"]) == 1
-    assert "raised ValueError: failed []" in written["new"][1]
+    assert "raised ValueError('failed []')" in written["new"][1]
 
 
 def test_nothing_runs_before_the_commit(stage: Stage, path: str) -> None:

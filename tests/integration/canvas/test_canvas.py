@@ -148,7 +148,7 @@ def test_a_failure_keeps_the_body_away_and_is_told_once(team: Team) -> None:
     ((task, words),) = team.told_of("new errback")
     assert task == "team.tell"
     assert words.startswith("Dependency ")
-    assert words.endswith(" raised ValueError: 3 is broken")
+    assert words.endswith(" raised ValueError('3 is broken')")
     assert len(team.told_of("old errback")) == 1
     assert list(handle.results()) == [None if n in team.broken else n for n in range(10)]
     failure = handle.get(propagate=False)
