@@ -678,3 +678,23 @@ def test_rows_may_be_in_another_database(clean_engine: Engine, tmp_path: Path) -
     assert versions == [0, 1, 1]
     yard.close()
     rows.dispose()
+
+
+def test_a_part_starts_a_canvas_of_its_own_in_its_transaction(team: Team) -> None:
+    started: list[str] = []
+
+    @team.task()
+    def start(n: int) -> None:
+        session = breakbulk.current_chunk().session
+        inner = group([team.add.s(n), team.add.s(n + 1)])
+        started.append(inner.apply_async(session=session).id)
+        if start.request.retries < 1:
+            raise start.retry(countdown=0)
+
+    handle = group([start.s(10)]).apply_async()
+    team.settle(handle)
+    rolled_back, kept = started
+    inner = result(team.app, kept)
+    team.settle(inner)
+    assert inner.get() == [10, 11]
+    assert len(team.yard.bulk.runs()) == 2, f"{rolled_back} was rolled back with its attempt"
