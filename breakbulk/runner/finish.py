@@ -208,7 +208,7 @@ def _attempt(
             work.check()
             if not database.unbroken(connection, seal):
                 raise ended()
-            _end(runtime, connection, run, finished, token=token)
+            _end(runtime, connection, run, finished, token=token, outcome=outcome, summary=summary)
             # failpoint: after callback
             work.commit()
             # failpoint: after finish
@@ -253,7 +253,7 @@ def _attempt_apart(
                 raise ended()
             work.commit()
     with runtime.database.transaction(connection):
-        _end(runtime, connection, run, finished, token=token)
+        _end(runtime, connection, run, finished, token=token, outcome=outcome, summary=summary)
     _told(run, outcome, summary)
     return True
 
@@ -282,10 +282,21 @@ def _finished(
 
 
 def _end(
-    runtime: Runtime, connection: Connection, run: Run, finished: FinishedRun, *, token: UUID
+    runtime: Runtime,
+    connection: Connection,
+    run: Run,
+    finished: FinishedRun,
+    *,
+    token: UUID,
+    outcome: RunStatus,
+    summary: Summary,
 ) -> None:
-    """Write the run's last status, if it is this caller's to write."""
-    outcome = finished.status
+    """Write the run's last status, if it is this caller's to write.
+
+    Args:
+        finished: what the callback had in its hands, for what it leaves; the rest it may have
+            changed.
+    """
     moved = runtime.ledger.runs.move(
         connection,
         run.id,
@@ -295,7 +306,7 @@ def _end(
         reason=run.reason if outcome is not RunStatus.SUCCEEDED else None,
         outcome=_decided(run),
         finisher=token,
-        summary=json.dumps(finished.summary.as_dict()),
+        summary=json.dumps(summary.as_dict()),
     )
     if not moved:
         raise LostClaim(f"somebody else calls back for run {run.id}; this try was rolled back")

@@ -52,6 +52,21 @@ def test_a_callback_that_raises_is_tried_by_the_same_policy_then_fails_the_run(
     assert record.summary.attempts_failed == 0, "no chunk's"
 
 
+def test_a_callback_cannot_say_what_became_of_its_run(yard: Yard) -> None:
+    """What it has in its hands is its own; the ledger's facts are not taken from there."""
+
+    def finished(run: FinishedRun) -> None:
+        tell(run)
+        run.status = RunStatus.CANCELLED
+        run.summary = replace(run.summary, rows_done=7)
+
+    handle = yard.run(finished=finished)
+    yard.assert_proper(handle)
+    summary = handle.record().summary
+    assert summary is not None
+    assert summary.rows_done == 25
+
+
 def test_a_callback_is_tried_again_until_it_succeeds(yard: Yard) -> None:
     def finished(run: FinishedRun) -> None:
         tell(run)
