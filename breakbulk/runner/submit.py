@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -143,21 +143,24 @@ class Order:
         return cls(queue, submitted_by, idempotency_key, word, links, not_before=start)
 
 
-def _start(countdown: object, eta: object) -> datetime | timedelta | None:
+def _start(countdown: Any, eta: object) -> datetime | timedelta | None:
     if countdown is not None and eta is not None:
         raise ConfigurationError("Give either countdown= or eta=, not both.")
     if eta is not None:
-        if isinstance(eta, datetime) and eta.tzinfo is not None:
-            return eta
+        # As UTC: it is kept so, and in the first and last hours of all there may be no such time.
+        with suppress(OverflowError):
+            if isinstance(eta, datetime) and eta.utcoffset() is not None:
+                return eta.astimezone(UTC)
         raise ConfigurationError(
             f"eta={eta!r} must be a time with its zone, as in"
             " datetime(2026, 1, 31, 22, tzinfo=UTC)."
         )
     if countdown is None:
         return None
-    if type(countdown) in (int, float) and 0 <= countdown < float("inf"):  # type: ignore[operator]
+    is_number = isinstance(countdown, (int, float)) and not isinstance(countdown, bool)
+    if is_number and 0 <= countdown < float("inf"):
         # Nobody waits longer, and no calendar goes further.
-        return timedelta(seconds=min(float(countdown), _LONGEST))  # type: ignore[arg-type]
+        return timedelta(seconds=min(countdown, _LONGEST))
     raise ConfigurationError(f"countdown={countdown!r} must be a number of seconds from 0 up.")
 
 
