@@ -33,7 +33,7 @@ from breakbulk.errors import (
     ConfigurationError,
     OverlapError,
 )
-from breakbulk.jobs import Registry, declare
+from breakbulk.jobs import JobSpec, Registry, declare
 from breakbulk.ledger import Database, Ledger, migrations
 from breakbulk.ledger.database import Target
 from breakbulk.ledger.faults import translated
@@ -205,12 +205,7 @@ class Breakbulk:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
             ConfigurationError, SchemaError, LedgerUnreachable: nothing was written.
         """
-        spec = self.jobs.of(job)
-        if spec.name == CANVAS_JOB:
-            raise CanvasError(
-                "A group, chord or chain is started by applying it, as in"
-                " group(add.s(n, n) for n in range(10)).apply_async()."
-            )
+        spec = self._startable(job)
         broker = self.starting.broker
         place = broker.queue_for(queue or spec.options.queue)
         links = broker.links(link, link_error)
@@ -232,13 +227,13 @@ class Breakbulk:
             job: an instance of a declared job.
             options: those of :meth:`submit`, except ``session`` and ``loading``.
         """
-        spec = self.jobs.of(job)
+        spec = self._startable(job)
         parameters = self.runtime.vault.seal(spec, spec.dump(job))
         return self.starting.broker.submitting(spec.name, parameters, options)
 
     def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
         """What submitting the job would do; nothing is written."""
-        spec = self.jobs.of(job)
+        spec = self._startable(job)
         name = queue or spec.options.queue
         if self._broker is not None:
             name = self._broker.queue_for(name)
@@ -389,6 +384,21 @@ class Breakbulk:
         It is what a steward starts when there is no broker.
         """
         inline.work_lane(self.runtime, worker.worker_id(), queue, worker.lent_deadlines())
+
+    def _startable(self, job: Any) -> JobSpec:
+        """The declared job behind an instance, if it is one that people start.
+
+        Raises:
+            UnknownJob: there is no such job.
+            CanvasError: it is Breakbulk's own.
+        """
+        spec = self.jobs.of(job)
+        if spec.name == CANVAS_JOB:
+            raise CanvasError(
+                "A group, chord or chain is started by applying it, as in"
+                " group(add.s(n, n) for n in range(10)).apply_async()."
+            )
+        return spec
 
     def _submit_by_name(
         self, job: str, parameters: dict[str, Any], options: dict[str, Any]

@@ -17,6 +17,7 @@ from pyramid_openapi3.exceptions import RequestValidationError, ResponseValidati
 
 from breakbulk.errors import (
     BreakbulkError,
+    CanvasError,
     IdempotencyConflict,
     LedgerUnreachable,
     OverlapError,
@@ -82,6 +83,7 @@ KINDS = tuple(one for one in list(vars().values()) if isinstance(one, Kind))
 _OURS: tuple[tuple[type[BreakbulkError], Kind], ...] = (
     (RunNotFound, NOT_FOUND),
     (UnknownJob, JOB),
+    (CanvasError, JOB),
     (ParameterError, PARAMETER),
     (StateError, STATE),
     (OverlapError, OVERLAP),

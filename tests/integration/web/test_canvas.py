@@ -41,7 +41,23 @@ def test_the_dashboard(viewer: TestApp, handle: CanvasResult) -> None:
     assert "no jobs" in viewer.get("/jobs"), "it is none that anybody has declared"
 
 
-def test_it_is_started_by_applying_it(handle: CanvasResult) -> None:
+@pytest.mark.parametrize("verb", ["submit", "plan", "signature"])
+def test_it_is_started_by_applying_it(handle: CanvasResult, verb: str) -> None:
     job = handle.bulk.jobs.get("celery.canvas").cls()
     with pytest.raises(CanvasError, match="started by applying it"):
-        handle.bulk.submit(job)
+        getattr(handle.bulk, verb)(job)
+
+
+def test_its_page_has_no_form_to_start_it(operator: TestApp, handle: CanvasResult) -> None:
+    """All its runs lead there."""
+    page = operator.get(f"/runs/{handle.id}").click("celery.canvas", index=0)
+    assert "It is started by applying a canvas" in page
+    assert page.html.select("form.start") == []
+    assert f"#{handle.id}" in page
+
+
+@pytest.mark.parametrize("what", ["runs", "plans"])
+def test_the_api_says_who_asks_for_what_cannot_be(operator: TestApp, what: str) -> None:
+    answer = operator.post_json(f"/api/v1/{what}", {"job": "celery.canvas"}, status=422)
+    assert answer.json["type"].endswith(":unknown-job")
+    assert "started by applying it" in answer.json["detail"]
