@@ -200,7 +200,7 @@ class _Loading:
         return run, True
 
     def _read(self) -> Run:
-        batch = Batch()
+        batch = self._first_batch()
         try:
             while (text := self._reading.next()) is not None:
                 batch.add(text)
@@ -216,6 +216,15 @@ class _Loading:
             raise
         self._store(batch)
         return self._end()
+
+    def _first_batch(self) -> Batch:
+        """The batch that the first item comes into.
+
+        Where each item is a chunk of its own it is full with that, for the next one may be long
+        in coming, and lanes could work on this one meanwhile.
+        """
+        alone = self._within is None and self._run.chunk_size == 1
+        return Batch(most=1) if alone else Batch()
 
     def _store(self, batch: Batch) -> None:
         if not batch.texts:

@@ -70,8 +70,13 @@ class Reading:
 
 @dataclass(slots=True)
 class Batch:
-    """Items that are still to be stored."""
+    """Items that are still to be stored.
 
+    Attributes:
+        most: with so many it is full.
+    """
+
+    most: int = BATCH_ITEMS
     texts: list[str] = field(default_factory=list)
     characters: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -91,7 +96,7 @@ class Batch:
     def full(self) -> bool:
         """Whether to store it now."""
         return (
-            len(self.texts) >= BATCH_ITEMS
+            len(self.texts) >= self.most
             or self.characters >= BATCH_CHARACTERS
             or time.monotonic() - self.began >= BATCH_SECONDS
         )
