@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import catalogue, memory, noop, pages, real, sparse, submit
+from bench import canvas, catalogue, memory, noop, pages, real, sparse, submit
 from bench.figures import Findings, markdown
 from bench.servers import servers
 from bench.stage import Stage, stage
@@ -22,6 +22,7 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "memory": memory.measure,
     "sparse": sparse.measure,
     "pages": pages.measure,
+    "canvas": canvas.measure,
 }
 
 

@@ -27,7 +27,7 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
             with stage.worker() as worker:
                 submitters[size].append(stage.python("bench.memory", str(size)))
                 family = [worker, *worker.children(recursive=True)]
-                workers[size].append(max(_peak(process.pid) for process in family))
+                workers[size].append(max(peak(process.pid) for process in family))
     found = Findings("memory", "peak resident memory; of the workers, the process with the most")
     for name, peaks in (("submitter", submitters), ("worker", workers)):
         small, large = (peaks[size] for size in SIZES)
@@ -37,7 +37,8 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
     return found
 
 
-def _peak(pid: int) -> float:
+def peak(pid: int) -> float:
+    """Peak resident memory of a process, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
@@ -47,7 +48,7 @@ def main() -> None:
     """Be a submitter that waits for its run; print the peak of this process in MB."""
     run = shop.bulk.submit(shop.Touch(rows=int(sys.argv[1])), overlap="allow")
     run.wait(timeout=3600).raise_for_status()
-    print(json.dumps(_peak(psutil.Process().pid)))
+    print(json.dumps(peak(psutil.Process().pid)))
 
 
 if __name__ == "__main__":
