@@ -1,0 +1,93 @@
+"""The article's listing, on Celery's chord and with one import changed: the real catalogue."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tests.support.workers import WorkerFactory
+
+_HOME = Path(__file__).parents[2] / "examples" / "article"
+_STUCK = 700
+_RETRIED = "Retry in"
+
+
+def test_one_import_is_all_that_differs() -> None:
+    before, after = (
+        (_HOME / f"{name}.py").read_text("utf-8").splitlines() for name in ("before", "after")
+    )
+    changes = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert changes == [
+        "- from celery import chain, group",
+        "+ from breakbulk.canvas import chain, group",
+    ]
+
+
+@pytest.mark.parametrize("listing", ["before", "after"])
+def test_the_listing(
+    postgres_url: str,
+    postgres_engine: Engine,
+    valkey_url: str,
+    queue_name: str,
+    start_worker: WorkerFactory,
+    listing: str,
+) -> None:
+    results = f"{valkey_url.removesuffix('/0')}/5"
+    environment = {
+        "SHOP_DATABASE": postgres_url,
+        "SHOP_BROKER": valkey_url,
+        "SHOP_RESULTS": results,
+        "SHOP_QUEUE": queue_name,
+        "SHOP_RETRY_SECONDS": "0.5",
+    }
+
+    def run(program: str) -> None:
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=_HOME,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    run("import shop; shop.main()")
+    worker = start_worker(f"{listing}:celery", env=environment, cwd=_HOME)
+
+    def retried(name: str) -> bool:
+        lines = worker.log().splitlines()
+        return any(name in line and _RETRIED in line for line in lines)
+
+    # Somebody else works on a product, and on the warehouse: the article's `except` has its turn.
+    with postgres_engine.connect() as other:
+        other.execute(text("SELECT FROM warehouses FOR UPDATE"))
+        with postgres_engine.connect() as another:
+            another.execute(text("SELECT FROM products WHERE id = :id FOR UPDATE"), {"id": _STUCK})
+            run(f"import {listing}; {listing}.processWholeWarehouse()")
+            wait_for(lambda: retried("processSomeProducts"), message="a part to be retried")
+        wait_for(lambda: retried("processFinished"), message="the callback to be retried")
+        assert _ask(postgres_engine, "SELECT count(*) FROM products WHERE version <> 1") == 0
+    wait_for(lambda: _ask(postgres_engine, "SELECT times FROM warehouses"), message="the callback")
+    with Redis.from_url(valkey_url) as broker:
+        wait_for(
+            lambda: not broker.llen(queue_name) and not broker.hlen("unacked"),
+            message="nothing to be left to do",
+        )
+    assert _ask(postgres_engine, "SELECT times FROM warehouses") == 1
+    assert _ask(postgres_engine, "SELECT count(*) FROM products WHERE version <> 1") == 0
+    assert _ask(postgres_engine, "SELECT count(*) FROM products") > _STUCK
+
+
+def _ask(engine: Engine, query: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text(query)).scalar_one())
