@@ -72,6 +72,11 @@ soak: $(FOR_DEVELOPMENT) ## run the tests that take long (ARGS: pytest's options
 mutants: $(FOR_DEVELOPMENT) ## take away one guard at a time; each must turn a test red (ARGS: its options)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+.PHONY: outside
+outside: $(FOR_DEVELOPMENT) ## run the scenarios of Celery's chord against it and ours (ARGS)
+	@BREAKBULK_OUTSIDE=bench/results/outside.json \
+		$(BIN)/python -m pytest tests/outside -m 'outside or not outside' $(ARGS)
+
 .PHONY: bench
 bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its options)
 	@$(BIN)/python -m bench $(ARGS)

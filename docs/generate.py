@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from bench import outside
 from bench.faults import table
 from breakbulk import app, canvas, errors, jobs, settings, sources
 from breakbulk.app import picture, tokens, webhooks
@@ -38,6 +39,7 @@ HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
 MUTANTS = HOME.parent / "tests" / "mutants"
+OUTSIDE = HOME.parent / "bench" / "results" / "outside.json"
 FAULTS = HOME.parent / "bench" / "results" / "faults.json"
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises[^:\n]*):$", re.MULTILINE)
@@ -443,6 +445,12 @@ def _faults() -> str:
     return table.grid(json.loads(FAULTS.read_text("utf-8")))
 
 
+def _outside() -> str:
+    """What came of the scenarios of Celery's chord, as it was run."""
+    results = json.loads(OUTSIDE.read_text("utf-8"))
+    return f"{outside.about(results)}\n\n{outside.tables(results, heading='##')}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "options": _options,
     "settings": _settings,
@@ -469,6 +477,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "invariants": _invariants,
     "defects": _defects,
     "faults": _faults,
+    "outside": _outside,
 }
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 _VARIABLE = "FAILPOINT"
+_SNARES = "SNARES"
 _PACKAGE = "breakbulk"
 _ROOT = Path(__file__).parents[2]
 _COMMENT = re.compile(r"^(\s*)# failpoint: (.+)$", re.MULTILINE)
@@ -85,6 +86,41 @@ class Failpoint:
         return Path(self.directory) / "victim"
 
 
+@dataclass(frozen=True)
+class Snares:
+    """Failpoints that are set while the workers run, any number of times.
+
+    Attributes:
+        directory: one that nothing else uses.
+    """
+
+    directory: str
+
+    def environment(self) -> dict[str, str]:
+        """What a worker has to find in its environment."""
+        return {_SNARES: self.directory}
+
+    def lay(self, name: str) -> None:
+        """From now on, kill whoever reaches this failpoint first."""
+        assert name in names(), f"there is no failpoint {name!r}"
+        self._path(name).touch()
+
+    def sprung(self, name: str) -> bool:
+        """Whether somebody was killed since it was laid."""
+        return not self._path(name).exists()
+
+    def strike(self, name: str) -> None:
+        """Kill whoever calls this, if the snare is laid."""
+        try:
+            self._path(name).unlink()
+        except FileNotFoundError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _path(self, name: str) -> Path:
+        return Path(self.directory) / name.replace(" ", "-")
+
+
 def names() -> list[str]:
     """Every failpoint of the package."""
     sources = (path.read_text("utf-8") for path in (_ROOT / _PACKAGE).rglob("*.py"))
@@ -98,6 +134,9 @@ def armed(source: str) -> str:
 
 def reach(name: str) -> None:
     """Called at each failpoint, where they are armed."""
+    if directory := os.environ.get(_SNARES):
+        Snares(directory).strike(name)
+        return
     given = Failpoint(**json.loads(os.environ[_VARIABLE]))
     if given.name == name:
         given.strike()

@@ -142,7 +142,7 @@ class WorkerFactory:
         cwd: Path | None = None,
         extra_args: Sequence[str] = (),
         ready: bool = True,
-        failpoint: failpoints.Failpoint | None = None,
+        failpoint: failpoints.Failpoint | failpoints.Snares | None = None,
         within: Sequence[str] = (),
     ) -> Worker:
         """Start ``celery -A app_target worker`` and wait until it is ready.
@@ -156,7 +156,7 @@ class WorkerFactory:
             cwd: working directory, by default the test's ``tmp_path``.
             extra_args: more arguments of ``celery worker``.
             ready: False: return at once, for a worker that is expected to refuse.
-            failpoint: where one of its processes is to be struck.
+            failpoint: where its processes are to be struck.
             within: program that becomes the worker, such as ``nsenter``.
         """
         number = len(self.workers) + 1
