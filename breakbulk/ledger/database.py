@@ -50,7 +50,7 @@ _WATCH = {
     "tcp_user_timeout": "15000",
     "client_connection_check_interval": "2000",
 }
-_LIMIT = "SET LOCAL idle_in_transaction_session_timeout"
+_LIMIT = "idle_in_transaction_session_timeout"
 #: Milliseconds; far longer than we do anything between two statements, shorter than a lease.
 _FROZEN = 8000
 _SEAL = "breakbulk_seal"
@@ -206,8 +206,10 @@ class Database:
                 self._read_committed(conn, level)
                 self.begin_writing(conn)
                 if self.is_postgresql and not patient:
-                    lazily = "" if durable else "; SET LOCAL synchronous_commit = off"
-                    conn.exec_driver_sql(f"{_LIMIT} = {_FROZEN}{lazily}")
+                    lazily = "" if durable else ", set_config('synchronous_commit', 'off', true)"
+                    # One statement: some teams have psycopg prepare each at its first use.
+                    limit = f"set_config('{_LIMIT}', '{_FROZEN}', true)"
+                    conn.exec_driver_sql(f"SELECT {limit}{lazily}")
                 yield conn
 
     def turn(self) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from breakbulk import Breakbulk
 from breakbulk.errors import ConfigurationError, SecondDatabase
 from breakbulk.ledger import Database
 from breakbulk.ledger.sql import clock, seconds_between
-from tests.support.yard import Yard, together
+from tests.support.yard import Yard, failing, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +174,17 @@ def test_postgres_what_is_not_durable_at_once_is_so_for_its_transaction_only(
             assert connection.execute(show).scalar_one() == "off"
         with database.transaction(connection):
             assert connection.execute(show).scalar_one() == "on"
+
+
+@pytest.mark.parametrize("threshold", [0, None])
+def test_postgres_work_goes_on_whenever_the_team_has_statements_prepared(
+    postgres_url: str, threshold: int | None
+) -> None:
+    """At once, or never, as behind a pooler: at once, no two commands go in one statement."""
+    engine = create_engine(postgres_url, connect_args={"prepare_threshold": threshold})
+    yard = Yard(engine, rows=25)
+    yard.assert_proper(yard.run(failing(1), retry_delay=0))
+    yard.close()
 
 
 def test_postgres_a_lanes_settings_do_not_stay_with_the_pool(postgres_url: str) -> None:
