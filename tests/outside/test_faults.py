@@ -32,6 +32,8 @@ _ROOT = Path(__file__).parents[2]
 _UNCLEAR = "unclear"
 _MARK = "its commit is to be unclear"
 _TRIES = 10
+#: Seconds in which a part may die six times.
+_LONG = 120.0
 
 
 @scenario(
@@ -77,7 +79,7 @@ def test_hard_time_limit_leaves_the_worker_working(yard: Yard) -> None:
     yard.until_noted("told")
     yard.settle()
     assert len(yard.notes("told")) == 1
-    assert yard.chord([tasks.identity.si(1)], tasks.total.s())().get(timeout=15) == 1
+    assert yard.result(yard.chord([tasks.identity.si(1)], tasks.total.s())()) == 1
 
 
 @scenario(
@@ -260,7 +262,7 @@ def test_part_that_kills_its_process(yard: Yard, monkeypatch: pytest.MonkeyPatch
     body = tasks.note.s(key=yard["body"]).on_error(tasks.told.s(key=yard["told"]))
     others = [tasks.note.si(n, key=yard["part"]) for n in range(6)]
     yard.chord([tasks.deadly.si(yard["deaths"]), *others], body)()
-    yard.until_noted("told", timeout=60)
+    yard.until_noted("told", timeout=_LONG)
     yard.settle()
     assert len(yard.notes("told")) == 1
     assert 1 <= len(yard.notes("deaths")) <= _TRIES

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: So often in a row nothing may be left to do before a contestant counts as done.
 _QUIET_LOOKS = 3
-#: Seconds in which something has to happen. A chord of Celery's that hangs costs that long.
-PATIENCE = 15.0
+#: Seconds in which something has to happen. A chord of Celery's that hangs costs that long; where
+#: nothing hangs, only a busy machine makes anybody wait.
+PATIENCE = {CELERY: 15.0, BREAKBULK: 60.0}
 
 
 class NotSet(Exception):
@@ -45,6 +46,7 @@ class Yard:
 
     Attributes:
         chain, chord, group: the contestant's own.
+        patience: seconds in which something has to happen.
         tasks: the application's.
     """
 
@@ -57,6 +59,7 @@ class Yard:
         number: int = 0,
     ) -> None:
         self.camp = camp
+        self.patience = PATIENCE[camp.name]
         self._engine = engine or camp.engine
         self.built = built or camp.built
         self.tasks = self.built.tasks
@@ -95,19 +98,21 @@ class Yard:
         self,
         condition: Callable[[], Any],
         message: str = "the condition",
-        timeout: float = PATIENCE,
+        timeout: float | None = None,
     ) -> Any:
         """Wait until it is so."""
-        return wait_for(condition, timeout=timeout, message=message)
+        return wait_for(condition, timeout=timeout or self.patience, message=message)
 
-    def until_noted(self, name: str, count: int = 1, timeout: float = PATIENCE) -> list[Any]:
+    def until_noted(self, name: str, count: int = 1, timeout: float | None = None) -> list[Any]:
         """Wait until so many notes are there under a name; return them."""
         self.until(
             lambda: len(self.notes(name)) >= count, f"{count} notes of {name}", timeout=timeout
         )
         return self.notes(name)
 
-    def prepare(self, condition: Callable[[], Any], message: str, timeout: float = PATIENCE) -> Any:
+    def prepare(
+        self, condition: Callable[[], Any], message: str, timeout: float | None = None
+    ) -> Any:
         """Wait until the stage is set.
 
         Raises:
@@ -173,7 +178,7 @@ class Yard:
             found += [f"run {run.id} is {run.status}" for run in runs if run.status not in FINISHED]
         return [one for one in found if not one.startswith("0 ")]
 
-    def settle(self, timeout: float = PATIENCE) -> None:
+    def settle(self, timeout: float | None = None) -> None:
         """Wait until there is nothing left to do.
 
         Raises:
@@ -191,7 +196,7 @@ class Yard:
         try:
             self.until(still, "an end", timeout=timeout)
         except AssertionError:
-            raise NotSet(f"{self.camp.name} still has, after {timeout:g} s: {left}") from None
+            raise NotSet(f"{self.camp.name} still has, after a while: {left}") from None
 
     def redeliver(self, messages: dict[str, str]) -> None:
         """Put messages into their queue once more, as a broker does that has had no answer."""
@@ -227,10 +232,14 @@ class Yard:
 
     # What came of it.
 
+    def result(self, handle: Any) -> Any:
+        """What the caller is given who waits for it."""
+        return handle.get(timeout=self.patience)
+
     def failure(self, handle: Any) -> str:
         """What the caller is told who waits for the result, which must be a failure."""
         try:
-            result = handle.get(timeout=PATIENCE)
+            result = handle.get(timeout=self.patience)
         except AssertionError:
             raise
         except Exception as error:  # noqa: BLE001  (contestants have their own)
