@@ -6,7 +6,6 @@ gives its item back. So neither tells of what was rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
@@ -14,9 +13,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.ledger.database import Database
-
-#: Results that are read in one statement at most.
-PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +60,6 @@ class Results:
         )
         rows = connection.execute(query.order_by(table.c.number))
         return {int(row.number): row.value for row in rows}
-
-    def each(self, connection: Connection, run_id: RunId) -> Iterator[tuple[int, str]]:
-        """Every item's number and result, in the order of numbers, page by page."""
-        table = self._database.schema.results
-        last = 0
-        while True:
-            query = select(table.c.number, table.c.value).where(
-                table.c.run_id == run_id, table.c.number > last
-            )
-            page = connection.execute(query.order_by(table.c.number).limit(PAGE)).all()
-            yield from ((int(row.number), row.value) for row in page)
-            if len(page) < PAGE:
-                return
-            last = page[-1].number
 
     def state(
         self,

@@ -6,7 +6,7 @@ so whatever is written here for an item commits with that item alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -95,11 +95,6 @@ class ResultsRun(FinishedRun):
                 for ref in refs
                 for failure in latest(connection, self.id, chunk=ref, limit=1)
             ]
-
-    def each_result(self) -> Iterator[tuple[int, str]]:
-        """Every item's number and result in order, read from the ledger in pages."""
-        with self._reader() as connection:
-            yield from self._ledger.results.each(connection, self.id)
 
 
 def item_state(runtime: Runtime, connection: Connection, run: Run, claim: Claim) -> ItemState:

@@ -512,14 +512,11 @@ def test_the_next_round_keeps_results_and_begins_without_states(yard: Yard) -> N
 # The callback
 
 
-def test_the_callback_reads_results_and_keeps_its_own(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("breakbulk.ledger.results.PAGE", 4)
+def test_the_callback_reads_results_and_keeps_its_own(yard: Yard) -> None:
     read: list[Any] = []
 
     def finished(run: ResultsRun) -> None:
-        read.extend([run.results(3, 6), run.result(2), run.result(99), list(run.each_result())])
+        read.extend([run.results(3, 6), run.result(2), run.result(99), run.results(1, 100)])
         run.keep('"done"')
         run.outgoing.append("mail")
         tell(run)
@@ -528,7 +525,7 @@ def test_the_callback_reads_results_and_keeps_its_own(
     yard.settle(handle)
     assert read[0] == {3: "6", 4: "8", 5: "10"}
     assert read[1:3] == ["4", None]
-    assert read[3] == [(n, json.dumps(n * 2)) for n in range(1, 13)]
+    assert read[3] == {n: json.dumps(n * 2) for n in range(1, 13)}
     assert kept(yard)[0] == '"done"'
     assert sent(yard) == ["mail"]
 

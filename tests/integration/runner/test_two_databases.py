@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, delete, insert, select
 
 from breakbulk import Items, RunStatus
-from breakbulk.domain.verdict import Again, Kept
+from breakbulk.domain.verdict import Again, Hopeless, Kept
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.runs import Runs
 from tests.support.yard import Base, Boom, Goods, Notice, Yard, tell, touch
@@ -195,7 +195,7 @@ def test_results_are_kept_where_the_ledger_is(elsewhere: Elsewhere) -> None:
         return Kept(json.dumps(item), outgoing=("mail",))
 
     def finished(run: ResultsRun) -> None:
-        seen.append(list(run.each_result()))
+        seen.append(list(run.results(1, 100).items()))
         if run.attempt == 1:
             raise Again(0, Boom(), state="0")
         seen.append(run.kept_state)
@@ -241,3 +241,24 @@ def test_a_crash_between_the_commits_keeps_no_result(
     elsewhere.assert_proper(handle)
     assert seen == [0, 0]
     assert (yard.count("results"), yard.count("deliveries")) == (1, 1)
+
+
+def test_a_callback_reads_the_items_that_failed_one_by_one(elsewhere: Elsewhere) -> None:
+    """Each look is a transaction of its own on the ledger's one connection."""
+    yard = elsewhere.yard
+    seen: list[tuple[Any, str, str]] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        if chunk.number == 2:
+            raise Hopeless(Boom("two"))
+        return Kept()
+
+    def finished(run: ResultsRun) -> None:
+        for number, error, message in run.failed_items(9):
+            seen.append((run.item(number), error, message))
+        tell(run)
+
+    handle = keeping(elsewhere, process, finished=finished, on_failure="isolate")
+    yard.settle(handle)
+    assert handle.status() is RunStatus.PARTIAL
+    assert seen == [(2, "tests.support.yard.Boom", "two")]
