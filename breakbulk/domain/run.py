@@ -35,7 +35,8 @@ class Run:
         fingerprint: of the source's statement at submit.
         until: the source's highest key at submit, encoded; None for an empty table, and while
             an iterable is being read.
-        rows_estimate: rows the planner expected at submit.
+        rows_estimate: rows that are expected: the planner's guess at submit, told better once
+            some were seen.
         at_least_once: after a crash a row may be processed twice; :attr:`promise` says why.
         has_failed: somebody is to be told when the run fails or is cancelled: the job has a
             ``failed()``, or the application wants to know.
