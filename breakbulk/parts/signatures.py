@@ -85,10 +85,8 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
         own = getattr(found, "_app", None) or app
         tasks = [task for one in found["kwargs"]["tasks"] for task in tasks_of(one, own)]
         if tasks and options:
-            first, last = tasks[0].clone(), tasks[-1].clone() if len(tasks) > 1 else None
-            _hand_on(options, first, last or first)
-            tasks[0] = first
-            tasks[-1] = last or first
+            tasks = [task.clone() for task in tasks]
+            _hand_on(options, tasks)
         return tasks
     if kind not in _ONE_TASK:
         raise CanvasError(
@@ -98,14 +96,15 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
     return [found]
 
 
-def _hand_on(options: Mapping[str, Any], first: Signature, last: Signature) -> None:
+def _hand_on(options: Mapping[str, Any], tasks: list[Signature]) -> None:
     """Give the options of a chain to those of its tasks that they are about."""
+    first, last = tasks[0], tasks[-1]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         if name == "link":
             last.options["link"] = [*_listed(last.options.get("link")), *values]
         elif name == "link_error":
-            for task in {id(first): first, id(last): last}.values():
+            for task in tasks:
                 task.options["link_error"] = [*_listed(task.options.get("link_error")), *values]
         else:
             first.options.setdefault(name, value)
@@ -277,4 +276,7 @@ def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any
     expires = kept.get("expires")
     if isinstance(expires, (int, float)):
         kept["expires"] = now + timedelta(seconds=expires)
+    elif isinstance(expires, str):
+        # As Celery takes it: a time in ISO 8601.
+        kept["expires"] = datetime.fromisoformat(expires)
     return kept

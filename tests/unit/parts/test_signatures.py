@@ -168,3 +168,16 @@ def test_a_callback_is_sent_with_its_value_and_no_other(app: Celery, add: Any) -
     made: Any = celery.signature(json.loads(whole), app=app)
     assert [list(one["args"]) for one in made.tasks] == [[1, 2], [3]]
     assert all(one["immutable"] for one in made.tasks)
+
+
+def test_each_task_of_a_chain_has_its_error_callbacks(add: Any) -> None:
+    row = add.s(1) | add.s(2) | add.s(3)
+    row.link_error(add.s("told"))
+    steps = steps_of(item(row))
+    assert [len(step.listed("link_error")) for step in steps] == [1, 1, 1]
+    assert row.tasks[1].options.get("link_error") is None, "and not in the caller's own signature"
+
+
+def test_a_time_may_be_text(add: Any) -> None:
+    (step,) = steps_of(item(add.s(1).set(expires="2026-01-31T22:00:00Z")))
+    assert step.options["expires"] == _NOW
