@@ -21,6 +21,9 @@ ID = BigInteger().with_variant(Integer(), "sqlite")
 #: whichever way it was fetched.
 TRANSACTION_BEGAN = "CAST(EXTRACT(EPOCH FROM now()) AS text)"
 
+#: A thousand years, in seconds: nobody waits longer, and no calendar goes much further.
+LONGEST_WAIT = 1_000 * 365 * 86_400.0
+
 
 class Instant(types.TypeDecorator[datetime]):
     """A point in time: ``timestamptz`` on PostgreSQL, UTC text of fixed width on SQLite."""
@@ -45,6 +48,11 @@ class clock(FunctionElement[datetime]):  # noqa: N801  (reads as the SQL functio
     type = Instant()
     inherit_cache = True
     name = "clock"
+
+    def __init__(self, *later: Any) -> None:
+        super().__init__(
+            *(min(one, LONGEST_WAIT) if isinstance(one, (int, float)) else one for one in later)
+        )
 
 
 @compiles(clock, "postgresql")

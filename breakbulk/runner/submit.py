@@ -26,14 +26,12 @@ from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.loads import Producer
 from breakbulk.ledger.runs import NewRun
-from breakbulk.ledger.sql import clock
+from breakbulk.ledger.sql import LONGEST_WAIT, clock
 from breakbulk.runner.runtime import Runtime, process_started
 from breakbulk.sources import Items, Source
 
 _SAMPLE = 5
 _LOOKS = 5
-#: A thousand years, in seconds.
-_LONGEST = 1_000 * 365 * 86_400.0
 
 
 class Overlap(StrEnum):
@@ -159,8 +157,7 @@ def _start(countdown: Any, eta: object) -> datetime | timedelta | None:
         return None
     is_number = isinstance(countdown, (int, float)) and not isinstance(countdown, bool)
     if is_number and 0 <= countdown < float("inf"):
-        # Nobody waits longer, and no calendar goes further.
-        return timedelta(seconds=min(countdown, _LONGEST))
+        return timedelta(seconds=min(countdown, LONGEST_WAIT))
     raise ConfigurationError(f"countdown={countdown!r} must be a number of seconds from 0 up.")
 
 

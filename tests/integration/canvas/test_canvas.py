@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -697,3 +698,19 @@ def test_a_part_starts_a_canvas_of_its_own_in_its_transaction(team: Team) -> Non
     team.settle(inner)
     assert inner.get() == [10, 11]
     assert len(team.yard.bulk.runs()) == 2, f"{rolled_back} was rolled back with its attempt"
+
+
+@pytest.mark.parametrize("when", [{"countdown": 1e15}, {"eta": datetime.max.replace(tzinfo=UTC)}])
+def test_a_retry_that_is_further_away_than_the_calendar_goes(
+    team: Team, when: dict[str, Any]
+) -> None:
+    @team.task(bind=True)
+    def never(self: Any) -> None:
+        raise self.retry(**when)
+
+    handle = group([never.s(), team.add.s(1)]).apply_async()
+    crew = team.yard.first_crew
+    crew.tick()
+    crew.work(1)
+    assert [chunk.status for chunk in handle.run.chunks()] == ["waiting", "succeeded"]
+    assert "the next try" in (handle.progress.waits or "")
