@@ -8,6 +8,7 @@ stored or sent by it, and so that ``retry()`` leaves the retry to its caller.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ log = logging.getLogger("breakbulk.parts")
 _TOO_LONG = (SoftTimeLimitExceeded, TimeLimitExceeded)
 #: Handlers of a task that are called when its outcome is known.
 _LATE_HANDLERS = ("on_success", "after_return")
+#: Held while a task is changed for the building of its tracer.
+_building = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,8 @@ def _tracer(task: Any, hostname: str) -> Any:
     build = trace.build_tracer
     known: tuple[Any, Any] | None = vars(task).get(_TRACER)
     if known is None or known[0] is not build:
-        with _forgiving(task):
+        # In a pool of threads several lanes may meet a task for the first time.
+        with _building, _forgiving(task):
             made = build(
                 task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname
             )

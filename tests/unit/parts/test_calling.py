@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -366,6 +367,35 @@ def test_a_tracer_that_others_have_wrapped_is_used(
     monkeypatch.setattr(trace, "build_tracer", watching)
     assert invoke(watched) == invoke(watched) == Done(1)
     assert built == [watched.name], "looked up anew, and built once"
+
+
+def test_lanes_in_threads_may_meet_a_task_at_once(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="team.add")
+    def add(x: int) -> int:
+        return x + 1
+
+    real = trace.build_tracer
+    ends: list[End] = []
+    other = threading.Thread(target=lambda: ends.append(invoke(add, 2)))
+    both_build, one_is_through = threading.Event(), threading.Event()
+
+    def build(*given: Any, **named: Any) -> Any:
+        if other.ident is None:
+            other.start()
+            both_build.wait(0.2)  # in vain, if only one does at a time
+        else:
+            both_build.set()
+            one_is_through.wait(10)
+        return real(*given, **named)
+
+    monkeypatch.setattr(trace, "build_tracer", build)
+    assert invoke(add, 1) == Done(2)
+    one_is_through.set()
+    other.join()
+    assert ends == [Done(3)]
+    assert not {"on_success", "after_return"} & vars(add).keys()
 
 
 def test_handlers_that_raise_change_nothing(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
