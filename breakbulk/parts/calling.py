@@ -25,6 +25,7 @@ from celery.exceptions import (
     TaskRevokedError,
     TimeLimitExceeded,
 )
+from celery.result import allow_join_result
 from celery.utils.time import maybe_make_aware
 
 from breakbulk.errors import TaskUnworkable
@@ -214,7 +215,9 @@ def _tracer(task: Any, hostname: str) -> Any:
             made = build(
                 task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname
             )
-        known = vars(task)[_TRACER] = (build, made)
+            if known is None:
+                task.on_replace = _at_once(task.on_replace)
+            known = vars(task)[_TRACER] = (build, made)
     return known[1]
 
 
@@ -233,6 +236,16 @@ def _forgiving(task: Any) -> Iterator[None]:
         for name in _LATE_HANDLERS:
             delattr(task, name)
         vars(task).update(own)
+
+
+def _at_once(on_replace: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let ``replace()`` have the value of what it runs here, for nobody is waited for."""
+
+    def replace(signature: Any) -> Any:
+        with allow_join_result():
+            return on_replace(signature)
+
+    return replace
 
 
 def _logging(handler: Callable[..., Any], name: str, task: str) -> Callable[..., None]:

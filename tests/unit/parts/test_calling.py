@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery, current_task, signals
+from celery import Celery, _state, current_task, signals
 from celery.app import trace
 from celery.exceptions import (
     Ignore,
@@ -416,7 +416,12 @@ def test_handlers_that_raise_change_nothing(app: Celery, caplog: pytest.LogCaptu
     assert not {"on_success", "after_return"} & set(vars(well)), "the task is as it was"
 
 
-def test_a_replaced_task_gives_the_other_s_value(app: Celery) -> None:
+def test_a_replaced_task_gives_the_other_s_value(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a worker, where Celery lets no task wait for another one.
+    monkeypatch.setattr(_state, "_task_join_will_block", True)
+
     @app.task
     def other(x: int) -> int:
         return x + 1
@@ -426,3 +431,4 @@ def test_a_replaced_task_gives_the_other_s_value(app: Celery) -> None:
         return self.replace(other.s(1))
 
     assert invoke(one) == Done(2)
+    assert _state.task_join_will_block()
