@@ -17,6 +17,9 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from breakbulk.errors import UnsupportedPool
 
+#: Seconds after which a hard limit that was swallowed is raised again.
+_TOLD_AGAIN = 1.0
+
 
 class Limits:
     """What has become of a call's limits.
@@ -34,8 +37,10 @@ class Limits:
 def limited(soft: float | None, hard: float | None, name: str) -> Iterator[Limits]:
     """Raise ``SoftTimeLimitExceeded`` and ``TimeLimitExceeded`` inside when it takes too long.
 
-    The timer and its handler are afterwards what they were before. A task that swallows both is
-    left to the run's ``chunk_timeout``, which ends the process.
+    The hard one is raised again every second while the call goes on, for it must not be swallowed.
+    The timer and its handler are afterwards what they were before. A call that does not come back
+    from C, or takes the timer for itself, is left to the run's ``chunk_timeout``, which ends the
+    process.
 
     Args:
         soft: seconds; None or 0 for no limit.
@@ -67,14 +72,20 @@ def limited(soft: float | None, hard: float | None, name: str) -> Iterator[Limit
                 signal.setitimer(signal.ITIMER_REAL, max(1e-3, began + hard - time.monotonic()))
             raise SoftTimeLimitExceeded(soft)
         limits.fired = hard
+        # Code that goes on whatever is raised is told again, until it ends.
+        signal.setitimer(signal.ITIMER_REAL, _TOLD_AGAIN)
         raise TimeLimitExceeded(hard)
 
     before = signal.signal(signal.SIGALRM, on_alarm)
     left, interval = signal.getitimer(signal.ITIMER_REAL)
     try:
-        limits.armed = True
-        signal.setitimer(signal.ITIMER_REAL, first)
-        yield limits
+        try:
+            limits.armed = True
+            signal.setitimer(signal.ITIMER_REAL, first)
+            yield limits
+        finally:
+            # An alarm may come on the way to here; the next one is a second away.
+            limits.armed = False
     finally:
         _disarm(limits)
         signal.signal(signal.SIGALRM, before)

@@ -42,6 +42,20 @@ def test_a_hard_one_alone(soft: float | None, hard: float) -> None:
         long()
 
 
+def test_a_hard_one_that_is_swallowed_is_raised_again() -> None:
+    swallowed = 0
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TimeLimitExceeded), limited(None, 0.05, "t"):  # noqa: PT012
+        try:
+            long()
+        except Exception:  # noqa: BLE001  (as in a loop that goes on with the next row)
+            swallowed += 1
+        long()
+    assert swallowed == 1
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_the_handler_and_the_timer_are_as_before() -> None:
     rung: list[int] = []
     own = lambda *_: rung.append(1)  # noqa: E731
