@@ -92,6 +92,10 @@ class Results(Sequence[Any]):
         for page in range(-(-self._size // PAGE)):
             yield from self._load(page)
 
+    def __json__(self) -> list[Any]:
+        """All of them, where Celery's JSON serializer is given this to send on."""
+        return list(self)
+
     def __repr__(self) -> str:
         return f"<Results of {self._size} parts>"
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kombu.utils.json import dumps
 
 from breakbulk.errors import ResultRefused
 from breakbulk.parts.results import (
@@ -70,3 +71,7 @@ def test_few_are_a_list() -> None:
     assert listed(3, lambda low, high: {1: "1"}) == [1, None, None]
     assert isinstance(listed(MOST_LISTED, lambda low, high: {}), list)
     assert isinstance(listed(MOST_LISTED + 1, lambda low, high: {}), Results)
+
+
+def test_it_can_be_sent_on() -> None:
+    assert dumps({"of": sequence(3)[0]}) == '{"of": [1, null, 3]}'
