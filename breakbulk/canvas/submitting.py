@@ -18,7 +18,7 @@ from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
 from breakbulk.domain.retry import RetryPolicy
 from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.errors import CanvasError, ConfigurationError
-from breakbulk.parts.signatures import Item, as_json, item_of, queue_of, tasks_of
+from breakbulk.parts.signatures import LATER, Item, as_json, item_of, queue_of, tasks_of
 from breakbulk.runner.submit import Order
 from breakbulk.settings import LANE_TASK
 
@@ -28,7 +28,6 @@ _AFTER_DEATHS = RetryPolicy(
 )
 #: The back-stop behind the tasks' own time limits, in seconds: a child that takes longer is ended.
 _PART_TIMEOUT = 86_400.0
-_LATER = ("countdown", "eta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _body(applied: Application, now: datetime, queue: str) -> Item | None:
         return None
     row = [task.clone() for task in applied.following]
     body = row[0]
-    if any(body.options.get(name) is not None for name in _LATER):
+    if any(body.options.get(name) is not None for name in LATER):
         raise CanvasError(
             f"The body {body.task} has a countdown or eta, but it is called as soon as the last"
             " part is done: take that away, or link the task that is to wait to a body."

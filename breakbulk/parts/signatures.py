@@ -35,6 +35,8 @@ _KEPT = frozenset(
         "time_limit",
     }
 )
+#: What lets a task begin later.
+LATER = ("countdown", "eta")
 _ROUTES = ("exchange", "routing_key")
 #: What may stand where one task may.
 _ONE_TASK = (None, "", "xmap", "starmap")
@@ -148,8 +150,13 @@ def item_of(
     Raises:
         CanvasError: it asks for what cannot be.
     """
-    written = []
+    written: list[Item] = []
     for task in tasks:
+        if written and any(task.options.get(name) is not None for name in LATER):
+            raise CanvasError(
+                f"{task.task} has a countdown or eta, but within a part one task is called as soon"
+                " as the one before it is done: take that away, or link the task that is to wait."
+            )
         written.append(_written(task, now, queue, args, kwargs))
         args, kwargs = (), None
     item = written[0] if len(written) == 1 else {"chain": written}

@@ -181,3 +181,10 @@ def test_each_task_of_a_chain_has_its_error_callbacks(add: Any) -> None:
 def test_a_time_may_be_text(add: Any) -> None:
     (step,) = steps_of(item(add.s(1).set(expires="2026-01-31T22:00:00Z")))
     assert step.options["expires"] == _NOW
+
+
+def test_only_the_first_task_of_a_chain_may_wait(add: Any) -> None:
+    first, _ = steps_of(item(add.s(1).set(countdown=60) | add.s(2)))
+    assert first.options["eta"] == _NOW + timedelta(seconds=60)
+    with pytest.raises(CanvasError, match="called as soon as the one before it is done"):
+        item(add.s(1) | add.s(2).set(countdown=60))
