@@ -110,6 +110,10 @@ class CanvasResult:
         progress = self.run.progress()
         return progress.rows_done if progress.rows_total is None else progress.rows_total
 
+    def __bool__(self) -> bool:
+        """Always true, as Celery's results are: there is something at work, however few parts."""
+        return True
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results())
 

@@ -65,6 +65,8 @@ def test_nothing_at_all(team: Team) -> None:
     handle = chord([], team.tell.s()).apply_async()
     team.settle(handle)
     assert handle.get() == []
+    assert handle, "as in: if handle: handle.get()"
+    assert len(handle) == 0
 
 
 def test_empty_chains_count_for_nothing(team: Team) -> None:
