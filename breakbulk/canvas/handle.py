@@ -125,6 +125,8 @@ class CanvasResult:
     def revoke(self, *_: Any, terminate: bool = False, **__: Any) -> None:
         """End it for good after the parts in hand; the body is not called.
 
+        A body that is being called goes on, and what has ended stays as it is.
+
         Args:
             terminate: end the parts in hand, too.
         """

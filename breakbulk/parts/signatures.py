@@ -40,6 +40,8 @@ LATER = ("countdown", "eta")
 _ROUTES = ("exchange", "routing_key")
 #: What may stand where one task may.
 _ONE_TASK = (None, "", "xmap", "starmap")
+#: What a signature that was written by hand must have, if it has it.
+_FORMS = {"args": (list, tuple), "kwargs": dict, "options": dict}
 
 Item = dict[str, Any]
 
@@ -81,6 +83,12 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
             f"A canvas is made of Celery signatures, as in add.s(2, 2), not of"
             f" {type(given).__name__}."
         )
+    for name, form in _FORMS.items():
+        if found.get(name) is not None and not isinstance(found[name], form):
+            raise CanvasError(
+                f"The {name} of {found['task']} are of type {type(found[name]).__name__}: make"
+                " signatures with the task's s() or si()."
+            )
     kind = found.get("subtask_type")
     if kind == "chain":
         options = {name: found.options[name] for name in found.options if name != "task_id"}

@@ -188,3 +188,10 @@ def test_only_the_first_task_of_a_chain_may_wait(add: Any) -> None:
     assert first.options["eta"] == _NOW + timedelta(seconds=60)
     with pytest.raises(CanvasError, match="called as soon as the one before it is done"):
         item(add.s(1) | add.s(2).set(countdown=60))
+
+
+@pytest.mark.parametrize(("name", "value"), [("args", 1), ("args", "ab"), ("kwargs", [1])])
+def test_a_signature_that_was_written_by_hand_is_looked_at(name: str, value: Any) -> None:
+    written = {"task": "team.add", "args": [1], "kwargs": {}, "options": {}, name: value}
+    with pytest.raises(CanvasError, match=f"The {name} of team.add are of type"):
+        tasks_of(written)
