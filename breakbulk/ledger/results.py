@@ -7,12 +7,15 @@ gives its item back. So neither tells of what was rolled back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Dialect, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.ledger.database import Database
+from breakbulk.ledger.driver import is_psycopg, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,30 @@ class Results:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._text: str | None = None
 
     def put(self, connection: Connection, run_id: RunId, number: int, value: str) -> None:
         """Write a result down, in the place of an earlier one of that number."""
-        table = self._database.schema.results
+        values = {"of_run": run_id, "of_number": number, "result": value}
+        if is_psycopg(connection.connection.driver_connection):
+            tell(connection, self._put_text(connection.dialect), values)
+        else:
+            connection.execute(self._put, values)
+
+    @cached_property
+    def _put(self) -> Any:
         dialect = postgresql if self._database.is_postgresql else sqlite
-        written = dialect.insert(table).values(run_id=run_id, number=number, value=value)
-        connection.execute(
-            written.on_conflict_do_update(
-                index_elements=["run_id", "number"], set_={"value": written.excluded.value}
-            )
+        written = dialect.insert(self._database.schema.results).values(
+            run_id=bindparam("of_run"), number=bindparam("of_number"), value=bindparam("result")
         )
+        return written.on_conflict_do_update(
+            index_elements=["run_id", "number"], set_={"value": written.excluded.value}
+        )
+
+    def _put_text(self, dialect: Dialect) -> str:
+        if self._text is None:
+            self._text = str(self._put.compile(dialect=dialect))
+        return self._text
 
     def get(self, connection: Connection, run_id: RunId, number: int) -> str | None:
         """One result, as JSON text; None where there is none."""
