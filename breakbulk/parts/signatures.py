@@ -41,7 +41,11 @@ _ROUTES = ("exchange", "routing_key")
 #: What may stand where one task may.
 _ONE_TASK = (None, "", "xmap", "starmap")
 #: What a signature that was written by hand must have, if it has it.
-_FORMS: dict[str, type | tuple[type, ...]] = {"args": (list, tuple), "kwargs": dict, "options": dict}
+_FORMS: dict[str, type | tuple[type, ...]] = {
+    "args": (list, tuple),
+    "kwargs": dict,
+    "options": dict,
+}
 
 Item = dict[str, Any]
 
