@@ -9,6 +9,7 @@ from breakbulk.ledger.database import Database
 from breakbulk.ledger.deliveries import Deliveries
 from breakbulk.ledger.endpoints import Endpoints
 from breakbulk.ledger.failures import Failures
+from breakbulk.ledger.finishers import Finishers
 from breakbulk.ledger.folding import Folding
 from breakbulk.ledger.lanes import Lanes
 from breakbulk.ledger.loads import Loads
@@ -34,6 +35,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.runs = Runs(database)
+        self.finishers = Finishers(database)
         self.claims = Claims(database)
         self.chunks = Chunks(database)
         self.failures = Failures(database)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     false,
     func,
     insert,
-    or_,
     select,
     true,
     update,
@@ -322,87 +320,6 @@ class Runs:
             .where(runs.c.id == run_id, runs.c.finished_at.is_(None))
             .values(rows_estimate=rows)
         )
-
-    def free_finisher(
-        self,
-        connection: Connection,
-        run_id: RunId,
-        finisher: UUID,
-        *,
-        wait: float,
-        try_spent: bool = True,
-        **values: Any,
-    ) -> bool:
-        """Let another lane call back, ``wait`` seconds from now at the earliest.
-
-        Args:
-            try_spent: whether the attempt counts as one.
-        """
-        runs = self._database.schema.runs
-        if not try_spent:
-            values["finish_attempt"] = runs.c.finish_attempt - 1
-        result = connection.execute(
-            update(runs)
-            .where(runs.c.id == run_id, runs.c.finisher == finisher)
-            .values(finisher=None, finisher_lane=None, finish_after=clock(wait), **values)
-        )
-        return result.rowcount == 1
-
-    def claim_finisher(
-        self, connection: Connection, run_id: RunId, finisher: UUID, lane: UUID
-    ) -> int | None:
-        """Become the one who calls back; the number of the attempt, or None if another is."""
-        runs = self._database.schema.runs
-        row = connection.execute(
-            update(runs)
-            .where(
-                runs.c.id == run_id,
-                runs.c.status == str(RunStatus.FINISHING),
-                runs.c.finisher.is_(None),
-                or_(runs.c.finish_after.is_(None), runs.c.finish_after <= clock()),
-            )
-            .values(
-                finisher=finisher,
-                finisher_lane=lane,
-                finish_attempt=runs.c.finish_attempt + 1,
-            )
-            .returning(runs.c.finish_attempt)
-        ).one_or_none()
-        return None if row is None else int(row.finish_attempt)
-
-    def is_finisher(self, connection: Connection, run_id: RunId, finisher: UUID) -> bool:
-        """Whether it is this finisher's turn still."""
-        runs = self._database.schema.runs
-        found = select(runs.c.id).where(runs.c.id == run_id, runs.c.finisher == finisher)
-        return connection.execute(found).one_or_none() is not None
-
-    def finisher_of(
-        self, connection: Connection, run_id: RunId, lane: UUID
-    ) -> tuple[UUID, int] | None:
-        """The token and the number of the attempt, if a lane is calling back for a run."""
-        runs = self._database.schema.runs
-        row = connection.execute(
-            select(runs.c.finisher, runs.c.finish_attempt).where(
-                runs.c.id == run_id,
-                runs.c.status == str(RunStatus.FINISHING),
-                runs.c.finisher.is_not(None),
-                runs.c.finisher_lane == lane,
-            )
-        ).one_or_none()
-        return None if row is None else (row.finisher, int(row.finish_attempt))
-
-    def orphaned_finishers(self, connection: Connection) -> list[tuple[RunId, UUID]]:
-        """Callbacks whose lane is no more."""
-        runs, lanes = self._database.schema.runs, self._database.schema.lanes
-        rows = connection.execute(
-            select(runs.c.id, runs.c.finisher).where(
-                runs.c.finished_at.is_(None),
-                runs.c.status == str(RunStatus.FINISHING),
-                runs.c.finisher.is_not(None),
-                ~exists().where(lanes.c.token == runs.c.finisher_lane),
-            )
-        )
-        return [(RunId(row.id), row.finisher) for row in rows]
 
     def chunks_failed(self, connection: Connection, seconds: float) -> int:
         """Chunks that were given up in runs that have ended in the last so many seconds."""

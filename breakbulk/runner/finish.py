@@ -102,7 +102,7 @@ def call_back(
     ledger, database = runtime.ledger, runtime.database
     token = uuid4()
     with database.transaction(connection):
-        attempt = ledger.runs.claim_finisher(connection, lane.run_id, token, lane.token)
+        attempt = ledger.finishers.claim(connection, lane.run_id, token, lane.token)
         if attempt is None:
             return False
         run = ledger.runs.get(connection, lane.run_id)
@@ -366,7 +366,7 @@ def note_callback_failure(
         Whether the run has ended.
     """
     ledger = runtime.ledger
-    if verdict is not None and not ledger.runs.is_finisher(connection, run.id, token):
+    if verdict is not None and not ledger.finishers.holds(connection, run.id, token):
         return False
     wait = run.policy.retry.wait_after(attempt, failure.kinds)
     if isinstance(verdict, Again):
@@ -386,11 +386,11 @@ def note_callback_failure(
         seconds=seconds,
     )
     if isinstance(verdict, Again):
-        ledger.runs.free_finisher(connection, run.id, token, wait=verdict.seconds, try_spent=False)
+        ledger.finishers.free(connection, run.id, token, wait=verdict.seconds, try_spent=False)
         return False
     if wait is not None:
         wait = 0.0 if at_once and attempt == 1 else wait
-        ledger.runs.free_finisher(connection, run.id, token, wait=wait)
+        ledger.finishers.free(connection, run.id, token, wait=wait)
         return False
     if keeps_results(runtime, run):
         # Who is called back next begins anew: the twin, or whoever an operator has call again.
@@ -399,7 +399,7 @@ def note_callback_failure(
     why = f"{_FAILED_FOR_GOOD} {_SAID if isinstance(verdict, Hopeless) else often}: {failure}"
     if run.outcome is None and run.has_failed:
         # Its twin is told, by whoever comes next, with tries of its own.
-        ledger.runs.free_finisher(
+        ledger.finishers.free(
             connection,
             run.id,
             token,

@@ -104,15 +104,14 @@ def _blame_callback(
     seconds: float | None,
 ) -> None:
     """If it was at a callback, that is what failed."""
-    runs = runtime.ledger.runs
-    calling = runs.finisher_of(connection, lane.run_id, lane.token)
+    calling = runtime.ledger.finishers.of_lane(connection, lane.run_id, lane.token)
     if calling is None:
         return
     token, attempt = calling
     note_callback_failure(
         runtime,
         connection,
-        runs.get(connection, lane.run_id),
+        runtime.ledger.runs.get(connection, lane.run_id),
         failure,
         token=token,
         attempt=attempt,

@@ -207,13 +207,13 @@ class Steward:
         ledger, database = self._runtime.ledger, self._runtime.database
         with database.reading(connection):
             at_rest = ledger.lanes.at_rest(connection)
-            orphaned = ledger.runs.orphaned_finishers(connection)
+            orphaned = ledger.finishers.orphaned(connection)
             waiting = [run for run in ledger.runs.active(connection) if run.waits_for is not None]
         for run_id, _status in at_rest:
             settle(self._runtime, connection, run_id)
         for run_id, finisher in orphaned:
             with database.transaction(connection):
-                if ledger.runs.free_finisher(connection, run_id, finisher, wait=0):
+                if ledger.finishers.free(connection, run_id, finisher, wait=0):
                     log.warning("run %s: its callback is taken up again", run_id)
         for run in waiting:
             if run.status is not RunStatus.HELD:

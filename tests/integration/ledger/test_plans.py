@@ -205,7 +205,7 @@ def test_the_done_mark_names_nothing_but_key_and_token(yard: Yard) -> None:
             connection, {}, queue="celery", jobs=list(yard.runtime.jobs.all())
         ),
         lambda yard, connection: yard.ledger.lanes.at_rest(connection),
-        lambda yard, connection: yard.ledger.runs.orphaned_finishers(connection),
+        lambda yard, connection: yard.ledger.finishers.orphaned(connection),
         lambda yard, connection: yard.ledger.runs.active(connection),
         lambda yard, connection: yard.ledger.runs.find(connection, statuses=[RunStatus.RUNNING]),
         lambda yard, connection: yard.ledger.runs.find(connection, statuses=ACTIVE),

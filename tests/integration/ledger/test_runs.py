@@ -93,19 +93,19 @@ def test_only_the_one_who_calls_back_ends_the_run(yard: Yard) -> None:
     from uuid import uuid4
 
     right, wrong, lane = uuid4(), uuid4(), uuid4()
-    runs = yard.ledger.runs
+    runs, finishers = yard.ledger.runs, yard.ledger.finishers
     with yard.transaction() as connection:
-        assert runs.claim_finisher(connection, handle.id, right, lane) == 1
-        assert runs.claim_finisher(connection, handle.id, wrong, lane) is None
-        assert not runs.free_finisher(connection, handle.id, wrong, wait=0)
+        assert finishers.claim(connection, handle.id, right, lane) == 1
+        assert finishers.claim(connection, handle.id, wrong, lane) is None
+        assert not finishers.free(connection, handle.id, wrong, wait=0)
         for token in (wrong, None):
             assert not runs.move(
                 connection, handle.id, RunStatus.SUCCEEDED, actor="lane", finisher=token
             )
     assert handle.status() is RunStatus.FINISHING
     with yard.transaction() as connection:
-        assert runs.free_finisher(connection, handle.id, right, wait=0)
-        assert runs.claim_finisher(connection, handle.id, wrong, lane) == 2
+        assert finishers.free(connection, handle.id, right, wait=0)
+        assert finishers.claim(connection, handle.id, wrong, lane) == 2
         assert not runs.move(
             connection, handle.id, RunStatus.SUCCEEDED, actor="lane", finisher=right
         )
@@ -117,11 +117,11 @@ def test_a_callback_waits_for_its_time(yard: Yard) -> None:
     put(yard, handle, RunStatus.FINISHING)
     from uuid import uuid4
 
-    token, runs = uuid4(), yard.ledger.runs
+    token, finishers = uuid4(), yard.ledger.finishers
     with yard.transaction() as connection:
-        runs.claim_finisher(connection, handle.id, token, token)
-        runs.free_finisher(connection, handle.id, token, wait=60)
-        assert runs.claim_finisher(connection, handle.id, token, token) is None
+        finishers.claim(connection, handle.id, token, token)
+        finishers.free(connection, handle.id, token, wait=60)
+        assert finishers.claim(connection, handle.id, token, token) is None
         assert yard.ledger.lanes.demand(connection, {}) == []
 
 

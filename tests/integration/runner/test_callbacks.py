@@ -138,7 +138,7 @@ def test_a_callback_that_takes_its_process_along_is_tried_by_the_same_policy(
     for attempt in (1, 2):
         lane = yard.lane(handle)
         with yard.transaction() as connection:
-            claimed = yard.ledger.runs.claim_finisher(connection, handle.id, uuid4(), lane.token)
+            claimed = yard.ledger.finishers.claim(connection, handle.id, uuid4(), lane.token)
         assert claimed == attempt
         crew.seconds[lane.token] = 8.5
         if how == "hangs":
@@ -229,7 +229,7 @@ def test_a_callback_whose_twin_was_told_can_be_tried_again(yard: Yard) -> None:
 def test_postgres_a_callback_that_another_has_taken_up_is_rolled_back(postgres_yard: Yard) -> None:
     """Its lane was declared dead in the middle of it; it lives, and comes to its end."""
     yard = postgres_yard
-    runs = yard.ledger.runs
+    finishers = yard.ledger.finishers
     tokens: list[UUID] = []
 
     def finished(run: FinishedRun) -> None:
@@ -239,8 +239,8 @@ def test_postgres_a_callback_that_another_has_taken_up_is_rolled_back(postgres_y
             (row,) = yard.rows_of("runs")
             tokens.append(uuid4())
             with yard.transaction() as connection:
-                assert runs.free_finisher(connection, handle.id, row["finisher"], wait=0)
-                assert runs.claim_finisher(connection, handle.id, tokens[0], uuid4()) == 2
+                assert finishers.free(connection, handle.id, row["finisher"], wait=0)
+                assert finishers.claim(connection, handle.id, tokens[0], uuid4()) == 2
 
     handle = yard.submit(yard.job(finished=finished))
     crew = yard.crew()

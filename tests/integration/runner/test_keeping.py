@@ -19,7 +19,7 @@ from breakbulk.domain.retry import RetryPolicy
 from breakbulk.domain.verdict import Again, Hopeless, Kept, LeftOut
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.claims import Claims
-from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.finishers import Finishers
 from breakbulk.runner.sending import send_all
 from breakbulk.runner.submit import Order, Overlap
 from tests.support.yard import Boom, Goods, Notice, Yard, statements, tell
@@ -695,7 +695,7 @@ def test_an_ordinary_error_of_the_callback_keeps_to_the_policy(yard: Yard) -> No
 def test_a_callback_whose_outcome_cannot_be_written_is_called_again(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails_once(monkeypatch, Runs, "free_finisher")
+    fails_once(monkeypatch, Finishers, "free")
     tries: list[int] = []
 
     def finished(run: ResultsRun) -> None:
