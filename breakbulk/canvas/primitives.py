@@ -14,7 +14,7 @@ from celery import Celery, Signature
 
 from breakbulk.canvas.submitting import Application, app_of, begin
 from breakbulk.errors import CanvasError
-from breakbulk.parts.signatures import tasks_of
+from breakbulk.parts.signatures import callbacks_of, tasks_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -205,7 +205,7 @@ class Canvas:
     def _application(
         self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, link: Any, error: Any
     ) -> Application:
-        links = [*self._links, *_listed(link)]
+        links = [*self._links, *callbacks_of(link)]
         if links and not self.following:
             raise CanvasError(
                 "A group has no result of its own to link to: use a chord, or link to its parts."
@@ -219,7 +219,7 @@ class Canvas:
             args=tuple(args or ()),
             kwargs=dict(kwargs or {}),
             links=links,
-            errbacks=[*self._errbacks, *_listed(error)],
+            errbacks=[*self._errbacks, *callbacks_of(error)],
         )
 
     def _parts(self) -> Iterator[Any]:
@@ -367,9 +367,3 @@ def _plain(given: Any, place: str) -> list[Signature]:
     if isinstance(given, Canvas):
         raise CanvasError(_NESTED.format(inner=type(given).__name__, place=place))
     return tasks_of(given)
-
-
-def _listed(given: Any) -> list[Any]:
-    if given is None:
-        return []
-    return list(given) if isinstance(given, (list, tuple)) else [given]

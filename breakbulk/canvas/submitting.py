@@ -79,8 +79,8 @@ def begin(
     bulk = ledger_of(app or current_app)
     assert bulk.broker is not None
     celery: Celery = bulk.broker.app
-    if queue is None and heads:
-        queue = queue_of(heads[0])
+    if not queue:
+        queue = None if not heads else queue_of(heads[0])
     place = bulk.broker.queue_for(queue, heads[0].task if heads else LANE_TASK)
     now = celery.now()
     if eta is not None:

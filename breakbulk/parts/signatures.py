@@ -40,6 +40,7 @@ LATER = ("countdown", "eta")
 _ROUTES = ("exchange", "routing_key")
 #: What may stand where one task may.
 _ONE_TASK = (None, "", "xmap", "starmap")
+_CHUNKS = "celery.chunks"
 #: What a signature that was written by hand must have, if it has it.
 _FORMS: dict[str, type | tuple[type, ...]] = {
     "args": (list, tuple),
@@ -102,6 +103,10 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
             tasks = [task.clone() for task in tasks]
             _hand_on(options, tasks)
         return tasks
+    if found["task"] == _CHUNKS:
+        raise CanvasError(
+            f"{_CHUNKS} sends a group of its own: give the canvas task.chunks(…).group() instead."
+        )
     if kind not in _ONE_TASK:
         raise CanvasError(
             f"A {kind} cannot be a part or the body of a canvas: put its tasks into the one"
@@ -126,6 +131,22 @@ def _hand_on(options: Mapping[str, Any], tasks: list[Signature]) -> None:
 
 def _listed(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def callbacks_of(given: Any) -> list[Any]:
+    """What is to be sent, or called, when a task has ended: one signature, or several.
+
+    Raises:
+        CanvasError: it is something else.
+    """
+    found = _listed(given)
+    for one in found:
+        if not isinstance(one, dict) or not one.get("task"):
+            raise CanvasError(
+                f"link and link_error take Celery signatures, as in told.s(), not"
+                f" {type(one).__name__}."
+            )
+    return found
 
 
 def queue_of(signature: Signature) -> str | None:
@@ -290,6 +311,8 @@ def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any
             f" a canvas of its own for the tasks of {own!r}, or leave queue= away."
         )
     kept = {name: options[name] for name in _KEPT & options.keys() if options[name] is not None}
+    for name in ("link", "link_error"):
+        callbacks_of(options.get(name))
     if options.get("countdown") is not None:
         kept["eta"] = now + timedelta(seconds=float(options["countdown"]))
     expires = kept.get("expires")

@@ -195,3 +195,18 @@ def test_a_signature_that_was_written_by_hand_is_looked_at(name: str, value: Any
     written = {"task": "team.add", "args": [1], "kwargs": {}, "options": {}, name: value}
     with pytest.raises(CanvasError, match=f"The {name} of team.add are of type"):
         tasks_of(written)
+
+
+def test_what_is_linked_is_a_signature(add: Any) -> None:
+    for name in ("link", "link_error"):
+        with pytest.raises(CanvasError, match="take Celery signatures"):
+            item(add.s(1).set(**{name: ["told"]}))
+
+
+def test_chunks_are_given_as_a_group(add: Any) -> None:
+    rows = add.chunks([(1, 2), (3, 4)], 1)
+    with pytest.raises(CanvasError, match=r"task\.chunks\(…\)\.group\(\)"):
+        tasks_of(rows)
+    assert [task.task for part in rows.group().tasks for task in tasks_of(part)] == [
+        "celery.starmap"
+    ] * 2
