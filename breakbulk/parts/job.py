@@ -45,7 +45,7 @@ from breakbulk.parts.errbacks import tell_errbacks
 from breakbulk.parts.release import cancelling, releasing
 from breakbulk.parts.requests import Place, request_of
 from breakbulk.parts.results import decode_result, encode_result, listed
-from breakbulk.parts.signatures import Step, step_of, steps_of, with_value
+from breakbulk.parts.signatures import Item, Step, step_of, steps_of, with_value
 from breakbulk.parts.state import State
 from breakbulk.runner.finish import callback_has_said
 from breakbulk.runner.keeping import ItemChunk, ResultsRun
@@ -121,6 +121,8 @@ class Parts:
             end, request = self._call(place, step, state, values, parent)
             _raise_if_ours(end, chunk.session)
             outgoing = (*state.outgoing, *self._linked(step, end))
+            if isinstance(end, Retried):
+                request |= self._as_written(chunk, item, state, values)
             if not isinstance(end, Done):
                 raise self._part_ended(step, request, end, replace(state, outgoing=outgoing))
             values, parent = (end.value,), request["id"]
@@ -148,18 +150,30 @@ class Parts:
             if seconds > 0:
                 raise Snooze(seconds)
 
+    def _as_written(
+        self, chunk: ItemChunk, item: Item, state: State, values: tuple[Any, ...]
+    ) -> dict[str, Any]:
+        """What a step was called with, as it was before the task could change it in place."""
+        step, kept = steps_of(item)[state.step], State.read(chunk.kept_state)
+        before = values if state.step else self._incoming(chunk.run.id)
+        return {
+            "args": step.given(*before) if state.args is None else kept.args,
+            "kwargs": step.kwargs if state.kwargs is None else kept.kwargs,
+        }
+
     def _incoming(self, run_id: int) -> tuple[Any, ...]:
         if not self.incoming:
             return ()
-        known: tuple[Any, ...] | None = self.__dict__.get("_incoming_value")
+        known: tuple[str | None] | None = self.__dict__.get("_incoming_value")
         if known is None:
             # Once in a lane's stay: it does not change.
             with self.runtime.database.reading() as connection:
                 results = self.runtime.ledger.results
                 text = results.get(connection, run_id, INCOMING_NUMBER)  # type: ignore[arg-type]
-            known = (decode_result(text),)
+            known = (text,)
             object.__setattr__(self, "_incoming_value", known)
-        return known
+        # Each part has one of its own, which it may change.
+        return (decode_result(known[0]),)
 
     def _call(
         self, place: Place, step: Step, state: State, values: tuple[Any, ...], parent: str | None

@@ -716,3 +716,37 @@ def test_a_retry_that_is_further_away_than_the_calendar_goes(
     crew.work(1)
     assert [chunk.status for chunk in handle.run.chunks()] == ["waiting", "succeeded"]
     assert "the next try" in (handle.progress.waits or "")
+
+
+def test_a_part_may_change_what_it_is_given_in_place(team: Team) -> None:
+    seen: list[list[int]] = []
+
+    @team.task(bind=True)
+    def shorten(self: Any, numbers: list[int]) -> str:
+        seen.append(list(numbers))
+        numbers.pop()
+        if numbers:
+            raise self.retry(args=(numbers,), countdown=0)
+        return "done"
+
+    handle = group([shorten.s([1, 2, 3])]).apply_async()
+    team.settle(handle)
+    assert (handle.get(), seen) == (["done"], [[1, 2, 3], [1, 2], [1]])
+
+
+def test_each_part_has_a_value_of_its_own_from_the_task_in_front(team: Team) -> None:
+    @team.task()
+    def give() -> list[int]:
+        return [1, 2]
+
+    @team.task()
+    def take(numbers: list[int]) -> list[int]:
+        numbers.append(3)
+        return numbers
+
+    handle = chain(give.s(), group(take.s() for _ in range(3))).apply_async()
+    assert handle.leading is not None
+    team.yard.settle(handle.leading)
+    team.send()
+    team.settle(handle)
+    assert handle.get() == [[1, 2, 3]] * 3
