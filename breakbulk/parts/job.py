@@ -55,6 +55,8 @@ from breakbulk.sources import Items
 
 #: Failures that a summary lists, the first ones.
 _LISTED = 100
+#: What a group says of failures whose body takes all results, and is called with nothing less.
+_ALL_OR_NOTHING = (None, "stop")
 #: How long a body that was put back waits, in seconds.
 _PUT_BACK = 1.0
 
@@ -233,7 +235,8 @@ class Parts:
         if self.releases is not None:
             self._release(run, failed=summary.chunks_failed > 0)
             return
-        if summary.chunks_failed and self.on_failure is None:
+        if summary.chunks_failed and self.on_failure in _ALL_OR_NOTHING:
+            # Of those that stop at a failure only what was left out gets here.
             self._fail(run, self._first_failure(run) or ChordError("a part was left out"))
             return
         if self.body is None:
@@ -242,7 +245,7 @@ class Parts:
         values: tuple[Any, ...] = ()
         if not step.immutable and state.args is None:
             values = (self._summary(run, size),)
-            if self.on_failure in (None, "stop"):
+            if self.on_failure in _ALL_OR_NOTHING:
                 values = (listed(size, lambda low, high: run.results(low, high + 1)),)
         place = self._place(run.id, run.submitted_at, CALLBACK_NUMBER)
         end, request = self._call(place, step, state, values, None)

@@ -374,12 +374,14 @@ def test_reject(team: Team) -> None:
     handle = group(back.s()).apply_async()
     team.settle(handle)
     assert (handle.get(), len(calls)) == ([1], 3)
-    handle = chord([away.s(), team.add.s(1)], team.tell.s()).apply_async()
-    team.settle(handle)
-    assert handle.run.status() is RunStatus.PARTIAL
-    assert team.told_of("tell") == []
-    with pytest.raises(PartFailed, match="rejected by itself: not mine"):
-        handle.get()
+    for policy in (None, "stop"):
+        header = group([away.s(), team.add.s(1)], on_failure=policy)
+        handle = chord(header, team.tell.s()).apply_async()
+        team.settle(handle)
+        assert handle.run.status() is RunStatus.PARTIAL
+        assert team.told_of("tell") == []
+        with pytest.raises(PartFailed, match="rejected by itself: not mine"):
+            handle.get()
 
 
 @pytest.mark.parametrize("value", [object(), "x" * 70_000], ids=["no JSON", "too large"])
