@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import celery
 from celery import Celery, Signature
+from celery.canvas import maybe_signature
 
 from breakbulk.canvas.submitting import Application, app_of, begin
 from breakbulk.errors import CanvasError
-from breakbulk.parts.signatures import callbacks_of, tasks_of
+from breakbulk.parts.signatures import OF_PARTS, callbacks_of, tasks_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from breakbulk.canvas.handle import CanvasResult
 
 _ON_FAILURE = (None, "isolate", "skip", "stop")
+#: What apply_async takes, and so may be set before.
+_TAKEN = {"countdown", "eta", "queue", "session", "idempotency_key"}
+#: What Celery builds of several signatures.
+_SEVERAL = ("group", "chord", "chain")
+#: Options by which Celery tells what was applied apart; a run has a number.
+_OF_IDS = ("task_id", "group_id", "root_id", "parent_id", "chord", "group_index")
 _NESTED = (
     "A {inner} cannot be {place}: put its parts into the one group, or let a task start a canvas of"
     " its own."
@@ -166,12 +173,7 @@ class Canvas:
             CanvasError: something of it cannot be run.
             ConfigurationError: no ``Breakbulk`` was made for the tasks' Celery application.
         """
-        if others:
-            name = min(others)
-            raise CanvasError(
-                f"apply_async() of a canvas takes no {name}=: set it on the parts, as in"
-                f" add.s(2, 2).set({name}=…)."
-            )
+        _refuse({**self._options, **others})
         given: dict[str, Any] = {
             "countdown": countdown,
             "eta": eta,
@@ -305,36 +307,72 @@ class chain(Canvas):  # noqa: N801  (Celery's name)
     the body, and what is linked to that. Without a group it is Celery's own chain.
 
     Args:
-        tasks: signatures and at most one group or chord, or one iterable of them.
+        tasks: signatures and at most one group or chord, or one iterable of them. A group or chord
+            that was built with Celery's own name is taken as ours.
 
     Raises:
         CanvasError: there are several groups.
     """
 
     def __new__(cls, *tasks: Any) -> Any:
-        """Give Celery's own chain where there is no group of ours."""
+        """Give Celery's own chain where there is no group."""
         given = _row(tasks)
         if not any(isinstance(one, Canvas) for one in given):
             return celery.chain(*given)
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made.__dict__.update(_joined(given).__dict__)
+        return made
 
     def __init__(self, *tasks: Any) -> None:
-        given = _row(tasks)
-        at = next(place for place, one in enumerate(given) if isinstance(one, Canvas))
-        middle: Canvas = given[at]
-        made = middle
-        if behind := given[at + 1 :]:
-            tails = [task for one in behind for task in _plain(one, "behind a group")]
-            made = made.followed_by(tails)
-        heads = [task for one in given[:at] for task in _plain(one, "in front of a group")]
-        made = made.led_by(heads)
-        self.__dict__.update(made.__dict__)
+        """All is done by then, for what is lazy can be read only once."""
+
+
+def _joined(given: list[Any]) -> Canvas:
+    """One canvas and tasks in a row, as the canvas with all of them."""
+    at = next(place for place, one in enumerate(given) if isinstance(one, Canvas))
+    made: Canvas = given[at]
+    if behind := given[at + 1 :]:
+        tails = [task for one in behind for task in _plain(one, "behind a group")]
+        made = made.followed_by(tails)
+    heads = [task for one in given[:at] for task in _plain(one, "in front of a group")]
+    return made.led_by(heads)
 
 
 def _row(tasks: tuple[Any, ...]) -> list[Any]:
-    if len(tasks) == 1 and not isinstance(tasks[0], (Canvas, dict)):
-        return list(tasks[0])
-    return list(tasks)
+    """The members of a chain, groups and chords of Celery's own made ours.
+
+    Somebody may have left an import as it was: without a ledger nobody would notice.
+    """
+    alone = len(tasks) == 1 and not isinstance(tasks[0], (Canvas, dict))
+    return [ours for one in (tasks[0] if alone else tasks) for ours in _taken(one)]
+
+
+def _taken(one: Any) -> list[Any]:
+    """A member of a chain: ours for a group or chord of Celery's, several for a chain with such."""
+    if not isinstance(one, dict) or one.get("subtask_type") not in _SEVERAL:
+        return [one]
+    found: Any = maybe_signature(one)
+    if isinstance(found, celery.group):
+        return [_with_options(group(found), found)]
+    if isinstance(found, celery.chord):
+        return [_with_options(chord(found.tasks, found.body), found)]
+    members = [ours for task in found.tasks for ours in _taken(task)]
+    if not any(isinstance(member, Canvas) for member in members):
+        return [one]
+    if members and found.options:
+        members[-1] = _with_options(_joined(members), found)
+        return members[-1:]
+    return members
+
+
+def _with_options(made: Canvas, given: Signature) -> Canvas:
+    """Take over what was set on a canvas of Celery's."""
+    options = {name: given.options[name] for name in given.options if name not in _OF_IDS}
+    for link in callbacks_of(options.pop("link", None)):
+        made.link(link)
+    for errback in callbacks_of(options.pop("link_error", None)):
+        made.link_error(errback)
+    return made.set(**options)
 
 
 def _checked(tasks: Any) -> Any:
@@ -367,3 +405,17 @@ def _plain(given: Any, place: str) -> list[Signature]:
     if isinstance(given, Canvas):
         raise CanvasError(_NESTED.format(inner=type(given).__name__, place=place))
     return tasks_of(given)
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
+    """Refuse options that a canvas does not take, each with what to do instead."""
+    unknown = sorted(options.keys() - _TAKEN)
+    if not unknown:
+        return
+    name = unknown[0]
+    how = (
+        f"set it on the parts, as in add.s(2, 2).set({name}=…)"
+        if name in OF_PARTS
+        else "it is about messages, and a canvas sends none for each part, so leave it away"
+    )
+    raise CanvasError(f"apply_async() of a canvas takes no {name}=: {how}.")

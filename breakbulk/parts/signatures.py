@@ -21,7 +21,7 @@ from kombu.utils.json import dumps, object_hook
 from breakbulk.errors import CanvasError
 
 #: What of a signature's options counts where no message is sent.
-_KEPT = frozenset(
+OF_PARTS = frozenset(
     {
         "eta",
         "expires",
@@ -310,7 +310,7 @@ def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any
             f"{task.task} asks for the queue {own!r}, but all of a canvas goes to {queue!r}: make"
             f" a canvas of its own for the tasks of {own!r}, or leave queue= away."
         )
-    kept = {name: options[name] for name in _KEPT & options.keys() if options[name] is not None}
+    kept = {name: options[name] for name in OF_PARTS & options.keys() if options[name] is not None}
     for name in ("link", "link_error"):
         callbacks_of(options.get(name))
     if options.get("countdown") is not None:

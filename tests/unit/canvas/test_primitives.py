@@ -95,6 +95,53 @@ def test_a_chain_without_a_group_is_celery_s_own(add: Any) -> None:
     assert not isinstance(row, own)
 
 
+def test_a_chain_takes_a_group_or_chord_of_celery_s_as_ours(add: Any) -> None:
+    """An import that was forgotten is not a chord without a ledger."""
+    for made in (
+        chain(celery.group(add.s(1), add.s(2)), add.s(3)),
+        chain([celery.group([add.s(1), add.s(2)]), add.s(3)]),
+        chain(iter([celery.group([add.s(1), add.s(2)]), add.s(3)])),
+        chain(celery.chord([add.s(1), add.s(2)], add.s(3))),
+        chain(celery.group(add.s(1), add.s(2)) | add.s(3)),
+        chain(dict(celery.group(add.s(1), add.s(2)) | add.s(3))),
+    ):
+        assert isinstance(made, chain)
+        assert shape(made) == ([], [1, 2], [3])
+    for made in (
+        chain(add.s(0), celery.group(add.s(1), add.s(2)), add.s(3)),
+        chain(add.s(0), celery.chord([add.s(1), add.s(2)], add.s(3))),
+        chain(celery.chain(add.s(0), celery.group(add.s(1), add.s(2))), add.s(3)),
+    ):
+        assert isinstance(made, chain)
+        assert shape(made) == ([0], [1, 2], [3])
+    lazy = chain(celery.group(add.s(n) for n in range(3)), add.s(3))
+    assert shape(lazy) == ([], [0, 1, 2], [3])
+
+
+def test_what_was_set_on_a_group_of_celery_s_is_not_lost(add: Any) -> None:
+    given = celery.group(add.s(1), add.s(2)).set(priority=3)
+    with pytest.raises(CanvasError, match="takes no priority="):
+        chain(given, add.s(3)).apply_async()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda add: group(add.s(1)) | celery.group(add.s(2), add.s(3)),
+        lambda add: group(add.s(1)) | celery.chord([add.s(2), add.s(3)], add.s(4)),
+        lambda add: celery.chord([add.s(2), add.s(3)], add.s(4)) | group(add.s(1)),
+        lambda add: chain(celery.chord([add.s(1)], add.s(2)), celery.chord([add.s(3)], add.s(4))),
+        lambda add: chord([celery.group(add.s(1), add.s(2)), add.s(3)], add.s(4)),
+        lambda add: chord([celery.chord([add.s(1)], add.s(2))], add.s(4)),
+        lambda add: chord([add.s(1)], celery.chord([add.s(2)], add.s(3))),
+        lambda add: chord(celery.chord([add.s(1)], add.s(2)), add.s(3)),
+    ],
+)
+def test_where_a_group_of_celery_s_cannot_be_it_is_refused(add: Any, build: Any) -> None:
+    with pytest.raises(CanvasError):
+        build(add)
+
+
 def test_the_policy_is_kept(add: Any) -> None:
     header = group([add.s(1)], on_failure="isolate")
     for made in (header, group(header), header | add.s(2), chain(add.s(0), header)):
@@ -143,8 +190,12 @@ def test_a_group_has_nothing_to_link_to(add: Any) -> None:
 
 
 def test_options_that_are_of_messages_are_refused(add: Any) -> None:
-    with pytest.raises(CanvasError, match=r"takes no priority=: set it on the parts"):
+    with pytest.raises(CanvasError, match=r"takes no priority=: it is about messages"):
         group(add.s(1)).apply_async(priority=3)
+    with pytest.raises(CanvasError, match=r"takes no expires=: set it on the parts, as in add"):
+        group(add.s(1)).apply_async(expires=3)
+    with pytest.raises(CanvasError, match=r"takes no serializer=: it is about messages"):
+        group(add.s(1)).set(serializer="json").apply_async()
 
 
 def test_without_a_ledger_it_says_what_to_write(add: Any) -> None:
