@@ -81,14 +81,27 @@ class RunHandle:
             timeout: seconds; None for as long as it takes.
 
         Raises:
-            WaitTimeout: it did not end in time. It goes on.
+            WaitTimeout: it did not end in time. It goes on, unless it is paused or held.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while (status := self.status()) not in FINISHED:
             if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(f"Run {self.id} is still {status} after {timeout} s; it goes on.")
+                raise WaitTimeout(
+                    f"Run {self.id} is still {status} after {timeout} s{self._hope()}."
+                )
             time.sleep(_POLL_SECONDS)
         return self
+
+    def _hope(self) -> str:
+        """What becomes of it after all, as the rest of a sentence."""
+        run = self.record()
+        match run.status:
+            case RunStatus.HELD:
+                why = (run.reason or "nobody has said why").removesuffix(".")
+                return f" ({why}): put that right, and resume it"
+            case RunStatus.PAUSING | RunStatus.PAUSED:
+                return ": resume it, and it goes on"
+        return "; it goes on"
 
     def raise_for_status(self) -> Self:
         """Raise unless the run has succeeded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from breakbulk.domain.verdict import CALLBACK_NUMBER
 from breakbulk.errors import PartFailed, StateError, WaitTimeout
 from breakbulk.ledger.faults import translated
 from breakbulk.parts.results import Results, decode_result, listed
+from breakbulk.parts.signatures import signature_of
 
 if TYPE_CHECKING:
+    from celery import Signature
+
     from breakbulk.app import Breakbulk, RunHandle
     from breakbulk.domain.progress import Progress
     from breakbulk.domain.run import Run
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 _GOES_ON = ("isolate", "skip")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CanvasResult:
     """A group, chord or chain at work. Whatever its size, looking at it costs the same.
 
@@ -41,6 +45,13 @@ class CanvasResult:
     bulk: Breakbulk
     run: RunHandle
     leading: RunHandle | None = None
+
+    def __repr__(self) -> str:
+        # What a debugger shows asks no database.
+        return f"<canvas run {self.id}>"
+
+    def __str__(self) -> str:
+        return self.id
 
     @property
     def id(self) -> str:
@@ -72,7 +83,8 @@ class CanvasResult:
             propagate: raise the failure; otherwise it is given back.
 
         Raises:
-            celery.exceptions.TimeoutError: it did not end in time. It goes on.
+            celery.exceptions.TimeoutError: it did not end in time. It goes on, unless it is paused
+                or held.
             PartFailed: a part, or the body, has failed.
         """
         try:
@@ -104,6 +116,23 @@ class CanvasResult:
         of a chord whose body takes no results are not kept.
         """
         return Results(len(self), self._read)
+
+    def part(self, number: int) -> Signature:
+        """The signature of one part, as the ledger has it: what a failure's number means.
+
+        Args:
+            number: as in errors and summaries, from 1. Its result is ``results()[number - 1]``.
+
+        Raises:
+            IndexError: there is no such part, or it was not read yet.
+        """
+        runtime = self.run.runtime
+        with translated(), runtime.database.reading() as connection:
+            text = runtime.ledger.loads.find_item(connection, self.run.id, number)
+        if text is None:
+            raise IndexError(f"Run {self.run.id} has no part {number}: parts count from 1.")
+        assert self.bulk.broker is not None
+        return signature_of(json.loads(text), self.bulk.broker.app)
 
     def __len__(self) -> int:
         """How many parts there are, as far as the header was read."""

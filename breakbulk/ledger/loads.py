@@ -88,10 +88,16 @@ class Loads:
         return found[0] if found else None
 
     def item(self, connection: Connection, run_id: RunId, number: int) -> str:
-        """One item, as JSON text."""
+        """One item that is there, as JSON text."""
+        text = self.find_item(connection, run_id, number)
+        assert text is not None
+        return text
+
+    def find_item(self, connection: Connection, run_id: RunId, number: int) -> str | None:
+        """One item, as JSON text; None where there is none of that number."""
         items = self._database.schema.items
         query = select(items.c.value).where(items.c.run_id == run_id, items.c.number == number)
-        return str(connection.execute(query).scalar_one())
+        return connection.execute(query).scalar_one_or_none()
 
     def take(
         self, connection: Connection, found: Load, producer: Producer, lease_seconds: float

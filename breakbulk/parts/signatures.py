@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery import Celery, Signature
+from celery import Celery, Signature, chain
 from celery.canvas import maybe_signature
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, object_hook
@@ -239,6 +239,21 @@ def step_of(item: Item) -> Step:
         },
         item.get("immutable", False),
     )
+
+
+def signature_of(item: Item, app: Celery) -> Signature:
+    """A part as it was given, from its item: one signature, or a chain."""
+    row: list[Any] = [
+        app.signature(
+            step.task,
+            args=step.args,
+            kwargs=step.kwargs,
+            options=step.options,
+            immutable=step.immutable,
+        )
+        for step in steps_of(item)
+    ]
+    return row[0] if len(row) == 1 else chain(*row)
 
 
 def with_value(signature: Any, app: Celery, *values: Any) -> list[str]:

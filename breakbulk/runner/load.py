@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failure import Failure
-from breakbulk.domain.run import Run
+from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
-from breakbulk.errors import LostClaim, SourceError, StateError
+from breakbulk.errors import CanvasError, LostClaim, SourceError, StateError
 from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.loads import Producer
@@ -315,7 +315,7 @@ class _Loading:
         )
 
     def _give_up(self, error: BaseException) -> None:
-        why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
+        why = _why(error)
         try:
             self._fail(why)
         except Exception as trouble:  # noqa: BLE001  (whatever it is, somebody has to say it)
@@ -339,21 +339,32 @@ class _Loading:
                 log.debug("run %s: still to say that it ended: %s", self._run.id, error)
 
     def _sentence(self, error: BaseException) -> str:
-        why = str(error) if isinstance(error, SourceError) else str(Failure.of(error))
+        what, item = ("header", "part") if self._of_canvas else ("source", "item")
         return (
-            f"The source of run {self._run.id} ended early at item {self._stored}, so the run has"
-            f" failed: {why.removesuffix('.')}. To go on there, {self._how_to_go_on()}."
+            f"The {what} of run {self._run.id} ended early at {item} {self._stored}, so the run has"
+            f" failed: {_why(error).removesuffix('.')}. To go on there, {self._how_to_go_on()}."
         )
+
+    @property
+    def _of_canvas(self) -> bool:
+        return self._run.job == CANVAS_JOB
 
     def _how_to_go_on(self) -> str:
         key = self._run.idempotency_key
+        verb = "apply the canvas" if self._of_canvas else "submit"
         if key is None:
-            return "submit with an idempotency key from the beginning next time"
-        return f"submit again with the idempotency key {key!r}"
+            return f"{verb} with an idempotency key from the beginning next time"
+        return f"{verb} again with the idempotency key {key!r}"
 
     def _now(self) -> Run:
         with self._runtime.database.reading() as connection:
             return self._runtime.ledger.runs.get(connection, self._run.id)
+
+
+def _why(error: BaseException) -> str:
+    """What people are told of an exception: of ours, the sentence is enough."""
+    ours = isinstance(error, (SourceError, CanvasError))
+    return str(error) if ours else str(Failure.of(error))
 
 
 class _Unwanted(Exception):

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from breakbulk.domain.chunk import RunId, chunk_name
-from breakbulk.domain.run import Run
+from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import OverlapError, StateError
 from breakbulk.runner.finish import reason_without_callback
@@ -169,17 +169,21 @@ def _refuse(run: Run) -> None:
             f"Run {run.id} is still {run.status}: what failed can be retried when it has ended."
         )
     if run.status is RunStatus.CANCELLED:
-        raise StateError(f"Run {run.id} was cancelled: submit it again to do the rest.")
+        how = "apply" if run.job == CANVAS_JOB else "submit"
+        raise StateError(f"Run {run.id} was cancelled: {how} it again to do the rest.")
     if run.status is RunStatus.SUCCEEDED:
         raise StateError(f"Run {run.id} succeeded: nothing of it has failed.")
 
 
 def _half_loaded(run: Run) -> str:
-    how = "submit its job anew"
-    if run.idempotency_key is not None:
-        how = f"submit its job again with the idempotency key {run.idempotency_key!r}"
+    of_canvas = run.job == CANVAS_JOB
+    what, how = ("header", "apply it") if of_canvas else ("source", "submit its job")
+    if run.idempotency_key is None:
+        how += " anew"
+    else:
+        how += f" again with the idempotency key {run.idempotency_key!r}"
     return (
-        f"The source of run {run.id} was not read to its end, so there is more to do than what"
+        f"The {what} of run {run.id} was not read to its end, so there is more to do than what"
         f" failed: {how}."
     )
 

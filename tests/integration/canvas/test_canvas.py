@@ -470,7 +470,8 @@ def test_the_same_key_is_the_same_run(team: Team) -> None:
                 raise OSError("the power has failed")
             yield team.add.s(n)
 
-    with pytest.raises(SourceError, match="ended early at item 25"):
+    told = "header of run .* ended early at part 25.* apply the canvas again with the idempotency"
+    with pytest.raises(SourceError, match=told):
         chord(parts(25), team.tell.si("x")).apply_async(idempotency_key="tonight")
     (run,) = team.yard.bulk.runs()
     team.yard.settle(team.yard.bulk.run(run.id))
@@ -489,7 +490,10 @@ def test_a_mistake_in_a_lazy_header_ends_the_run(team: Team) -> None:
             yield team.add.s(n)
         yield team.add.s(11).set(queue="elsewhere")
 
-    with pytest.raises(SourceError, match=r"early at item 10.*asks for the queue 'elsewhere'"):
+    with pytest.raises(
+        SourceError,
+        match=r"at part 10, so the run has failed: team.add asks for the queue 'elsewhere'",
+    ):
         group(parts()).apply_async()
 
 
@@ -509,7 +513,7 @@ def test_verbs(team: Team) -> None:
     team.settle(handle)
     assert team.told == []
     assert handle.run.status() is RunStatus.PAUSED
-    with pytest.raises(CeleryTimeout, match="still paused"):
+    with pytest.raises(CeleryTimeout, match="still paused after 0 s: resume it, and it goes on"):
         handle.get(timeout=0)
     handle.resume()
     team.settle(handle)
@@ -521,6 +525,30 @@ def test_verbs(team: Team) -> None:
     handle.revoke()
     with pytest.raises(PartFailed, match="revoked"):
         handle.get()
+
+
+def test_a_handle_is_short_to_look_at(team: Team) -> None:
+    handle = group([team.add.s(1)]).apply_async()
+    assert (repr(handle), f"{handle}") == (f"<canvas run {handle.id}>", handle.id)
+
+
+def test_a_part_is_named_by_its_number(team: Team) -> None:
+    """What a failure's number means: the signature, as it was given."""
+    told = team.tell.si("done")
+    header = [team.add.s(1, y=2), team.add.s(5, 5) | team.add.s(6), team.add.si(7).on_error(told)]
+    handle = group(header).apply_async()
+    first, row, last = (handle.part(number) for number in (1, 2, 3))
+    assert (first.task, first.args, first.kwargs) == ("team.add", (1,), {"y": 2})
+    assert [task.args for task in row.tasks] == [(5, 5), (6,)]  # type: ignore[attr-defined]
+    assert last.immutable
+    assert [one["args"] for one in last.options["link_error"]] == [["done"]]
+    again = group([first, row, last]).apply_async()
+    team.settle(handle, again)
+    assert handle.get() == again.get() == [3, 16, 7]
+    assert handle.results()[3 - 1] == 7
+    for number in (0, 4):
+        with pytest.raises(IndexError, match=f"no part {number}: parts count from 1"):
+            handle.part(number)
 
 
 def test_it_is_found_again(team: Team) -> None:
@@ -553,6 +581,8 @@ def test_a_task_nobody_knows_holds_the_run(team: Team) -> None:
     record = handle.run.record()
     assert record.status is RunStatus.HELD
     assert "team.unknown is not known to this worker" in (record.reason or "")
+    with pytest.raises(CeleryTimeout, match=r"still held after 0 s \(.*not known.* and resume it"):
+        handle.get(timeout=0)
 
 
 def test_the_eager_mode_works_at_once(team: Team) -> None:
