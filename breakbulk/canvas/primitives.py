@@ -167,11 +167,13 @@ class Canvas:
             link_error: an error callback, or several.
             session: a session whose transaction the run is to be part of: no commit, no run.
             idempotency_key: a second apply with the same key returns the first run, and goes on
-                reading where a producer died.
+                reading where a producer died. A header that was read to its end is not compared
+                with another one.
 
         Raises:
             CanvasError: something of it cannot be run.
             ConfigurationError: no ``Breakbulk`` was made for the tasks' Celery application.
+            IdempotencyConflict: the key belongs to a canvas with another body, queue or policy.
         """
         _refuse({**self._options, **others})
         given: dict[str, Any] = {

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 import breakbulk
 from breakbulk import RunStatus
 from breakbulk.canvas import CanvasResult, chain, chord, group, result
-from breakbulk.errors import CanvasError, PartFailed, RunNotFound, SourceError
+from breakbulk.errors import CanvasError, IdempotencyConflict, PartFailed, RunNotFound, SourceError
 from breakbulk.parts import results as results_of_parts
 from tests.integration.canvas.conftest import Team
 from tests.support.yard import Base, Goods, Yard
@@ -482,6 +482,15 @@ def test_the_same_key_is_the_same_run(team: Team) -> None:
     assert len({x for x, _ in team.told_of("add")}) == 30
     again = chord(parts(-1), team.tell.si("x")).apply_async(idempotency_key="tonight")
     assert again.id == handle.id
+
+
+def test_of_a_key_the_body_counts_and_the_parts_do_not(team: Team) -> None:
+    handle = chord([team.add.s(1)], team.tell.s()).apply_async(idempotency_key="tonight")
+    team.settle(handle)
+    again = chord([team.add.s(2)], team.tell.s()).apply_async(idempotency_key="tonight")
+    assert (again.id, again.get()) == (handle.id, [1])
+    with pytest.raises(IdempotencyConflict):
+        chord([team.add.s(1)], team.add.s()).apply_async(idempotency_key="tonight")
 
 
 def test_a_mistake_in_a_lazy_header_ends_the_run(team: Team) -> None:
