@@ -76,7 +76,7 @@ class Batch:
         most: with so many it is full.
     """
 
-    most: int = BATCH_ITEMS
+    most: int = field(default_factory=lambda: BATCH_ITEMS)
     texts: list[str] = field(default_factory=list)
     characters: int = 0
     began: float = field(default_factory=time.monotonic)

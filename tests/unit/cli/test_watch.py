@@ -25,7 +25,7 @@ def test_exit_code_tells_the_status(shop: Shop, status: str, code: int) -> None:
     shop.sql(f"UPDATE breakbulk_runs SET status = '{status}', reason = 'so it is'")
     result = shop("watch", "1")
     assert result.exit_code == code
-    assert result.stdout.startswith("Run 1 of reprice is ")
+    assert result.stdout.startswith("Run 1 of reprice ")
     assert f"{status} (so it is)" in result.stdout
     assert ("Go on with: breakbulk -A shopfront:bulk resume 1" in result.stderr) == (code == 5)
     hinted = "See what failed with: breakbulk -A shopfront:bulk errors 1" in result.stderr
