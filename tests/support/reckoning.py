@@ -24,7 +24,11 @@ from breakbulk.domain.status import (
 
 #: A chunk: its run, number and path.
 Name = tuple[int, int, str]
-_STATUSES = frozenset(str(status) for status in RunStatus)
+#: What an operator did is told by its name; these runs are of selects, so they go on as running.
+_STATUSES = {str(status): str(status) for status in RunStatus} | {
+    "resumed": str(RunStatus.RUNNING),
+    "retried": str(RunStatus.RUNNING),
+}
 #: What a run may be held for here: no job of these tests is wrong in itself.
 _REASONS = re.compile(
     "nothing succeeds any more|the database takes no writes|waits for run"
@@ -97,7 +101,9 @@ class Picture:
     def verbs(self, run: int) -> list[tuple[str, str]]:
         """A run's changes of status: who, and to what."""
         return [
-            (actor, verb) for of, actor, verb in self.activity if of == run and verb in _STATUSES
+            (actor, _STATUSES[verb])
+            for of, actor, verb in self.activity
+            if of == run and verb in _STATUSES
         ]
 
 

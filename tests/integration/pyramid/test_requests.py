@@ -276,7 +276,7 @@ def test_who_asks_is_on_record(make_yard: Any) -> None:
     actors = {one.verb: one.actor for one in run.activity()}
     assert actors["submitted"] == "ann"
     assert actors["pausing"] == "ben"
-    assert "@" in actors["running"], "without a user it is the process's own"
+    assert "@" in actors["resumed"], "without a user it is the process's own"
 
 
 def test_runs_are_seen_once_they_are_committed(make_yard: Any) -> None:
