@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,9 @@ class Server:
 
     def stop(self) -> None:
         """Have :meth:`run`, in another thread, return soon; connections are cut."""
-        self._server.trigger.pull_trigger(self._stop)
+        # Whoever is woken by something else in between has stopped before it can be woken for this.
+        with suppress(OSError):
+            self._server.trigger.pull_trigger(self._stop)
 
     def _stop(self) -> None:
         # In the thread that serves, and so not in the middle of anything.
