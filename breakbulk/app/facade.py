@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, scoped_session
 from breakbulk import parts, worker
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.nudging import Nudges
+from breakbulk.app.pruning import prune_old
 from breakbulk.app.starting import Starting
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
@@ -44,6 +45,7 @@ from breakbulk.runner import doctor, inline
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.context import Context, Notify
 from breakbulk.runner.load import Tell
+from breakbulk.runner.prune import Pruned
 from breakbulk.runner.runtime import Runtime, check_data
 from breakbulk.runner.vault import Vault
 from breakbulk.settings import Settings
@@ -325,6 +327,42 @@ class Breakbulk:
             ping=None if broker is None else broker.ping,
             queue_for=(lambda queue: queue or "") if broker is None else broker.queue_for,
             settings=None if self.celery is None else self.celery.conf,
+        )
+
+    # Tidying
+
+    def prune(
+        self,
+        older_than: timedelta,
+        *,
+        job: str | None = None,
+        statuses: Iterable[RunStatus] | None = None,
+        dry_run: bool = False,
+        by: str | None = None,
+        tell: Callable[[Pruned], None] | None = None,
+    ) -> list[Pruned]:
+        """Take runs that ended that long ago out of the ledger, with all that it knows of them.
+
+        Whoever is interrupted leaves a run that is ``pruning``; the next call goes on with it.
+
+        Args:
+            job: only runs of this job.
+            statuses: only runs that ended like this.
+            dry_run: only say what would become of each.
+            by: who asks; default the operating system's user and host.
+            tell: told of each run when it is gone, or is kept for a reason.
+
+        Raises:
+            ParameterError: nothing can have ended then, or a status is not one of an end.
+        """
+        return prune_old(
+            self.runtime,
+            older_than,
+            job=None if job is None else self.jobs.name_of(job),
+            statuses=statuses,
+            dry_run=dry_run,
+            actor=by or who(),
+            tell=tell,
         )
 
     # Tables

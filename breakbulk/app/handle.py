@@ -28,7 +28,9 @@ from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.ledger.stays import LaneReport
 from breakbulk.runner import audit as auditing
 from breakbulk.runner import control
+from breakbulk.runner import prune as pruning
 from breakbulk.runner import retry as retrying
+from breakbulk.runner.prune import Pruned
 from breakbulk.runner.query import query_of
 from breakbulk.runner.retry import Choice, Retried
 from breakbulk.runner.runtime import Runtime
@@ -339,8 +341,21 @@ class RunHandle:
             raise RunNotFound(f"There is no run {self.id}.")
         return tag
 
+    def prune(self, *, by: str | None = None) -> Pruned:
+        """Take it out of the ledger with all that is known of it, unless it is still needed.
+
+        Raises:
+            StateError: it has not ended.
+        """
+        with self._connection() as connection:
+            return pruning.prune(self.runtime, connection, self.id, by or self.actor or who())
+
     def audit(self) -> auditing.Audit:
-        """Prove from the ledger that its chunks cover its key range exactly once."""
+        """Prove from the ledger that its chunks cover its key range exactly once.
+
+        Raises:
+            StateError: it is being pruned.
+        """
         run = self.record()
         with self._connection() as connection:
             if not self.runtime.at_least_once:

@@ -37,6 +37,7 @@ _VERBS = {
     "report": "breakbulk.cli.report:report",
     "serve": "breakbulk.cli.serve:serve",
     "token": "breakbulk.cli.token:token",
+    "prune": "breakbulk.cli.prune:prune",
     "doctor": "breakbulk.cli.doctor:doctor",
     "db": "breakbulk.cli.db:db",
     "lane": "breakbulk.cli.lane:lane",

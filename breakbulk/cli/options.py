@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -25,6 +25,15 @@ def json_option(function: Function) -> Function:
     """``--json``: one JSON document instead of text."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
+
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+#: Of an age: any more is a slip, or longer ago than there is time.
+_DIGITS = 6
 
 #: Ids as databases give them.
 ID = click.IntRange(min=1, max=HIGHEST_ID)
@@ -62,6 +71,11 @@ def start_options(function: Function) -> Function:
         help="Start it then, as in 2026-01-31T22:00Z.",
     )
     return countdown(eta(function))
+
+
+def age_option(name: str, *, help: str) -> Callable[[Function], Function]:  # noqa: A002
+    """How long ago, as a number with its unit."""
+    return click.option(name, metavar="AGE", callback=_age, help=help)
 
 
 def parameters_option(function: Function) -> Function:
@@ -129,6 +143,16 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, given: float | None) 
     if given is not None and math.isnan(given):
         raise click.BadParameter("nan is no number of seconds.")
     return given
+
+
+def _age(_ctx: click.Context, _param: click.Parameter, given: str | None) -> timedelta | None:
+    if given is None:
+        return None
+    number = given.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = _UNITS.get(given[len(number) :])
+    if unit is None or not (number.isascii() and number.isdecimal() and len(number) <= _DIGITS):
+        raise click.BadParameter(f"{given!r} is no age, as in 30d, 12h, 90min or 45s.")
+    return int(number) * unit
 
 
 def _moment(_ctx: click.Context, _param: click.Parameter, given: str | None) -> datetime | None:

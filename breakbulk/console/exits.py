@@ -28,6 +28,8 @@ _OF_STATUS = {
     RunStatus.PAUSED: AT_REST,
     RunStatus.HELD: AT_REST,
     RunStatus.FAILED: FAILED,
+    # Nobody can tell any more how it ended.
+    RunStatus.PRUNING: ERROR,
 }
 
 

@@ -25,6 +25,7 @@ class RunStatus(StrEnum):
     PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PRUNING = "pruning"
 
 
 class ChunkStatus(StrEnum):
@@ -38,6 +39,8 @@ class ChunkStatus(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
 
+
+_PRUNED = "it is pruned, which takes its rows out of the ledger and then itself"
 
 RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
     RunStatus.LOADING: {
@@ -78,14 +81,19 @@ RUN_ARROWS: dict[RunStatus, dict[RunStatus, str]] = {
         RunStatus.CANCELLED: "the run was cancelled",
     },
     # Retrying what failed, or the callback, opens the run again.
-    RunStatus.SUCCEEDED: {},
-    RunStatus.PARTIAL: {RunStatus.RUNNING: "an operator retries what failed, in the next round"},
+    RunStatus.SUCCEEDED: {RunStatus.PRUNING: _PRUNED},
+    RunStatus.PARTIAL: {
+        RunStatus.RUNNING: "an operator retries what failed, in the next round",
+        RunStatus.PRUNING: _PRUNED,
+    },
     RunStatus.FAILED: {
         RunStatus.RUNNING: "an operator retries what failed, in the next round",
         RunStatus.FINISHING: "an operator tries the callback again",
         RunStatus.LOADING: "it is submitted again with its key, which goes on with the reading",
+        RunStatus.PRUNING: _PRUNED,
     },
-    RunStatus.CANCELLED: {},
+    RunStatus.CANCELLED: {RunStatus.PRUNING: _PRUNED},
+    RunStatus.PRUNING: {},
 }
 
 CHUNK_ARROWS: dict[ChunkStatus, dict[ChunkStatus, str]] = {
@@ -116,7 +124,13 @@ WORKABLE = frozenset({RunStatus.LOADING, RunStatus.RUNNING})
 STOPPING = frozenset({RunStatus.PAUSING, RunStatus.CANCELLING})
 #: Terminal statuses: nothing happens any more by itself.
 FINISHED = frozenset(
-    {RunStatus.SUCCEEDED, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELLED}
+    {
+        RunStatus.SUCCEEDED,
+        RunStatus.PARTIAL,
+        RunStatus.FAILED,
+        RunStatus.CANCELLED,
+        RunStatus.PRUNING,
+    }
 )
 #: Not terminal.
 ACTIVE = frozenset(RunStatus) - FINISHED

@@ -14,6 +14,7 @@ from breakbulk.ledger.folding import Folding
 from breakbulk.ledger.lanes import Lanes
 from breakbulk.ledger.loads import Loads
 from breakbulk.ledger.outbox import Outbox
+from breakbulk.ledger.pruning import Pruning
 from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.results import Results
@@ -54,6 +55,7 @@ class Ledger:
         self.tokens = Tokens(database)
         self.folding = Folding(database)
         self.vitals = Vitals(database)
+        self.pruning = Pruning(database)
 
 
 __all__ = ["Database", "Ledger"]

@@ -137,7 +137,7 @@ class Runs:
         row = connection.execute(query).one_or_none() if 0 < run_id <= HIGHEST_ID else None
         if row is None:
             raise RunNotFound(f"There is no run {run_id}; 'breakbulk runs' lists them.")
-        return _run(row)
+        return run_of(row)
 
     def status(self, connection: Connection, run_id: RunId) -> RunStatus:
         """Where the run stands, without the rest of its row."""
@@ -184,7 +184,7 @@ class Runs:
         if statuses is not None:
             where.append(in_statuses(runs, frozenset(statuses), where, limit))
         query = select(runs).where(*where).order_by(runs.c.id.desc()).limit(limit)
-        return [_run(row) for row in connection.execute(query)]
+        return [run_of(row) for row in connection.execute(query)]
 
     def move(
         self,
@@ -208,7 +208,7 @@ class Runs:
         reason = None if reason is None else storable(reason, _REASON_LIMIT)
         sources = sources_of(to) if come_from is None else frozenset(come_from) & sources_of(to)
         changed: dict[str, Any] = {"status": str(to), "reason": reason, **values}
-        if to in FINISHED:
+        if to in FINISHED and to is not RunStatus.PRUNING:
             changed |= {"finished_at": clock(), "slot": None, "finisher": None}
         where = [runs.c.id == run_id, runs.c.status.in_([str(status) for status in sources])]
         if "finisher" in values and to in FINISHED:
@@ -341,7 +341,7 @@ class Runs:
         rows = connection.execute(
             select(runs).where(runs.c.finished_at.is_(None)).order_by(runs.c.id)
         )
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def take_slot(self, connection: Connection, run_id: RunId) -> bool:
         """Start a run that stood behind another of the same job and parameters.
@@ -385,7 +385,8 @@ def _lanes(most: int | None) -> str:
     return "as many as there are slots" if most is None else f"at most {most}"
 
 
-def _run(row: Row[Any]) -> Run:
+def run_of(row: Row[Any]) -> Run:
+    """A run from its row."""
     return Run(
         id=RunId(row.id),
         job=row.job,

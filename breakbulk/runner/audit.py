@@ -11,7 +11,7 @@ from breakbulk.domain.chunk import chunk_name
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
-from breakbulk.errors import BreakbulkError
+from breakbulk.errors import BreakbulkError, StateError
 from breakbulk.runner.origin import source_of
 from breakbulk.runner.runtime import Runtime
 
@@ -61,6 +61,8 @@ def audit(runtime: Runtime, connection: Connection, data: Connection, run: Run) 
     Bounds are compared as they are written; rows are counted anew only to note what has changed
     since, because a table may go on living after it was walked.
     """
+    if run.status is RunStatus.PRUNING:
+        raise StateError(f"Run {run.id} is being pruned: there is nothing left to be proven.")
     ledger, database = runtime.ledger, runtime.database
     findings: list[str] = []
     notes: list[str] = []

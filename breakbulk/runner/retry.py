@@ -168,6 +168,8 @@ def _refuse(run: Run) -> None:
         raise StateError(
             f"Run {run.id} is still {run.status}: what failed can be retried when it has ended."
         )
+    if run.status is RunStatus.PRUNING:
+        raise StateError(f"Run {run.id} is being pruned: nothing of it can be retried any more.")
     if run.status is RunStatus.CANCELLED:
         how = "apply" if run.job == CANVAS_JOB else "submit"
         raise StateError(f"Run {run.id} was cancelled: {how} it again to do the rest.")

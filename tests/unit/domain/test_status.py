@@ -27,10 +27,11 @@ RUN = {
     "held": {"running", "loading", "cancelling"},
     "cancelling": {"finishing"},
     "finishing": {"succeeded", "partial", "failed", "cancelled"},
-    "succeeded": set(),
-    "partial": {"running"},
-    "failed": {"running", "finishing", "loading"},
-    "cancelled": set(),
+    "succeeded": {"pruning"},
+    "partial": {"running", "pruning"},
+    "failed": {"running", "finishing", "loading", "pruning"},
+    "cancelled": {"pruning"},
+    "pruning": set(),
 }
 CHUNK = {
     "carved": {"succeeded", "waiting", "split", "failed", "skipped", "cancelled"},
@@ -77,8 +78,13 @@ def test_every_run_can_end(status: RunStatus) -> None:
 
 def test_a_finished_run_was_finishing() -> None:
     """So there is one place where a callback can be called, and nobody can slip past it."""
-    for status in FINISHED:
+    for status in FINISHED - {RunStatus.PRUNING}:
         assert sources_of(status) == {RunStatus.FINISHING}
+
+
+def test_only_what_has_ended_is_pruned_and_for_good() -> None:
+    assert sources_of(RunStatus.PRUNING) == FINISHED - {RunStatus.PRUNING}
+    assert not RUN_ARROWS[RunStatus.PRUNING]
 
 
 @pytest.mark.parametrize("target", RunStatus)
