@@ -118,9 +118,19 @@ class Crew:
     seconds: dict[UUID, float] = field(default_factory=dict)
     ended: list[UUID] = field(default_factory=list)
 
-    def work(self, seconds: float = 20.0) -> bool:
-        """Be a lane until no run needs one."""
-        return work(self.runtime, self.process, "celery", seconds)
+    def work(self) -> bool:
+        """Be a lane until no run needs one, or for longer than that can take."""
+        return work(self.runtime, self.process, "celery", 60.0)
+
+    def work_until(self, condition: Callable[[], object], message: str = "the lane's deed") -> None:
+        """Be a lane until something is so; it lets go after the chunk in hand."""
+        process = replace(self.process, stopping=lambda: bool(condition()))
+
+        def there() -> bool:
+            work(self.runtime, process, "celery", 60.0)
+            return bool(condition())
+
+        wait_for(there, message=message)
 
     def tick(self) -> None:
         """Let the steward look around."""

@@ -96,7 +96,7 @@ def test_the_first_part_has_run_before_the_last_is_there(team: Team) -> None:
     def parts() -> Iterator[Any]:
         for n in range(3):
             if n == 2:
-                crew.work(1)
+                crew.work_until(lambda: team.told)
                 before.append(len(team.told))
             yield team.tell.si(n, "told")
 

@@ -182,7 +182,7 @@ def test_a_countdown_delays_the_whole(team: Team) -> None:
     handle = group([team.add.s(1)]).apply_async(countdown=3600)
     crew = team.yard.first_crew
     crew.tick()
-    crew.work(1)
+    crew.work()
     assert team.told == []
     assert handle.run.record().not_before is not None
 
@@ -327,7 +327,7 @@ def test_a_retry_that_is_further_away_than_the_calendar_goes(
     handle = group([never.s(), team.add.s(1)]).apply_async()
     crew = team.yard.first_crew
     crew.tick()
-    crew.work(1)
+    crew.work()
     assert [chunk.status for chunk in handle.run.chunks()] == ["waiting", "succeeded"]
     assert "the next try" in (handle.progress.waits or "")
 

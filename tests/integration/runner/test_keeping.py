@@ -265,13 +265,16 @@ def test_postgres_who_was_overtaken_has_nothing_to_say(
     yard = postgres_yard
     chunks = yard.ledger.database.schema.chunks
 
-    def process(_chunk: ItemChunk) -> Kept:
+    tries: list[int] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        tries.append(chunk.attempt)
         with yard.transaction() as other:
             other.execute(update(chunks).values(owner=uuid4()))
         raise verdict
 
     handle = submit(yard, process, count=1)
-    yard.first_crew.work(0.5)
+    yard.first_crew.work_until(lambda: tries)
     assert handle.status() is RunStatus.RUNNING
     for table in ("item_states", "failures", "quarantine", "deliveries", "waiting"):
         assert yard.count(table) == 0, table

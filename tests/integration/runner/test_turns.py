@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -38,9 +37,12 @@ class Clock(Deadlines):
         super().begin(slot, lane, seconds)
 
 
-def many(yard: Yard, runs: int = _MANY, *, chunk_size: int = 10) -> list[RunHandle]:
+def many(
+    yard: Yard, runs: int = _MANY, *, chunk_size: int = 10, worked: list[int] | None = None
+) -> list[RunHandle]:
     def process(chunk: Chunk[Goods]) -> None:
-        time.sleep(0.05)  # for a lane to be let go amid its run
+        if worked is not None:
+            worked.append(chunk.number)
 
     job = yard.job(process, finished=None, chunk_size=chunk_size)
     return [yard.bulk.submit(job(tag=str(number))) for number in range(runs)]
@@ -51,12 +53,14 @@ def begun(handle: RunHandle) -> bool:
 
 
 def test_no_run_waits_until_others_have_ended(yard: Yard) -> None:
-    handles = many(yard, runs=6, chunk_size=1)
+    worked: list[int] = []
+    handles = many(yard, runs=6, chunk_size=1, worked=worked)
     crew = yard.crew()
 
     def all_begun() -> bool:
-        # Long enough for some of its chunks on a slow machine, not for all of them on any.
-        crew.work(0.5)
+        # Let go amid its run, as at the end of a slice.
+        before = len(worked)
+        crew.work_until(lambda: len(worked) > before)
         assert {one.status() for one in handles} == {RunStatus.RUNNING}, "none has ended"
         return all(map(begun, handles))
 
@@ -99,16 +103,19 @@ def test_a_submit_asks_for_no_more_than_are_free(
 
 
 def test_a_message_that_comes_late_is_used_only_where_none_has_come_since(yard: Yard) -> None:
-    many(yard, runs=6, chunk_size=1)
+    worked: list[int] = []
+    many(yard, runs=6, chunk_size=1, worked=worked)
     crew = yard.crew()
     with yard.reading() as connection:
         now = yard.ledger.lanes.now(connection)
 
     def comes(late: float) -> bool:
-        before = yard.count("tallies")
+        before = len(worked)
         good_until = now - timedelta(seconds=late)
-        work(crew.runtime, crew.process, "celery", 0.5, good_until=good_until)
-        return yard.count("tallies") > before
+        # Let go after one chunk, so that there are runs left for the next.
+        process = replace(crew.process, stopping=lambda: len(worked) > before)
+        work(crew.runtime, process, "celery", 60.0, good_until=good_until)
+        return len(worked) > before
 
     assert comes(late=5), "nobody has worked here at all"
     assert not comes(late=5), "somebody has, since it was sent"

@@ -39,16 +39,16 @@ def yard(sqlite_yard: Yard) -> Yard:
 
 @pytest.fixture
 def going(yard: Yard) -> RunHandle:
-    # More than is done in a moment: it must still go on.
-    yard.add_goods(range(1_000, 4_000))
-    handle = yard.submit(yard.job(name="a.job", chunk_size=1))
+    worked: list[int] = []
+    handle = yard.submit(
+        yard.job(lambda chunk: worked.append(chunk.number), name="a.job", chunk_size=1)
+    )
     crew = yard.first_crew
     lane = yard.lane(handle, crew=crew)
     with yard.transaction() as connection:
         yard.ledger.lanes.leave(connection, lane.token)
-    # On a machine that is busy a slice may be over with the first chunk.
-    while yard.count("chunks") < 2:
-        crew.work(0.1)
+    # Some chunks to look at, and more to come: it must still go on.
+    crew.work_until(lambda: len(worked) >= 2)
     return handle
 
 

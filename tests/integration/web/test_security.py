@@ -50,16 +50,17 @@ def yard(sqlite_yard: Yard) -> Yard:
 
 @pytest.fixture
 def going(yard: Yard) -> RunHandle:
-    # More than is done in a moment: it must still go on.
-    yard.add_goods(range(1_000, 4_000))
+    worked: list[int] = []
     yard.bulk.webhooks.add("https://1.1.1.1/in", events=["run.submitted"])
-    handle = yard.submit(yard.job(name="a.job", chunk_size=1))
+    handle = yard.submit(
+        yard.job(lambda chunk: worked.append(chunk.number), name="a.job", chunk_size=1)
+    )
     crew = yard.first_crew
     lane = yard.lane(handle, crew=crew)
-    # One chunk, so that there is one to look at.
     with yard.transaction() as connection:
         yard.ledger.lanes.leave(connection, lane.token)
-    crew.work(0.2)
+    # Some chunks to look at, and more to come: it must still go on.
+    crew.work_until(lambda: len(worked) >= 2)
     return handle
 
 

@@ -31,7 +31,7 @@ def test_an_error_of_the_iterable_fails_the_run_with_its_reason(
 
     def produce() -> Iterator[int]:
         yield from range(5)
-        crew.work(0.5)
+        crew.work_until(lambda: seen == list(range(5)))
         yield from range(5, 12)
         raise Boom("the feed is gone")
 
@@ -92,13 +92,13 @@ def test_a_run_never_succeeds_with_half(
     job = yard.job(note, source=lambda: Items(up_to(10, Dead())))
     handle = dies(yard, job, monkeypatch)
     crew = yard.first_crew
-    crew.work(3)
+    crew.work()
     crew.tick()
     assert handle.status() is RunStatus.LOADING
     assert handle.progress().rows_done == 10
     silent(yard)
     crew.tick()
-    crew.work(3)
+    crew.work()
     record = handle.record()
     assert record.status is RunStatus.FAILED
     assert (record.reason or "").startswith("source ended early at item 10: process 0 on ")

@@ -37,7 +37,7 @@ def test_who_submits_again_goes_on_there(
     job = yard.job(note, source=lambda: Items(produce()))
     first = dies(yard, job, monkeypatch, idempotency_key="k")
     crew = yard.first_crew
-    crew.work(3)
+    crew.work()
     assert seen == list(range(12))
     # Somebody may be at it still.
     assert yard.submit(job, idempotency_key="k").created is False
@@ -114,7 +114,7 @@ def test_chunks_that_were_stopped_with_it_are_done_when_it_goes_on(
 
     def produce() -> Iterator[int]:
         yield from range(10)
-        yard.first_crew.work(1)
+        yard.first_crew.work()
         raise Boom
 
     sources[0] = produce()
@@ -173,7 +173,7 @@ def test_what_its_policy_has_stopped_goes_on_with_what_failed(
     def produce() -> Iterator[int]:
         for number in range(30):
             if broken and number == 11:
-                crew.work(5)
+                crew.work()
                 crew.tick()
             yield number
 

@@ -71,7 +71,7 @@ def test_it_is_worked_on_while_it_is_being_read(yard: Yard, seen: list[Any], not
 
     def produce() -> Iterator[int]:
         yield from range(11)
-        crew.work(0.5)
+        crew.work()
         looked.append(yard.bulk.run(yard.bulk.runs()[0].id).progress())
         assert yard.notices() == []
         assert seen == list(range(10))
@@ -104,7 +104,7 @@ def test_a_lane_that_finds_nothing_new_leaves_its_slot(
         wanted.append(demand())
         yield from range(5)
         wanted.append(demand())
-        crew.work(20)
+        crew.work()
         wanted.append(demand())
         yield from range(5)
         wanted.append(demand())
@@ -122,7 +122,7 @@ def test_a_lane_that_came_while_it_was_loading_does_the_last_items_too(
 
     def work() -> None:
         while not over.is_set():
-            crew.work(1)
+            crew.work()
 
     lane = threading.Thread(target=work)
 

@@ -51,7 +51,7 @@ def test_a_job_may_cancel_its_run_while_it_is_being_read(yard: Yard) -> None:
     def produce() -> Iterator[int]:
         for number in range(1000):
             if number == 6:
-                crew.work(2)
+                crew.work()
             yield number
 
     handle = yard.submit(yard.job(process, source=lambda: Items(produce())))
@@ -72,7 +72,7 @@ def test_it_is_read_on_while_it_is_paused(yard: Yard, seen: list[Any], note: Any
         yield from range(5)
         statuses.append(handle().pause())
         yield from range(5, 12)
-        crew.work(1)
+        crew.work()
         statuses.append(handle().resume())
         statuses.append(handle().resume())
         yield from range(12, 17)

@@ -69,7 +69,7 @@ def test_too_many_failures_stop_it_while_it_is_being_read(yard: Yard) -> None:
         for number in range(100):
             given.append(number)
             if number == 20:
-                crew.work(5)
+                crew.work()
                 crew.tick()
             yield number
 
@@ -96,7 +96,7 @@ def test_a_run_that_cannot_go_on_is_held_while_it_is_being_read(yard: Yard) -> N
 
     def produce() -> Iterator[int]:
         yield from range(40)
-        crew.work(5)
+        crew.work()
         statuses.append(yard.bulk.runs()[0].status)
         yield from range(5)
 
