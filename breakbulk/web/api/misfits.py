@@ -90,6 +90,8 @@ def _sentence(error: Any) -> str:
         "maxLength": "It must have at most {} characters",
         "maxItems": "It must have at most {} items",
         "pattern": "It must look like {}",
+        "format": "It must be a {}",
+        "not": "Fields of it exclude each other",
     }
     return said.get(error.validator, "It does not fit").format(_listed(value))
 

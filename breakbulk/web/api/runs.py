@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pyramid.request import Request
@@ -38,6 +39,8 @@ def submit(request: Request) -> dict[str, Any]:
         overlap=given.get("overlap", "refuse"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         submitted_by=request.access.user,
+        countdown=given.get("countdown"),
+        eta=datetime.fromisoformat(given["eta"]) if "eta" in given else None,
     )
     request.response.status_int = 202
     request.response.location = request.route_path("api.run", run=submitted.id)

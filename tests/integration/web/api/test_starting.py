@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,17 @@ def test_a_run_that_goes_on_is_in_the_way(yard: Yard, deployer: TestApp, job: st
     assert (beside["status"], beside["queue"]) == ("running", "fast")
 
 
+def test_a_run_may_start_later(deployer: TestApp, job: str) -> None:
+    later = {"job": job, "overlap": "allow"}
+    at = post(deployer, "/runs", {**later, "eta": "2126-01-31T22:00:00+01:00"}).json["run"]
+    assert at["not_before"] == "2126-01-31T21:00:00+00:00"
+    soon = post(deployer, "/runs", {**later, "countdown": 3600}).json["run"]
+    waited = datetime.fromisoformat(soon["not_before"]) - datetime.fromisoformat(
+        soon["submitted_at"]
+    )
+    assert waited.total_seconds() == pytest.approx(3600, abs=1)
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "errors"),
     [
@@ -118,6 +130,18 @@ def test_a_run_that_goes_on_is_in_the_way(yard: Yard, deployer: TestApp, job: st
         ),
         ({"job": "a.job", "x/y": 1}, "invalid-request", [("#/x~1y", "It has a field that is")]),
         ({"job": "a.job", "x" * 65: 1}, "invalid-request", [("#", "It has a field that is")]),
+        ({"job": "a.job", "countdown": -1}, "invalid-request", [("#/countdown", "It must be at")]),
+        ({"job": "a.job", "eta": "soon"}, "invalid-request", [("#/eta", "It must")]),
+        (
+            {"job": "a.job", "eta": "2026-01-31T22:00:00"},
+            "invalid-request",
+            [("#/eta", "It must")],
+        ),
+        (
+            {"job": "a.job", "eta": "2026-01-31T22:00:00Z", "countdown": 1},
+            "invalid-request",
+            [("#", "Fields of it exclude each other")],
+        ),
         ({"job": ""}, "invalid-request", [("#/job", "It must not be empty")]),
         ([], "invalid-request", [("#", "It must be of the type object")]),
     ],
