@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import canvas, catalogue, memory, noop, pages, real, sparse, submit
+from bench import canvas, catalogue, latency, memory, noop, pages, real, sparse, submit
 from bench.figures import Findings, markdown
 from bench.servers import servers
 from bench.stage import Stage, stage
@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "real": real.measure,
     "noop": noop.measure,
     "submit": submit.measure,
+    "latency": latency.measure,
     "memory": memory.measure,
     "sparse": sparse.measure,
     "pages": pages.measure,

@@ -12,12 +12,15 @@ from celery import Celery
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from breakbulk import Breakbulk, Chunk, job
+from breakbulk import Breakbulk, Chunk, FinishedRun, job
 
 DATABASE = "BREAKBULK_BENCH_DATABASE"
 BROKER = "BREAKBULK_BENCH_BROKER"
 SPARSE_EVERY = 100_000
 """One row in so many matches the sparse job's filter."""
+MOMENTS = "moments (run bigint, name text, at double precision)"
+FIRST, LAST = "first", "last"
+"""The moments that a timed run notes: its first chunk is at work, and it is called back."""
 
 app = Celery("bench", broker=os.environ.get(BROKER))
 bulk = Breakbulk(database=lambda: os.environ[DATABASE], celery=app)
@@ -48,6 +51,7 @@ _STORE = text(
     " WHERE product.id = new.id"
 )
 _COME = text("INSERT INTO warmed VALUES (:pid)")
+_NOTE = text("INSERT INTO moments VALUES (:run, :name, :at)")
 
 
 def work(session: Session, products: Iterable[Any]) -> None:
@@ -118,6 +122,25 @@ class Warm:
         chunk.session.execute(_COME, {"pid": os.getpid()})
         # Until all have, or one would do everything.
         time.sleep(0.02)
+
+
+@job(chunk_size=500)
+class Timed:
+    """Notes by the machine's clock when it begins and when it is called back."""
+
+    rows: int
+
+    def source(self) -> Any:
+        return select(narrow(self.rows))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        if chunk.number == 1:
+            now = time.time()
+            chunk.session.execute(_NOTE, {"run": chunk.run.id, "name": FIRST, "at": now})
+
+    def finished(self, run: FinishedRun) -> None:
+        now = time.time()
+        run.session.execute(_NOTE, {"run": run.id, "name": LAST, "at": now})
 
 
 @job(chunk_size=500)

@@ -17,6 +17,7 @@ from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, parse_chunk
 from breakbulk.domain.chunkmap import MOST_CELLS, ChunkMap
 from breakbulk.domain.failed import FailureGroup, FailureReport, QuarantinedRow
 from breakbulk.domain.keys import Key, encode_key
+from breakbulk.domain.looking import pause_after
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.retry import class_name
 from breakbulk.domain.run import Run
@@ -35,6 +36,7 @@ from breakbulk.runner.query import query_of
 from breakbulk.runner.retry import Choice, Retried
 from breakbulk.runner.runtime import Runtime
 
+#: Between two looks of whoever waits long.
 _POLL_SECONDS = 0.2
 
 
@@ -79,19 +81,23 @@ class RunHandle:
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until the run has ended.
 
+        It looks often at first and five times a second in the end.
+
         Args:
             timeout: seconds; None for as long as it takes.
 
         Raises:
             WaitTimeout: it did not end in time. It goes on, unless it is paused or held.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
         while (status := self.status()) not in FINISHED:
-            if deadline is not None and time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if timeout is not None and waited >= timeout:
                 raise WaitTimeout(
                     f"Run {self.id} is still {status} after {timeout} s{self._hope()}."
                 )
-            time.sleep(_POLL_SECONDS)
+            left = float("inf") if timeout is None else timeout - waited
+            time.sleep(min(pause_after(waited, _POLL_SECONDS), left))
         return self
 
     def _hope(self) -> str:

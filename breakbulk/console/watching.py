@@ -6,6 +6,7 @@ import time
 
 from breakbulk.app import RunHandle
 from breakbulk.console.views import View
+from breakbulk.domain.looking import pause_after
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import LedgerUnreachable, WaitTimeout
@@ -22,7 +23,7 @@ def follow(
 
     Args:
         timeout: seconds; None for as long as it takes.
-        poll: seconds between two looks.
+        poll: seconds between two looks at most; at first it looks more often.
 
     Raises:
         WaitTimeout: it did not end in time. It goes on.
@@ -47,7 +48,8 @@ def follow(
         spent = time.monotonic() - begun
         if timeout is not None and spent >= timeout:
             raise WaitTimeout(f"Run {run.id} is still {status} after {timeout:g} s; it goes on.")
-        time.sleep(poll if timeout is None else min(poll, timeout - spent))
+        pause = pause_after(spent, poll)
+        time.sleep(pause if timeout is None else min(pause, timeout - spent))
 
 
 def _ended(run: RunHandle, progress: Progress) -> bool:
