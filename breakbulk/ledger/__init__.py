@@ -20,6 +20,7 @@ from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.results import Results
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.signs import SignReader
 from breakbulk.ledger.stays import Stays
 from breakbulk.ledger.tokens import Tokens
 from breakbulk.ledger.vitals import Vitals
@@ -44,6 +45,7 @@ class Ledger:
         self.results = Results(database)
         self.retries = Retries(database)
         self.lanes = Lanes(database)
+        self.signs = SignReader(database)
         self.stays = Stays(database)
         self.loads = Loads(database)
         self.workers = Workers(database)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Column, Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, Connection, Row, delete, exists, insert, select, update
 
 from breakbulk.domain.chunk import HIGHEST_ID, RunId
 from breakbulk.domain.event import LinkKind
@@ -53,6 +53,12 @@ class Deliveries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def any_open(self, connection: Connection) -> bool:
+        """Whether anything is to be sent at all, now or later: nearly always it is not."""
+        deliveries = self._database.schema.deliveries
+        question = exists().where(deliveries.c.ended_at.is_(None))
+        return bool(connection.execute(select(question)).scalar_one())
 
     def links_due(self, connection: Connection) -> bool:
         """Whether a link is due."""

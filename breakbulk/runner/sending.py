@@ -78,6 +78,8 @@ class Sender:
         found: list[int | None] = []
         endpoints = self._busy - {None}
         with self._runtime.database.reading(connection):
+            if not ledger.deliveries.any_open(connection):
+                return []
             if None not in self._busy and ledger.deliveries.links_due(connection):
                 found.append(None)
             room = _MOST - len(endpoints)

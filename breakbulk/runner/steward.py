@@ -102,13 +102,29 @@ class Steward:
         """Look around once. Errors of the database are the caller's to catch."""
         worker = self._describe()
         self._renew(connection, worker)
-        self._rescue_own(connection, worker)
+        ledger = self._runtime.ledger
+        with self._runtime.database.reading(connection):
+            signs = ledger.signs.read(connection, worker.id)
+            lanes = ledger.lanes.of_worker(connection, worker.id) if signs.lanes else []
+            forced = ledger.lanes.forced(connection, worker.id) if signs.forced else set()
+        # Whoever has done something may have given himself more to do.
+        busy = self._rescue_own(connection, worker, lanes, forced)
         if self._leads:
-            self._rescue_others(connection, worker)
-            self._move_on(connection)
-            end_lost(self._runtime, connection, worker.id)
+            if busy or signs.lost:
+                self._rescue_others(connection, worker)
+                busy = True
+            if busy or signs.active:
+                self._move_on(
+                    connection, resting=busy or signs.resting, calling=busy or signs.calling
+                )
+                busy = busy or signs.resting or signs.calling
+            if busy or signs.loading:
+                end_lost(self._runtime, connection, worker.id)
             self._tidy(connection)
-            self._wake(connection)
+            if busy or signs.wanting:
+                self._wake(connection)
+            elif not signs.active:
+                self._nudged.clear()
         self._work_alone(connection, worker)
 
     def leave(self, connection: Connection) -> None:
@@ -139,10 +155,10 @@ class Steward:
             log.info("this worker's steward leads now")
         self._leads, self._asked_at = leads, now
 
-    def _rescue_own(self, connection: Connection, worker: Worker) -> None:
-        with self._runtime.database.reading(connection):
-            lanes = self._runtime.ledger.lanes.of_worker(connection, worker.id)
-            forced = self._runtime.ledger.lanes.forced(connection, worker.id) if lanes else set()
+    def _rescue_own(
+        self, connection: Connection, worker: Worker, lanes: list[Lane], forced: set[UUID]
+    ) -> bool:
+        """Give back what this worker's lanes cannot do any more; whether there was any such."""
         overdue = self._overdue() if lanes else set()
         rescued = []
         for lane in lanes:
@@ -169,6 +185,7 @@ class Steward:
                 rescued.append(lane)
         if rescued and not worker.draining:
             self._replace(connection, rescued)
+        return bool(rescued)
 
     def _timeout(self, connection: Connection, lane: Lane) -> Failure:
         with self._runtime.database.reading(connection):
@@ -202,12 +219,17 @@ class Steward:
         for lane in orphans:
             rescue(self._runtime, connection, lane, why="its worker signed off")
 
-    def _move_on(self, connection: Connection) -> None:
-        """Runs that stand still though nothing is in their way any more."""
+    def _move_on(self, connection: Connection, *, resting: bool, calling: bool) -> None:
+        """Runs that stand still though nothing is in their way any more.
+
+        Args:
+            resting: one may be to be brought to rest.
+            calling: one may have lost whoever calls back.
+        """
         ledger, database = self._runtime.ledger, self._runtime.database
         with database.reading(connection):
-            at_rest = ledger.lanes.at_rest(connection)
-            orphaned = ledger.finishers.orphaned(connection)
+            at_rest = ledger.lanes.at_rest(connection) if resting else []
+            orphaned = ledger.finishers.orphaned(connection) if calling else []
             waiting = [run for run in ledger.runs.active(connection) if run.waits_for is not None]
         for run_id, _status in at_rest:
             settle(self._runtime, connection, run_id)
