@@ -5,21 +5,39 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import psutil
+
 from breakbulk import RunStatus
 from tests.support.waiting import wait_for
 from tests.support.warehouse import Product
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.stage import Stage
     from tests.support.stages import Stages
     from tests.support.warehouse import Gate
-    from tests.support.workers import Worker
+    from tests.support.workers import Worker, WorkerFactory
 
 _ROWS = 1000
 _LEASE = 2.0
 #: For starting processes and finding out, on a busy machine.
 _SLACK = 10.0
 _JOB = {"chunk_size": 50, "retry_delay": 0}
+#: An application of which the third process of the pool never comes up.
+_LATE = """
+import time
+
+from billiard import current_process
+from celery.signals import worker_process_init
+from tests.support.warehouse import app, bulk
+
+
+@worker_process_init.connect(weak=False)
+def dawdle(**_: object) -> None:
+    if current_process().name == "ForkPoolWorker-3":
+        time.sleep(3600)
+"""
 
 
 def _arrivals(gate: Gate, number: int) -> list[int]:
@@ -50,6 +68,28 @@ def test_sqlite_a_killed_child(sqlite_url: str, valkey_url: str, set_stage: Stag
     stage.judge(run, rows=_ROWS, complaints=["WorkerLostError", "Process 'ForkPoolWorker"])
     assert stage.attempts(run) == {3: 2}, "the attempt that died counts, and no other"
     assert run.failures()[0].error == "WorkerDied"
+
+
+def test_a_child_that_is_up_too_late(
+    stage: Stage, start_worker: WorkerFactory, tmp_path: Path
+) -> None:
+    """Celery kills it and forks another; no lane was in it, and the slot is not lost."""
+    stage.fill(_ROWS)
+    (tmp_path / "late.py").write_text(_LATE)
+    worker = start_worker("late", env=stage.config.environment())
+    gate = stage.gate()
+    run = stage.submit(gate=str(gate.directory))
+    first = _arrivals(gate, 2)
+    psutil.Process(first[0]).kill()
+    # The other one waits at the gate, so this is whoever came in the place of the one in between.
+    _arrivals(gate, 3)
+    assert "Timed out waiting for UP message from <ForkProcess(ForkPoolWorker-3," in worker.log()
+    gate.open()
+    stage.until_succeeded(run)
+    killed = ["WorkerLostError", "Process 'ForkPoolWorker-1'", "Process 'ForkPoolWorker-2'"]
+    stage.judge(run, rows=_ROWS, complaints=killed)
+    assert list(stage.attempts(run).values()) == [2], "the attempt that died counts, and no other"
+    assert not stage.losses(run)
 
 
 def test_sqlite_a_killed_worker(sqlite_url: str, valkey_url: str, set_stage: Stages) -> None:
