@@ -11,6 +11,7 @@ from breakbulk.ledger.endpoints import Endpoints
 from breakbulk.ledger.failures import Failures
 from breakbulk.ledger.finishers import Finishers
 from breakbulk.ledger.folding import Folding
+from breakbulk.ledger.keptmarks import KeptMarks
 from breakbulk.ledger.lanes import Lanes
 from breakbulk.ledger.loads import Loads
 from breakbulk.ledger.outbox import Outbox
@@ -43,6 +44,7 @@ class Ledger:
         self.failures = Failures(database)
         self.quarantine = Quarantine(database)
         self.results = Results(database)
+        self.keptmarks = KeptMarks(database, self.chunks)
         self.retries = Retries(database)
         self.lanes = Lanes(database)
         self.signs = SignReader(database)

@@ -88,7 +88,7 @@ class Chunks:
         if is_psycopg(connection.connection.driver_connection):
             row = ask(connection, self._done_text(connection.dialect), values)
         else:
-            row = connection.execute(self._done(), values).one_or_none()
+            row = connection.execute(self.done(), values).one_or_none()
         return None if row is None else (row[0] and RunStatus(row[0]), row[1])
 
     def tally(
@@ -221,7 +221,8 @@ class Chunks:
             chunks.c.path == ref.path,
         )
 
-    def _done(self) -> Any:
+    def done(self) -> Any:
+        """The done-mark as a statement: it returns the run's status, and the seal."""
         if "done" not in self._statements:
             chunks, runs = self._database.schema.chunks, self._database.schema.runs
             place = or_(runs.c.max_lanes.is_(None), runs.c.max_lanes > chunks.c.lane)
@@ -247,13 +248,13 @@ class Chunks:
                     seconds=bindparam("took"),
                     ended_at=clock(),
                 )
-                .returning(status, transaction_began())
+                .returning(status.label("run_status"), transaction_began())
             )
         return self._statements["done"]
 
     def _done_text(self, dialect: Dialect) -> str:
         if "done_text" not in self._statements:
-            compiled = self._done().compile(dialect=dialect)
+            compiled = self.done().compile(dialect=dialect)
             self._statements["done_text"] = compiled.string
         return str(self._statements["done_text"])
 

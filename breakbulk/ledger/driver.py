@@ -50,6 +50,35 @@ def tell(connection: Connection, query: str, values: Mapping[str, Any]) -> None:
     _said(connection, query, values)
 
 
+def ask_apart(
+    connection: Connection, query: str, values: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Ask a query that is a transaction of its own, in one round trip, as :func:`ask` asks.
+
+    Args:
+        connection: one of psycopg's, in no transaction: see :func:`is_idle`.
+
+    Raises:
+        psycopg.Error: what the server said; nothing was written, or nobody knows.
+    """
+    driver: Any = connection.connection.driver_connection
+    before = driver.autocommit
+    # A property of psycopg's object, of which the server does not hear.
+    driver.autocommit = True
+    try:
+        return ask(connection, query, values)
+    finally:
+        if not driver.closed:
+            driver.autocommit = before
+
+
+def is_idle(connection: Connection) -> bool:
+    """Whether a connection is one of psycopg's and in no transaction, nobody else's either."""
+    driver: Any = connection.connection.driver_connection
+    # libpq: 0 is IDLE.
+    return is_psycopg(driver) and int(driver.pgconn.transaction_status) == 0
+
+
 def begin_with(driver: Any, query: str) -> tuple[bytes | None, ...]:
     """Ask a query that has one row in one message with BEGIN; its values as text.
 

@@ -16,7 +16,6 @@ from celery import Celery
 from celery.exceptions import ChordError
 from celery.utils.time import maybe_make_aware
 from kombu.exceptions import EncodeError
-from sqlalchemy.orm import Session
 
 from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.domain.status import RunStatus
@@ -121,7 +120,7 @@ class Parts:
         while True:
             step = steps[state.step]
             end, request = self._call(place, step, state, values, parent)
-            _raise_if_ours(end, chunk.session)
+            _raise_if_ours(end, troubled=chunk.troubled)
             outgoing = (*state.outgoing, *self._linked(step, end))
             if isinstance(end, Retried):
                 request |= self._as_written(chunk, item, state, values)
@@ -249,7 +248,7 @@ class Parts:
                 values = (listed(size, lambda low, high: run.results(low, high + 1)),)
         place = self._place(run.id, run.submitted_at, CALLBACK_NUMBER)
         end, request = self._call(place, step, state, values, None)
-        _raise_if_ours(end, run.session)
+        _raise_if_ours(end, troubled=troubled(run.session))
         trouble = self._kept(run, step, end) if isinstance(end, Done) else end
         if trouble is not None:
             raise self._body_ended(step, request, trouble, state)
@@ -397,9 +396,9 @@ def _left(retried: Retried, request: dict[str, Any], state: State) -> Again | Fa
         return Failed(ResultRefused(f"A retry cannot be kept as JSON, or is too large ({error})."))
 
 
-def _raise_if_ours(end: End, session: Session) -> None:
+def _raise_if_ours(end: End, *, troubled: bool) -> None:
     """Let an error of our own transaction through: it is tried again at once where that helps."""
-    if isinstance(end, Failed) and troubled(session) and fault_of(end.cause) is not Fault.ROWS:
+    if isinstance(end, Failed) and troubled and fault_of(end.cause) is not Fault.ROWS:
         raise end.cause
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -19,9 +19,8 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.runner.chunk import Chunk
 from breakbulk.runner.context import surrounded
 from breakbulk.runner.current import process
-from breakbulk.runner.keeping import ItemChunk, item_state, keep
 from breakbulk.runner.runtime import Runtime
-from breakbulk.runner.unit import Unit, ended, unit
+from breakbulk.runner.unit import ended, unit
 from breakbulk.sources import Source, guard_key
 
 
@@ -71,13 +70,14 @@ class Work:
         keeps: the job keeps results: ``process`` says what came of its one item.
     """
 
+    keeps: ClassVar[bool] = False
+
     runtime: Runtime
     run: Run
     job: Any
     source: Source[Any]
     lane: int
     tally: Tally
-    keeps: bool = False
 
     def attempt(
         self,
@@ -105,10 +105,10 @@ class Work:
         with database.turn(), at_work(), unit(database, connection) as work:
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
-            chunk = self._chunk(connection, claim, work)
+            chunk = Chunk(self.run, claim, self.source, work.session)
             with surrounded(self.runtime.context, chunk):
                 # failpoint: before work
-                said = process(self.job, chunk)
+                process(self.job, chunk)
                 work.session.flush()
                 work.check()
                 if not database.is_postgresql and not database.unbroken(connection, seal):
@@ -116,8 +116,6 @@ class Work:
                 status, seen = self._mark(connection, claim, began)
                 if seen != seal:
                     raise ended()
-                if self.keeps:
-                    keep(self.runtime, connection, self.run, claim, said)
                 tallied = self._note(connection, claim)
                 # failpoint: before commit
                 try:
@@ -144,9 +142,9 @@ class Work:
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)
-            chunk = self._chunk(connection, claim, work)
+            chunk = Chunk(self.run, claim, self.source, work.session)
             with surrounded(self.runtime.context, chunk):
-                said = process(self.job, chunk)
+                process(self.job, chunk)
                 work.session.flush()
                 work.check()
                 if not database.unbroken(data, seal):
@@ -155,17 +153,9 @@ class Work:
         # failpoint: between two databases
         with self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)
-            if self.keeps:
-                keep(self.runtime, connection, self.run, claim, said)
             tallied = self._note(connection, claim)
         self.tally.count(claim.rows, written=tallied)
         return status
-
-    def _chunk(self, connection: Connection, claim: Claim, work: Unit) -> Chunk[Any]:
-        given = (self.run, claim, self.source, work.session)
-        if not self.keeps:
-            return Chunk(*given)
-        return ItemChunk(*given, state=item_state(self.runtime, connection, self.run, claim))
 
     def _mark(
         self, connection: Connection, claim: Claim, began: float
@@ -173,10 +163,7 @@ class Work:
         seconds = time.monotonic() - began
         marked = self.runtime.ledger.chunks.mark_done(connection, claim.ref, claim.owner, seconds)
         if marked is None:
-            raise LostClaim(
-                f"chunk {claim.ref} of run {claim.ref.run_id} was taken over by another attempt"
-                " while this one worked; this one is rolled back"
-            )
+            raise overtaken(claim)
         return marked
 
     def _note(self, connection: Connection, claim: Claim) -> bool:
@@ -187,6 +174,14 @@ class Work:
             connection, self.run.id, self.lane, self.tally.chunks + 1, self.tally.rows + claim.rows
         )
         return True
+
+
+def overtaken(claim: Claim) -> LostClaim:
+    """What is raised when the done-mark has found nothing to mark."""
+    return LostClaim(
+        f"chunk {claim.ref} of run {claim.ref.run_id} was taken over by another attempt"
+        " while this one worked; this one is rolled back"
+    )
 
 
 def settled(runtime: Runtime, connection: Connection, claim: Claim) -> bool:

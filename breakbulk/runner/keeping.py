@@ -6,11 +6,13 @@ so whatever is written here for an item commits with that item alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import Any, cast
 
 from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from breakbulk.domain.chunk import ChunkRef, Claim
 from breakbulk.domain.items import decode_item
@@ -19,8 +21,10 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Kept
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.results import ItemState
-from breakbulk.runner.chunk import Chunk, FinishedRun
+from breakbulk.runner.chunk import Chunk, FinishedRun, RunInfo
+from breakbulk.runner.late import LateUnit
 from breakbulk.runner.runtime import Runtime
+from breakbulk.sources import Source, guard_key
 
 #: Opens a transaction that reads the ledger, and gives its connection.
 Reader = Callable[[], AbstractContextManager[Connection]]
@@ -33,10 +37,32 @@ class ItemChunk(Chunk[Any]):
         kept_state: what the attempt before has left, JSON text; None where it left nothing.
     """
 
-    def __init__(self, *given: Any, state: ItemState) -> None:
-        super().__init__(*given)
+    def __init__(
+        self, run: Run, claim: Claim, source: Source[Any], late: LateUnit, state: ItemState
+    ) -> None:
+        self._claim = claim
+        self._source = source
+        self._late = late
         self._state = state
+        self.run = RunInfo.of(run)
+        self.request: Any = None
         self.kept_state = state.value
+
+    @cached_property
+    def session(self) -> Session:  # type: ignore[override]  # set by asking for it
+        """The session of the item's transaction, which is begun by asking for it."""
+        session = self._late.session()
+        guard_key(session, self._source)
+        return session
+
+    @property
+    def troubled(self) -> bool:
+        """Whether what was done through :attr:`session` can only be rolled back."""
+        return self._late.troubled
+
+    def __iter__(self) -> Iterator[Any]:
+        # The items are read from the ledger, and not in this transaction, which need not be there.
+        return iter(self._source.rows(cast("Session", self._late), self._claim.bounds))
 
     @property
     def attempt(self) -> int:
@@ -101,18 +127,23 @@ def item_state(runtime: Runtime, connection: Connection, run: Run, claim: Claim)
     """What attempts have left at an item; a first attempt need not ask."""
     if not claim.waited:
         return ItemState()
-    with reader_on(runtime, connection)() as ledger:
+    with runtime.database.reading(connection) as ledger:
         return runtime.ledger.results.state(ledger, run.id, claim.ref.number, run.round)
 
 
-def keep(runtime: Runtime, connection: Connection, run: Run, claim: Claim, said: object) -> None:
-    """Write down what ``process`` said of an item; call it beside the done-mark.
+def kept(run: Run, said: object) -> Kept:
+    """What ``process`` said of an item.
 
     Raises:
-        TypeError: it said nothing that can be kept.
+        TypeError: nothing that can be kept.
     """
     if not isinstance(said, Kept):
         raise TypeError(f"process() of {run.job} returned {type(said).__name__} and not Kept.")
+    return said
+
+
+def keep(runtime: Runtime, connection: Connection, run: Run, claim: Claim, said: Kept) -> None:
+    """Write down what ``process`` said of an item; call it beside the done-mark."""
     if said.result is not None:
         runtime.ledger.results.put(connection, run.id, claim.ref.number, said.result)
     runtime.ledger.outbox.send(connection, run, said.outgoing)
@@ -152,6 +183,13 @@ def keeps_results(runtime: Runtime, run: Run) -> bool:
 
 def reader_on(runtime: Runtime, connection: Connection) -> Reader:
     """Reads the ledger on a connection: in the transaction that it is in, or in one of its own."""
-    if runtime.at_least_once:
-        return lambda: runtime.database.reading(connection)
-    return lambda: nullcontext(connection)
+
+    @contextmanager
+    def reading() -> Iterator[Connection]:
+        if connection.in_transaction():
+            yield connection
+            return
+        with runtime.database.reading(connection):
+            yield connection
+
+    return reading

@@ -37,6 +37,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
+from breakbulk.runner.itemwork import ItemWork
 from breakbulk.runner.origin import source_of
 from breakbulk.runner.outlook import Outlook
 from breakbulk.runner.patience import Backoff, Patience
@@ -91,7 +92,7 @@ class LaneWork:
 
     def _stay(self, connection: Connection, data: Connection) -> None:
         try:
-            work = self._begin()
+            work = self._begin(connection)
             while not self._slice.over():
                 claim = self._hand.lowest
                 if claim is None:
@@ -166,7 +167,7 @@ class LaneWork:
         details = (note.detail or "" for note in notes if note.verb == "rescued")
         return next((one for one in details if one.startswith(ours)), f"{ours}is not on record")
 
-    def _begin(self) -> Work:
+    def _begin(self, connection: Connection) -> Work:
         """Build the job and its source, and make sure they are what was submitted.
 
         Raises:
@@ -178,7 +179,7 @@ class LaneWork:
         # It may not be asked for its source, and has its run all the same.
         object.__setattr__(job, "run", JobRun(run.submitted_at, run.id))
         try:
-            source = source_of(runtime, spec, job, run)
+            source = source_of(runtime, spec, job, run, connection)
         except Exception as error:
             if isinstance(error, (BreakbulkError, *self._slice.process.interruptions)):
                 raise
@@ -188,8 +189,8 @@ class LaneWork:
                 "source changed: it gives another statement here than at submit; deploy the same"
                 " code everywhere and resume, or cancel and submit again"
             )
-        keeps = spec.options.keeps_results
-        return Work(runtime, run, job, source, self._lane.number, self._tally, keeps)
+        kind = ItemWork if spec.options.keeps_results else Work
+        return kind(runtime, run, job, source, self._lane.number, self._tally)
 
     def _next(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Work on the chunk in hand; False when the lane should leave."""

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from breakbulk.domain.run import Run
 from breakbulk.errors import SourceChanged
 from breakbulk.jobs import JobRun, JobSpec
+from breakbulk.runner.keeping import reader_on
 from breakbulk.runner.runtime import Runtime
 from breakbulk.sources import Items, Source, StoredItems
 
 
-def source_of(runtime: Runtime, spec: JobSpec, job: Any, run: Run) -> Source[Any]:
+def source_of(
+    runtime: Runtime, spec: JobSpec, job: Any, run: Run, ledger: Connection | None = None
+) -> Source[Any]:
     """The rows of a run that was submitted.
+
+    Args:
+        ledger: a connection to it, of a lane that works on them. Where they are in another
+            database, and where nothing may be open while they are worked on, the items are read
+            there; with none, on one from the pool.
 
     Raises:
         SourceError: the job gives none that can be walked.
@@ -25,8 +35,9 @@ def source_of(runtime: Runtime, spec: JobSpec, job: Any, run: Run) -> Source[Any
     if run.of_items:
         database = runtime.database
         # Where the rows are in another database, the items are beside the run all the same.
-        ledger = database.reading if runtime.at_least_once else None
-        return StoredItems(database.schema.items, run.id, ledger)
+        apart = runtime.at_least_once or (ledger is not None and spec.options.keeps_results)
+        reader = database.reading if ledger is None else reader_on(runtime, ledger)
+        return StoredItems(database.schema.items, run.id, reader if apart else None)
     source = spec.source(job, JobRun(run.submitted_at, run.id))
     if isinstance(source, Items):
         raise SourceChanged(

@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from breakbulk import Breakbulk, Chunk
+from breakbulk.canvas import group
 from breakbulk.domain.status import RunStatus
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner import outlook
@@ -46,6 +47,9 @@ _BUDGET = tomllib.loads((Path(__file__).parents[2] / "bench" / "budget.toml").re
 _CHUNKS = 500
 _QUEUE = "budget"
 _LONG = 600.0
+_PATIENT: dict[str, Any] = dict.fromkeys(("carve_seconds", "tally_seconds", "poll_seconds"), _LONG)
+# What ends a round trip of the client's.
+_ASKS = {"Sync", "Query"}
 # A message: the direction, its length, its name and what is in it, over several lines perhaps.
 _MESSAGE = re.compile(
     r"^([FB])\t\d+\t(\w+)(?:\t (.*?))?$(?=\n[FB]\t|\n*\Z)", re.MULTILINE | re.DOTALL
@@ -144,14 +148,7 @@ def count(
         engine = create_engine(postgres_url)
         app = Celery("budget", broker="memory://")
         # Nothing may depend on the clock: as many chunks at a time as there may be, no pauses.
-        bulk = Breakbulk(
-            engine,
-            celery=app,
-            slice_seconds=_LONG,
-            carve_seconds=_LONG,
-            tally_seconds=_LONG,
-            poll_seconds=_LONG,
-        )
+        bulk = Breakbulk(engine, celery=app, slice_seconds=_LONG, **_PATIENT)
 
         @bulk.job(chunk_size=2, queue=_QUEUE)
         class Job:
@@ -229,6 +226,34 @@ def test_a_statement_of_the_users_costs_itself(
         counted.usual(lambda one: one.round_trips)
         <= chunk["round_trips"] + 2 * statement["round_trips"]
     )
+
+
+def test_a_part_of_a_canvas_takes_its_mark_and_result_in_one(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlook, "_SETTLED", _LONG)
+    engine = create_engine(postgres_url)
+    app = Celery("budget", broker="memory://", set_as_current=False)
+    bulk = Breakbulk(engine, celery=app, slice_seconds=_LONG, **_PATIENT)
+    app.task(name="budget.part", shared=False)(_part)
+    bulk.upgrade()
+    handle = group(app.signature("budget.part", (n,)) for n in range(_CHUNKS)).apply_async(
+        queue=_QUEUE
+    )
+    here = _register(bulk)
+    engine.dispose()
+    with traced(engine, tmp_path):
+        work(bulk.runtime, here, _QUEUE, _LONG)
+        engine.pool.dispose()
+    assert list(handle.results()) == list(range(_CHUNKS))
+    engine.dispose()
+    texts = [path.read_text("utf-8", "replace") for path in tmp_path.glob("*.trace")]
+    trips = sum(name in _ASKS for one in texts for _, name, _ in _MESSAGE.findall(one))
+    assert trips <= sum(_BUDGET["part"].values()) * _CHUNKS
+
+
+def _part(number: int) -> int:
+    return number
 
 
 _rows = Table(

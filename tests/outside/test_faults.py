@@ -141,7 +141,7 @@ def test_killed_after_the_body(yard: Yard) -> None:
     sampled=True,
 )
 def test_killed_after_the_result(yard: Yard) -> None:
-    _strike(yard, "after commit" if yard.ours else "after storing")
+    _strike(yard, "after item" if yard.ours else "after storing")
     assert yard.callbacks("job") == ["[[1, 2, 3]]"]
 
 

@@ -191,7 +191,7 @@ def test_a_carve_is_one_insert_whatever_its_size(yard: Yard, long_run: RunHandle
 
 
 def test_the_done_mark_names_nothing_but_key_and_token(yard: Yard) -> None:
-    compiled = str(yard.ledger.chunks._done().compile(dialect=yard.engine.dialect))
+    compiled = str(yard.ledger.chunks.done().compile(dialect=yard.engine.dialect))
     where = compiled.partition("WHERE")[2].partition("RETURNING")[0]
     assert where.count(" = ") == 4
     assert "status" not in where
