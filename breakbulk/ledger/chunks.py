@@ -23,6 +23,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -31,6 +32,7 @@ from breakbulk.domain.run import Summary
 from breakbulk.domain.status import UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.driver import ask, begin_with, is_psycopg
+from breakbulk.ledger.pooling import label_of, naming
 from breakbulk.ledger.sql import (
     TRANSACTION_BEGAN,
     clock,
@@ -64,8 +66,11 @@ class Chunks:
         driver: Any = connection.connection.driver_connection
         if not is_psycopg(driver):
             query = select(func.pg_advisory_xact_lock(key), transaction_began())
+            if (label := label_of(connection)) is not None:
+                query = query.add_columns(func.set_config("application_name", label, true()))
             return connection.execute(query).one()[1]
-        _, seal = begin_with(driver, f"SELECT pg_advisory_xact_lock({key}), {TRANSACTION_BEGAN}")
+        asked = f"pg_advisory_xact_lock({key}), {TRANSACTION_BEGAN}{naming(connection)}"
+        seal = begin_with(driver, f"SELECT {asked}")[1]
         return None if seal is None else seal.decode()
 
     def mark_done(

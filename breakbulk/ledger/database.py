@@ -33,7 +33,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from breakbulk.errors import ConfigurationError
-from breakbulk.ledger import forking
+from breakbulk.ledger import forking, pooling
 from breakbulk.ledger.schema import Schema, schema
 from breakbulk.ledger.sql import transaction_began
 from breakbulk.ledger.turnstile import Turnstile
@@ -173,7 +173,7 @@ class Database:
     def reading(self, connection: Connection | None = None) -> Iterator[Connection]:
         """A transaction that only reads."""
         with self._on(connection) as conn:
-            level = _isolation_level(conn)
+            level = self._level(conn)
             with conn.begin():
                 self._read_committed(conn, level)
                 yield conn
@@ -201,15 +201,18 @@ class Database:
         with self._on(connection) as conn, ExitStack() as stack:
             with self.let_go(conn):
                 stack.enter_context(self.turn())
-            level = _isolation_level(conn)
+            level = self._level(conn)
             with conn.begin():
                 self._read_committed(conn, level)
                 self.begin_writing(conn)
+                naming = pooling.naming(conn)
                 if self.is_postgresql and not patient:
                     lazily = "" if durable else ", set_config('synchronous_commit', 'off', true)"
                     # One statement: some teams have psycopg prepare each at its first use.
                     limit = f"set_config('{_LIMIT}', '{_FROZEN}', true)"
-                    conn.exec_driver_sql(f"SELECT {limit}{lazily}")
+                    conn.exec_driver_sql(f"SELECT {limit}{lazily}{naming}")
+                elif naming:
+                    conn.exec_driver_sql(f"SELECT 1{naming}")
                 yield conn
 
     def turn(self) -> AbstractContextManager[None]:
@@ -277,6 +280,13 @@ class Database:
         if not self.is_postgresql:
             yield
             return
+        if pooling.facts(connection).pooled:
+            pooling.put_label(connection, label)
+            try:
+                yield
+            finally:
+                pooling.take_label(connection)
+            return
         wanted = {**_WATCH, "application_name": label}
         settings = [func.set_config(name, value, false()) for name, value in wanted.items()]
         connection.execute(select(*settings))
@@ -338,7 +348,10 @@ class Database:
                     "The engine is in AUTOCOMMIT, so a chunk would not be one transaction:"
                     " create it without isolation_level='AUTOCOMMIT'."
                 )
-            if not self.is_postgresql:
+            if self.is_postgresql:
+                # Before anything is prepared.
+                pooling.facts(connection)
+            else:
                 self._be_patient(connection)
             yield connection
 
@@ -346,6 +359,9 @@ class Database:
         """Let SQLite wait for a writer that does not queue with us."""
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_SQLITE_PATIENCE}")
         connection.rollback()
+
+    def _level(self, connection: Connection) -> str:
+        return pooling.facts(connection).isolation_level if self.is_postgresql else ""
 
     def _read_committed(self, connection: Connection, level: str) -> None:
         if self.is_postgresql and level != "READ COMMITTED":
@@ -410,16 +426,6 @@ def autocommits(connection: Connection) -> bool:
         # isolation_level=None alone is the way to have SQLAlchemy emit BEGIN itself.
         return getattr(connection.dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
     return bool(getattr(driver, "autocommit", False))
-
-
-def _isolation_level(connection: Connection) -> str:
-    # Asked once for each physical connection: asking costs three round trips.
-    level: str | None = connection.info.get("breakbulk_isolation_level")
-    if level is None:
-        level = str(connection.get_isolation_level())
-        connection.rollback()
-        connection.info["breakbulk_isolation_level"] = level
-    return level
 
 
 def _engine_for(url: str | URL) -> Engine:

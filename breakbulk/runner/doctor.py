@@ -19,7 +19,7 @@ from breakbulk.domain.finding import Finding, Severity, Subject
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import BreakbulkError, BrokerUnreachable
-from breakbulk.ledger import migrations
+from breakbulk.ledger import migrations, pooling
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
@@ -123,6 +123,14 @@ def _database(runtime: Runtime, connection: Connection) -> Iterable[Finding]:
                     " each other.",
                     "Run PRAGMA journal_mode = WAL once on the file.",
                 )
+    if database.is_postgresql and pooling.facts(connection).pooled:
+        yield Finding(
+            Severity.NOTE,
+            Subject.DATABASE,
+            "A pooler stands between us and PostgreSQL, so statements are not prepared.",
+            "Let it have more sessions than all workers have slots, two more for each worker: who"
+            " waits for one cannot show that it lives.",
+        )
     if runtime.at_least_once:
         yield Finding(
             Severity.NOTE,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Embedded = TypeVar("Embedded", EmbeddedPostgres, EmbeddedValkey)
 
-NAMES = ("embedded", "postgres", "redis", "amqp", "browser", "netns", "tmpfs")
+NAMES = ("embedded", "postgres", "redis", "amqp", "browser", "pgbouncer", "netns", "tmpfs")
 RUNNING_POSTGRES = "BREAKBULK_RUNNING_POSTGRES"
 _ANSWER_SECONDS = 10
 TEST_SETTINGS = {
