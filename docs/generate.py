@@ -23,7 +23,17 @@ from bench.faults import table
 from breakbulk import app, canvas, errors, jobs, settings, sources
 from breakbulk.app import picture, tokens, webhooks
 from breakbulk.cli import breakbulk as command_line
-from breakbulk.domain import chunkmap, failed, options, progress, run, series, token, webhook
+from breakbulk.domain import (
+    backlog,
+    chunkmap,
+    failed,
+    options,
+    progress,
+    run,
+    series,
+    token,
+    webhook,
+)
 from breakbulk.domain.status import lifecycle_diagram
 from breakbulk.errors import BreakbulkError
 from breakbulk.pyramid import events, permissions, request
@@ -60,6 +70,9 @@ _CLASSES: tuple[type, ...] = (
     failed.FailureReport,
     failed.FailureGroup,
     progress.Progress,
+    backlog.Backlog,
+    backlog.QueueBacklog,
+    backlog.RunBacklog,
     picture.Picture,
     submit.Plan,
     audit.Audit,
@@ -83,7 +96,7 @@ _CLASSES: tuple[type, ...] = (
 #: What answers of the REST API hold that is worth a table of its own.
 _SHOWN = (
     *("Job", "Plan", "Run", "Progress", "Chunk", "Failure", "FailureGroup", "QuarantinedRow"),
-    *("Activity", "Retried", "Worker"),
+    *("Activity", "Retried", "Worker", "QueueBacklog", "RunBacklog"),
 )
 #: Public in the code because other rooms of the house use them, but not for users.
 _INTERNAL = {"nudge", "work_here", "reading", "runtime", "import_modules", "broker", "nudges"}

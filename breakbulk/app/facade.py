@@ -23,6 +23,7 @@ from breakbulk.app.starting import Starting
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
+from breakbulk.domain.backlog import Backlog, backlog
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
@@ -185,6 +186,7 @@ class Breakbulk:
         link_error: Links = None,
         countdown: float | None = None,
         eta: datetime | None = None,
+        finish_by: datetime | float | None = None,
         loading: Tell | None = None,
     ) -> RunHandle:
         """Start a run of a job.
@@ -201,6 +203,8 @@ class Breakbulk:
             link_error: the same for a run that ends in any other way.
             countdown: start it so many seconds later.
             eta: start it then: a time with its zone. One that has passed means now.
+            finish_by: when it should have ended: a time with its zone, or so many seconds from now.
+                It is a wish, which :meth:`backlog` and ``breakbulk autoscale`` go by.
             loading: told the run's number and how many items of its iterable are stored by now.
 
         Raises:
@@ -219,6 +223,7 @@ class Breakbulk:
             links,
             countdown=countdown,
             eta=eta,
+            finish_by=finish_by,
         )
         return self.starting.place(job, order, session=session, tell=loading)
 
@@ -303,6 +308,22 @@ class Breakbulk:
         """How far each of these runs is, in a handful of statements."""
         with self.reading() as connection:
             return self.runtime.ledger.reports.progress_of(connection, runs)
+
+    def backlog(self) -> Backlog:
+        """The work that is left, by queue and by run, in seconds of work.
+
+        Of each queue that a run, a worker or a declared job has, zeros included.
+        """
+        place = self._broker.queue_for if self._broker is not None else lambda queue: queue or ""
+        known = {place(spec.options.queue) for spec in self.jobs}
+        ledger = self.runtime.ledger
+        with self.reading() as connection:
+            return backlog(
+                ledger.lanes.now(connection),
+                ledger.backlogs.runs(connection),
+                ledger.backlogs.slots(connection),
+                known - {""},
+            )
 
     def tag(self) -> str:
         """Changes whenever a look at all the runs would show something else."""

@@ -34,6 +34,7 @@ _VERBS = {
     "chunks": "breakbulk.cli.chunks:chunks",
     "audit": "breakbulk.cli.audit:audit",
     "webhooks": "breakbulk.cli.webhooks:webhooks",
+    "backlog": "breakbulk.cli.backlog:backlog",
     "report": "breakbulk.cli.report:report",
     "serve": "breakbulk.cli.serve:serve",
     "token": "breakbulk.cli.token:token",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from breakbulk.domain.chunk import HIGHEST_ID, parse_chunk
+from breakbulk.domain.deadline import parse_deadline
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import ParameterError
@@ -56,7 +57,7 @@ def timeout_option(function: Function) -> Function:
 
 
 def start_options(function: Function) -> Function:
-    """When to start: ``--countdown`` or ``--eta``."""
+    """When to start, ``--countdown`` or ``--eta``, and when to have ended: ``--finish-by``."""
     countdown = click.option(
         "--countdown",
         type=click.FloatRange(min=0, max=float("inf"), max_open=True),
@@ -70,7 +71,13 @@ def start_options(function: Function) -> Function:
         callback=_moment,
         help="Start it then, as in 2026-01-31T22:00Z.",
     )
-    return countdown(eta(function))
+    finish_by = click.option(
+        "--finish-by",
+        metavar="TIME",
+        callback=_deadline,
+        help="When it should have ended, as in 2026-02-01T06:00Z, or in how many seconds.",
+    )
+    return countdown(eta(finish_by(function)))
 
 
 def age_option(name: str, *, help: str) -> Callable[[Function], Function]:  # noqa: A002
@@ -167,6 +174,15 @@ def _moment(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
             f"{given!r} says no zone: write {given}Z for UTC, or {given}+01:00 and the like."
         )
     return at
+
+
+def _deadline(
+    _ctx: click.Context, _param: click.Parameter, given: str | None
+) -> datetime | float | None:
+    try:
+        return None if given is None else parse_deadline(given)
+    except ParameterError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _chunk(

@@ -123,6 +123,7 @@ def _fields(run: Run, progress: Progress) -> dict[str, str]:
         "queue": run.queue,
         "submitted": f"{words.moment(run.submitted_at)} by {run.submitted_by or 'unknown'}",
         "started": words.moment(run.started_at),
+        "end by": words.moment(run.finish_by),
         "ended": words.moment(run.finished_at),
         "took": words.duration(progress.elapsed) if run.finished_at else "",
         "promise": run.promise if run.at_least_once else "",

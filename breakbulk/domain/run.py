@@ -43,6 +43,7 @@ class Run:
         waits_for: the run that this one stands behind (``overlap="wait"``).
         not_before: it starts then, and not earlier.
         awaits: it starts when somebody releases it.
+        finish_by: when it should have ended; those who scale workers go by it.
     """
 
     id: RunId
@@ -75,6 +76,7 @@ class Run:
     summary: Summary | None
     not_before: datetime | None = None
     awaits: bool = False
+    finish_by: datetime | None = None
 
     def as_dict(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """As JSON values.
@@ -99,6 +101,7 @@ class Run:
             "idempotency_key": self.idempotency_key,
             "waits_for": self.waits_for,
             "not_before": None if self.not_before is None else self.not_before.isoformat(),
+            "finish_by": None if self.finish_by is None else self.finish_by.isoformat(),
             "submitted_at": self.submitted_at.isoformat(),
             "submitted_by": self.submitted_by,
             "started_at": None if self.started_at is None else self.started_at.isoformat(),

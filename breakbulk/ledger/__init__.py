@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from breakbulk.ledger.backlog import Backlogs
 from breakbulk.ledger.charts import Charts
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.claims import Claims
@@ -56,6 +57,7 @@ class Ledger:
         self.endpoints = Endpoints(database)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
+        self.backlogs = Backlogs(database)
         self.tokens = Tokens(database)
         self.folding = Folding(database)
         self.vitals = Vitals(database)

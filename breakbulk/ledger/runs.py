@@ -65,6 +65,7 @@ class NewRun:
     links: tuple[tuple[str, str], ...] = ()
     not_before: datetime | None = None
     awaits: bool = False
+    finish_by: datetime | None = None
 
 
 class Runs:
@@ -106,6 +107,7 @@ class Runs:
             "has_failed": new.has_failed,
             "not_before": new.not_before,
             "awaits": new.awaits,
+            "finish_by": new.finish_by,
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
@@ -417,5 +419,6 @@ def run_of(row: Row[Any]) -> Run:
         finish_attempt=row.finish_attempt,
         not_before=row.not_before,
         awaits=row.awaits,
+        finish_by=row.finish_by,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),
     )

@@ -43,7 +43,7 @@ from breakbulk.ledger import itemtables, outsidetables, resulttables
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0007"
+HEAD: Final = "0011"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -79,6 +79,7 @@ class Schema:
         self.workers = self._workers()
         self.leader = self._leader()
         self.activity = self._activity()
+        self.scalers = self._scalers()
         self.endpoints = outsidetables.endpoints(self.metadata, self.table_name("endpoints"))
         self.links = outsidetables.links(self.metadata, self.table_name("links"))
         self.events = outsidetables.events(self.metadata, self.table_name("events"))
@@ -146,6 +147,8 @@ class Schema:
             # No lane is to come before: as the submit wanted it, or until somebody releases it.
             Column("not_before", Instant),
             Column("awaits", Boolean, nullable=False, server_default=false()),
+            # When whoever submitted it wants it done: a wish, which those who scale workers go by.
+            Column("finish_by", Instant),
             Column("fingerprint", Text, nullable=False),
             Column("key_names", Text, nullable=False),
             Column("until", Text),
@@ -438,6 +441,17 @@ class Schema:
             Column("verb", Text, nullable=False),
             Column("detail", Text),
             Index(None, "run_id", "id"),
+        )
+
+    def _scalers(self) -> Table:
+        """Who scales a group of workers, and what it has seen; a row is written at each look."""
+        return Table(
+            self.table_name("scalers"),
+            self.metadata,
+            Column("name", Text, primary_key=True),
+            Column("holder", Uuid),
+            Column("lease_until", Instant),
+            Column("state", Text, nullable=False),
         )
 
 

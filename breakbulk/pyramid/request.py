@@ -51,6 +51,7 @@ class RequestBreakbulk:
         link_error: Links = None,
         countdown: float | None = None,
         eta: datetime | None = None,
+        finish_by: datetime | float | None = None,
     ) -> RunHandle:
         """Start a run of a job, as part of the request's own transaction: no commit, no run.
 
@@ -68,6 +69,7 @@ class RequestBreakbulk:
             link_error: the same for a run that ends in any other way.
             countdown: start it so many seconds later.
             eta: start it then: a time with its zone. One that has passed means now.
+            finish_by: when it should have ended: a time with its zone, or so many seconds from now.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -87,6 +89,7 @@ class RequestBreakbulk:
                 link_error=link_error,
                 countdown=countdown,
                 eta=eta,
+                finish_by=finish_by,
             )
         if handle.created:
             mark_changed(own)

@@ -98,6 +98,7 @@ class Order:
         policy: instead of the job's own.
         not_before: no lane comes earlier: a time, or one so long after the submit.
         awaits: no lane comes before somebody releases it.
+        finish_by: when it should have ended: a time, or one so long after the submit.
     """
 
     queue: str
@@ -108,6 +109,7 @@ class Order:
     policy: FailurePolicy | None = None
     not_before: datetime | timedelta | None = None
     awaits: bool = False
+    finish_by: datetime | timedelta | None = None
 
     @classmethod
     def checked(
@@ -120,6 +122,7 @@ class Order:
         *,
         countdown: float | None = None,
         eta: datetime | None = None,
+        finish_by: datetime | float | None = None,
     ) -> Order:
         """Check what the caller said.
 
@@ -127,10 +130,11 @@ class Order:
             links: what is to be sent when the run ends: of each its kind, and the signature.
             countdown: seconds from the submit until it may start.
             eta: when it may start.
+            finish_by: when it should have ended, or seconds from the submit until then.
 
         Raises:
             ConfigurationError: ``overlap`` is not one of the three words, or it cannot be told
-                when to start.
+                when to start, or by when it should have ended.
         """
         try:
             word = Overlap(overlap)
@@ -138,27 +142,55 @@ class Order:
             words = ", ".join(repr(str(one)) for one in Overlap)
             raise ConfigurationError(f"overlap={overlap!r} must be one of {words}.") from None
         start = _start(countdown, eta)
-        return cls(queue, submitted_by, idempotency_key, word, links, not_before=start)
+        end = _end(finish_by)
+        return cls(
+            queue, submitted_by, idempotency_key, word, links, not_before=start, finish_by=end
+        )
 
 
 def _start(countdown: Any, eta: object) -> datetime | timedelta | None:
     if countdown is not None and eta is not None:
         raise ConfigurationError("Give either countdown= or eta=, not both.")
     if eta is not None:
-        # As UTC: it is kept so, and in the first and last hours of all there may be no such time.
-        with suppress(OverflowError):
-            if isinstance(eta, datetime) and eta.utcoffset() is not None:
-                return eta.astimezone(UTC)
+        if (at := _moment(eta)) is not None:
+            return at
         raise ConfigurationError(
             f"eta={eta!r} must be a time with its zone, as in"
             " datetime(2026, 1, 31, 22, tzinfo=UTC)."
         )
     if countdown is None:
         return None
-    is_number = isinstance(countdown, (int, float)) and not isinstance(countdown, bool)
-    if is_number and 0 <= countdown < float("inf"):
-        return timedelta(seconds=min(countdown, LONGEST_WAIT))
+    if (wait := _span(countdown)) is not None:
+        return wait
     raise ConfigurationError(f"countdown={countdown!r} must be a number of seconds from 0 up.")
+
+
+def _end(finish_by: object) -> datetime | timedelta | None:
+    if finish_by is None:
+        return None
+    if (end := _moment(finish_by) or _span(finish_by)) is not None:
+        return end
+    raise ConfigurationError(
+        f"finish_by={finish_by!r} must be a time with its zone, as in"
+        " datetime(2026, 2, 1, 6, tzinfo=UTC), or a number of seconds from the submit."
+    )
+
+
+def _moment(given: object) -> datetime | None:
+    """A time as UTC, as it is kept; None where it is none, or has no zone."""
+    # In the first and last hours of all there may be no such time.
+    with suppress(OverflowError):
+        if isinstance(given, datetime) and given.utcoffset() is not None:
+            return given.astimezone(UTC)
+    return None
+
+
+def _span(given: Any) -> timedelta | None:
+    """A number of seconds; None where it is none."""
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if is_number and 0 <= given < float("inf"):
+        return timedelta(seconds=min(given, LONGEST_WAIT))
+    return None
 
 
 def submit(
@@ -216,6 +248,7 @@ def submit(
         links=order.links,
         not_before=_not_before(order, submitted_at),
         awaits=order.awaits,
+        finish_by=_after(order.finish_by, submitted_at),
     )
     run_id = runs.insert(connection, new, submitted_at)
     if run_id is not None:
@@ -238,9 +271,13 @@ def submit(
 
 def _not_before(order: Order, submitted_at: datetime) -> datetime | None:
     """From when on lanes may come; None: from the submit on."""
-    given = order.not_before
-    at = submitted_at + given if isinstance(given, timedelta) else given
+    at = _after(order.not_before, submitted_at)
     return None if at is None or at <= submitted_at else at
+
+
+def _after(given: datetime | timedelta | None, submitted_at: datetime) -> datetime | None:
+    """The time that was meant."""
+    return submitted_at + given if isinstance(given, timedelta) else given
 
 
 def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:

@@ -9,7 +9,7 @@ from pyramid.request import Request
 
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
-from breakbulk.errors import UnknownJob
+from breakbulk.errors import ParameterError, UnknownJob
 from breakbulk.web.api.guard import changes, of_all, of_run, reads
 from breakbulk.web.api.jobs import built
 from breakbulk.web.api.paging import limit_of, number_of, page
@@ -41,6 +41,7 @@ def submit(request: Request) -> dict[str, Any]:
         submitted_by=request.access.user,
         countdown=given.get("countdown"),
         eta=datetime.fromisoformat(given["eta"]) if "eta" in given else None,
+        finish_by=end_of(given.get("finish_by")),
     )
     request.response.status_int = 202
     request.response.location = request.route_path("api.run", run=submitted.id)
@@ -109,6 +110,14 @@ def retry(request: Request) -> dict[str, Any]:
 def finish(request: Request) -> dict[str, Any]:
     """Call back again."""
     return _steered(request, request.handle.finish(by=request.access.user))
+
+
+def end_of(given: str | None) -> datetime | None:
+    """A time as JSON has it; that it is one with a zone has been checked."""
+    try:
+        return None if given is None else datetime.fromisoformat(given)
+    except ValueError as error:
+        raise ParameterError("finish_by is no time that there is.") from error
 
 
 def _shown(request: Request, found: Run) -> dict[str, Any]:

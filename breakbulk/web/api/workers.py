@@ -1,4 +1,4 @@
-"""Who works."""
+"""Who works, and what is left to do."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ from breakbulk.web.api.guard import reads
 def workers(request: Request) -> dict[str, Any]:
     """Registered workers."""
     return {"items": [worker.as_dict() for worker in request.bulk.workers()]}
+
+
+@reads("api.backlog")
+def backlog(request: Request) -> dict[str, Any]:
+    """The work that is left."""
+    left: dict[str, Any] = request.bulk.backlog().as_dict()
+    return left

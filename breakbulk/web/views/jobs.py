@@ -10,6 +10,7 @@ from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from breakbulk.domain.deadline import parse_deadline
 from breakbulk.errors import BreakbulkError, SourceError
 from breakbulk.jobs import JobSpec
 from breakbulk.web import protection
@@ -43,6 +44,7 @@ def start(request: Request) -> Any:
     bulk = request.bulk
     spec = bulk.jobs.get(request.matchdict["job"])
     given = dict(request.POST)
+    end = given.get("finish_by", "").strip()
     try:
         made = bulk.build(spec.name, values_of(spec, given))
         if given.get("act") != "start":
@@ -52,6 +54,7 @@ def start(request: Request) -> Any:
             overlap="wait" if given.get("overlap") == "wait" else "refuse",
             idempotency_key=given.get("once") or None,
             submitted_by=request.access.user,
+            finish_by=parse_deadline(end) if end else None,
         )
     except BreakbulkError as error:
         request.response.status_int = 422
@@ -78,6 +81,7 @@ def _page(
         "progress": progress,
         # However often the button is pressed, this form starts one run.
         "once": (given or {}).get("once") or f"form-{secrets.token_urlsafe(12)}",
+        "finish_by": (given or {}).get("finish_by", ""),
         "waits": (given or {}).get("overlap") == "wait",
         "plan": None,
         "trouble": None,

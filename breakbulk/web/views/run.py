@@ -10,6 +10,8 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from breakbulk import RunHandle
+from breakbulk.domain.progress import Progress
+from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import ParameterError
 from breakbulk.web import protection
@@ -50,6 +52,7 @@ def run(request: Request) -> dict[str, Any]:
         "activity": seen.activity,
         "lanes": seen.lanes,
         "events": seen.events,
+        "late": _late(record, progress),
         "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
     }
 
@@ -76,6 +79,15 @@ def verb(request: Request) -> HTTPSeeOther:
     }
     acts[request.matchdict["verb"]]()
     return HTTPSeeOther(request.route_path("run", run=handle.id))
+
+
+def _late(run: Run, progress: Progress) -> bool:
+    """Whether it has missed its deadline, or will at this pace."""
+    if run.finish_by is None:
+        return False
+    # By the database's clock: what has passed since the submit is what it says.
+    left = (run.finish_by - run.submitted_at).total_seconds() - progress.elapsed
+    return left < (0.0 if run.status in FINISHED else progress.eta or 0.0)
 
 
 def _lanes(request: Request) -> int | None:

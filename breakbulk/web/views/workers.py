@@ -29,6 +29,7 @@ def workers(request: Request) -> dict[str, Any]:
         "workers": workers,
         "live": {worker.id for worker in bulk.live_workers()},
         "lanes": lanes,
+        "backlog": bulk.backlog(),
         "health": health,
         # On SQLite a lock says whether a worker lives; its lease says nothing.
         "leases": bulk.runtime.database.is_postgresql,

@@ -85,7 +85,7 @@ def planted(engine: Engine, schema: Schema, statement: str) -> list[Any]:
     [
         ("ALTER TABLE @runs ADD COLUMN planted integer", "remove_column"),
         ("CREATE TABLE @planted (id integer)", "remove_table"),
-        ("DROP TABLE @tallies", "add_table"),
+        ("DROP TABLE @stays", "add_table"),
     ],
 )
 def test_a_difference_would_be_seen(database_url: str, statement: str, kind: str) -> None:
@@ -100,7 +100,7 @@ def test_a_difference_would_be_seen(database_url: str, statement: str, kind: str
     [
         "DROP INDEX @ix_chunks_open",
         "ALTER TABLE @runs ALTER COLUMN reason SET NOT NULL",
-        "ALTER TABLE @runs ALTER COLUMN max_lanes TYPE bigint",
+        "ALTER TABLE @runs ALTER COLUMN round TYPE bigint",
         "ALTER TABLE @runs ALTER COLUMN round DROP DEFAULT",
         "ALTER TABLE @runs DROP CONSTRAINT uq_runs_slot",
     ],
@@ -331,9 +331,10 @@ def test_the_sql_for_the_administrator_makes_the_same_tables(database_url: str, 
 
 
 def test_the_sql_needs_no_database() -> None:
-    script = Breakbulk("postgresql+psycopg://nobody@127.0.0.1:1/none").upgrade_sql()
+    bulk = Breakbulk("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    script = bulk.upgrade_sql()
     assert 'CREATE SCHEMA IF NOT EXISTS "breakbulk"' in script
-    assert script.count("CREATE TABLE") == 24
+    assert script.count("CREATE TABLE") == 1 + len(bulk.runtime.database.schema.metadata.tables)
 
 
 # The user's own migrations

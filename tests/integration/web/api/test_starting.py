@@ -182,3 +182,21 @@ def test_a_key_that_is_none_is_refused(deployer: TestApp, job: str, key: str) ->
     answer = post(deployer, "/runs", {"job": job}, Idempotency_Key=key)
     problem = refused(answer, 400, "unreadable-request")
     assert problem["errors"][0]["header"] == "Idempotency-Key"
+
+
+def test_a_run_may_have_a_deadline_and_the_backlog_goes_by_it(
+    yard: Yard, deployer: TestApp, looker: TestApp, job: str
+) -> None:
+    until = "2126-02-01T07:00:00+01:00"
+    answer = post(deployer, "/runs", {"job": job, "finish_by": until})
+    assert answer.json["run"]["finish_by"] == "2126-02-01T06:00:00+00:00"
+    left = looker.get(f"{ROOT}/backlog").json
+    (run,) = left["runs"]
+    assert (run["run"], run["finish_by"]) == (answer.json["run"]["id"], "2126-02-01T06:00:00+00:00")
+    (queue,) = left["queues"]
+    assert queue["desired_slots"] == run["desired_slots"] == 1
+    for wrong in ("soon", "2126-02-01T07:00:00", 3):
+        refused(post(deployer, "/runs", {"job": job, "finish_by": wrong}), 422, "invalid-request")
+    no_day = {"job": job, "finish_by": "2126-02-31T07:00:00Z"}
+    assert post(deployer, "/runs", no_day).status_int == 422
+    assert yard.count("runs") == 1

@@ -1,0 +1,30 @@
+"""Deadlines of runs, the view of what is left to do, and who scales workers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import context, op
+
+from breakbulk.ledger import backlogview
+from breakbulk.ledger.schema import Schema
+from breakbulk.ledger.sql import Instant
+
+revision = "0011"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Add the column, the table and the view."""
+    schema: Schema = context.config.attributes["schema"]
+    name = schema.table_name
+    op.add_column(name("runs"), sa.Column("finish_by", Instant()), schema=schema.namespace)
+    op.create_table(
+        name("scalers"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Uuid()),
+        sa.Column("lease_until", Instant()),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=f"pk_{name('scalers')}"),
+        schema=schema.namespace,
+    )
+    op.execute(backlogview.create(schema, context.get_context().dialect))

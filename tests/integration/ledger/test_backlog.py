@@ -1,0 +1,216 @@
+"""What the ledger says is left to do, to Python and to SQL alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, text, update
+
+from breakbulk import Items, RunStatus
+from breakbulk.domain.backlog import RunBacklog
+from breakbulk.errors import ConfigurationError
+from breakbulk.ledger import backlogview
+from breakbulk.ledger.sql import clock
+from tests.support.plans import CHUNKS, explained, instructions_of, plan_of, read_by
+from tests.support.yard import Yard, failing, touch
+
+ROWS = 25
+
+if TYPE_CHECKING:
+    from breakbulk import Chunk, RunHandle
+    from tests.support.yard import Goods
+
+
+def left(yard: Yard, handle: RunHandle) -> RunBacklog:
+    (found,) = (run for run in yard.bulk.backlog().runs if run.run_id == handle.id)
+    return found
+
+
+def begun(yard: Yard, job: type[Any], **options: Any) -> RunHandle:
+    """Submit, and know how many rows there are: the planner has not seen them yet."""
+    handle = yard.submit(job, **options)
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        known = (runs.c.id == handle.id, runs.c.rows_estimate.is_not(None))
+        connection.execute(update(runs).where(*known).values(rows_estimate=ROWS))
+    return handle
+
+
+def pace(yard: Yard, handle: RunHandle, seconds: float) -> None:
+    """Let the chunks that are done have taken so long."""
+    chunks = yard.ledger.database.schema.chunks
+    with yard.transaction() as connection:
+        done = (chunks.c.run_id == handle.id, chunks.c.status == "succeeded")
+        connection.execute(update(chunks).where(*done).values(seconds=seconds))
+
+
+def test_a_fresh_run_is_all_still_to_be_carved(yard: Yard) -> None:
+    handle = begun(yard, yard.job(max_lanes=2))
+    found = left(yard, handle)
+    assert (found.runnable_chunks, found.inflight_chunks, found.delayed_chunks) == (3, 0, 0)
+    assert (found.rows_left, found.chunk_seconds, found.backlog_seconds) == (25, 1.0, 3.0)
+    assert (found.lanes, found.max_lanes, found.desired_slots) == (0, 2, 1)
+    assert 0 <= found.oldest_waiting_seconds < 60
+    assert found.rows_per_second == 0
+
+
+def test_what_is_in_hand_is_not_to_be_begun_again(yard: Yard) -> None:
+    seen: list[RunBacklog] = []
+
+    def look(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        if yard.engine.dialect.name == "postgresql":
+            seen.append(left(yard, handle))
+
+    handle = begun(yard, yard.job(look))
+    yard.settle(handle)
+    assert not yard.bulk.backlog().runs, "what has ended is not left"
+    if seen:
+        assert (seen[0].runnable_chunks, seen[0].inflight_chunks, seen[0].lanes) == (2, 1, 1)
+        assert [one.chunks for one in seen] == [3, 2, 1]
+        assert seen[0].oldest_waiting_seconds == 0, "somebody is at it"
+
+
+def test_the_pace_is_that_of_the_run_or_of_the_jobs_last_one(yard: Yard) -> None:
+    job = yard.job(failing(1, number=3), retry_delay=600)
+    first = begun(yard, job)
+    crew = yard.first_crew
+    crew.work()
+    pace(yard, first, 20.0)
+    found = left(yard, first)
+    assert (found.runnable_chunks, found.delayed_chunks) == (0, 1)
+    yard.due()
+    found = left(yard, first)
+    assert (found.runnable_chunks, found.delayed_chunks) == (1, 0)
+    assert (found.chunk_seconds, found.backlog_seconds) == (20.0, 20.0)
+    yard.settle(first)
+    pace(yard, first, 20.0)
+    second = begun(yard, job)
+    found = left(yard, second)
+    assert (found.chunk_seconds, found.backlog_seconds) == (20.0, 60.0)
+
+
+def test_a_deadline_says_how_many_slots_it_takes(yard: Yard) -> None:
+    job = yard.job()
+    yard.settle(first := begun(yard, job))
+    pace(yard, first, 200.0)
+
+    def desired(**options: Any) -> RunBacklog:
+        return left(yard, begun(yard, job, overlap="allow", **options))
+
+    assert desired().desired_slots == 2, "600 seconds of work, to be done in 300"
+    at = datetime.now(UTC) + timedelta(seconds=900)
+    early = desired(finish_by=at)
+    assert (early.desired_slots, early.finish_by) == (1, at)
+    assert early.seconds_left == pytest.approx(900, abs=60)
+    assert not early.late
+    assert desired(finish_by=250).desired_slots == 3
+    tight = desired(finish_by=20)
+    assert (tight.desired_slots, tight.late) == (3, True), "never more than it has chunks"
+    missed = desired(finish_by=0)
+    assert missed.desired_slots == 3
+    assert missed.seconds_left is not None
+    assert missed.seconds_left <= 0
+
+
+def test_a_limit_of_lanes_is_one_of_slots(yard: Yard) -> None:
+    handle = begun(yard, yard.job(max_lanes=2), finish_by=0)
+    assert left(yard, handle).desired_slots == 2
+
+
+@pytest.mark.parametrize("deadline", ["tomorrow", -1, float("nan"), True, datetime(2026, 1, 1)])  # noqa: DTZ001
+def test_what_is_no_deadline_is_refused(yard: Yard, deadline: Any) -> None:
+    with pytest.raises(ConfigurationError, match="finish_by"):
+        yard.submit(yard.job(), finish_by=deadline)
+    assert not yard.bulk.runs()
+
+
+def test_who_is_not_to_be_worked_on_wants_no_slots(yard: Yard) -> None:
+    later = begun(yard, yard.job(), countdown=600)
+    paused = begun(yard, yard.job())
+    paused.pause()
+    for handle in (later, paused):
+        found = left(yard, handle)
+        assert (found.runnable_chunks, found.backlog_seconds, found.desired_slots) == (0, 0, 0)
+        assert found.oldest_waiting_seconds == 0
+    paused.resume()
+    assert left(yard, paused).runnable_chunks == 3
+
+
+def test_a_callback_that_is_due_is_work(yard: Yard) -> None:
+    handle = begun(yard, yard.job())
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(status=str(RunStatus.FINISHING)))
+    assert (left(yard, handle).runnable_chunks, left(yard, handle).desired_slots) == (1, 1)
+
+
+def test_an_estimate_that_proved_too_low_still_leaves_something(yard: Yard) -> None:
+    handle = begun(yard, yard.job())
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(rows_estimate=0))
+    found = left(yard, handle)
+    assert (found.rows_left, found.runnable_chunks) == (0, 1)
+
+
+def test_items_count_by_what_is_there(yard: Yard) -> None:
+    handle = yard.submit(yard.job(lambda _chunk: None, source=lambda: Items(range(35))))
+    assert (left(yard, handle).rows_left, left(yard, handle).runnable_chunks) == (35, 4)
+
+
+def test_each_queue_is_told_of_zeros_included(yard: Yard) -> None:
+    yard.job(queue="nobody")
+    yard.crew(slots=3)
+    begun(yard, yard.job(queue="big"))
+    found = yard.bulk.backlog()
+    assert [queue.queue for queue in found.queues] == ["big", "celery", "nobody"]
+    assert (found.of("big").runnable_chunks, found.of("big").slots) == (3, 0)
+    assert found.of("celery").slots == 3
+    assert found.of("nobody").backlog_seconds == found.of("unheard of").backlog_seconds == 0
+    assert found.of("big").seconds_a_slot == 3.0
+
+
+def test_how_fast_it_goes_is_of_the_last_seconds(yard: Yard) -> None:
+    handle = begun(yard, yard.job())
+    tallies = yard.ledger.database.schema.tallies
+    with yard.transaction() as connection:
+        for ago, rows in ((-60.0, 10_000), (-3.0, 300), (-1.0, 250)):
+            values = {"run_id": handle.id, "at": clock(ago), "lane": 0, "chunks": 1, "rows": rows}
+            connection.execute(insert(tallies).values(values))
+    assert left(yard, handle).rows_per_second == pytest.approx(50.0)
+
+
+def the_view(yard: Yard) -> str:
+    return backlogview.full_name(yard.ledger.database.schema, yard.engine.dialect)
+
+
+def test_what_keda_asks_is_one_number_also_when_nothing_runs(yard: Yard) -> None:
+    query = text(
+        f"SELECT COALESCE(SUM(desired_slots), 0) FROM {the_view(yard)} WHERE queue = 'celery'"
+    )
+    with yard.engine.connect() as connection:
+        assert connection.execute(query).scalar_one() == 0
+    begun(yard, yard.job(), finish_by=0)
+    with yard.engine.connect() as connection:
+        assert connection.execute(query).scalar_one() == 3
+
+
+def test_a_long_run_is_looked_up_and_not_read(yard: Yard, long_run: RunHandle) -> None:
+    def look(connection: Any) -> object:
+        return yard.ledger.backlogs.runs(connection)
+
+    found = left(yard, long_run)
+    assert (found.inflight_chunks, found.runnable_chunks) == (5, 1)
+    (plan,) = plan_of(yard, look)
+    assert "Seq Scan on chunks" not in plan, plan
+    assert "SCAN breakbulk_chunks" not in plan, plan
+    assert "SCAN k\n" not in plan, plan
+    if yard.engine.dialect.name == "postgresql":
+        asked = [(f"SELECT * FROM {the_view(yard)}", ())]
+        (timed,) = explained(yard, asked, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) ")
+        assert read_by(timed) <= 105, timed
+    else:
+        assert instructions_of(yard, look) < 2 * CHUNKS
