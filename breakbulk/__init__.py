@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from breakbulk.jobs import Masked, job
     from breakbulk.runner.chunk import Chunk, FinishedRun, SubmittedRun
     from breakbulk.runner.current import current_chunk, current_run
+    from breakbulk.runner.whereabouts import LogContext
     from breakbulk.settings import Settings
     from breakbulk.sources import Items, table_source
 
@@ -32,6 +33,7 @@ _HOMES = {
     "ChunkStatus": "breakbulk.domain.status",
     "FinishedRun": "breakbulk.runner.chunk",
     "Items": "breakbulk.sources",
+    "LogContext": "breakbulk.runner.whereabouts",
     "Masked": "breakbulk.jobs",
     "Progress": "breakbulk.domain.progress",
     "RunHandle": "breakbulk.app",
@@ -53,6 +55,7 @@ __all__ = [
     "ChunkStatus",
     "FinishedRun",
     "Items",
+    "LogContext",
     "Masked",
     "Progress",
     "RunHandle",

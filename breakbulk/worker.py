@@ -37,9 +37,11 @@ from breakbulk.runner.deadlines import Deadlines
 from breakbulk.runner.outbox_thread import OutboxThread
 from breakbulk.runner.runtime import Process, Runtime, is_alive, live_lanes
 from breakbulk.runner.sending import SendLink
+from breakbulk.runner.sentry import attach
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
 from breakbulk.runner.watch import Watch
+from breakbulk.runner.whereabouts import add_to
 from breakbulk.runner.work import work
 from breakbulk.settings import LANE_TASK, SUBMIT_TASK
 
@@ -121,7 +123,7 @@ def install(
     @app.task(
         name=LANE_TASK, bind=True, shared=False, ignore_result=True, max_retries=0, typing=False
     )
-    def lane(self: Any, /, queue: str, good_until: str | None = None, **_later: Any) -> None:
+    def lane(self: Any, /, queue: str, good_until: str | None = None, **_later: Any) -> str:
         """Work for whatever run of the queue needs a lane."""
         seconds = slice_within(runtime.settings.slice_seconds, self)
         process = Process.current(
@@ -135,8 +137,11 @@ def install(
             circulation=_circulation,
         )
         late = None if good_until is None else datetime.fromisoformat(good_until)
-        if work(runtime, process, queue, seconds, good_until=late):
+        did: list[str] = []
+        if work(runtime, process, queue, seconds, good_until=late, tell=did.append):
             send(queue, 1, None)
+        # Not kept as a result; the log and Flower show it.
+        return "; ".join(did) or "no run needed a lane"
 
     @app.task(name=SUBMIT_TASK, shared=False, ignore_result=True, max_retries=0, typing=False)
     def submit_run(job: str, parameters: dict[str, Any], options: dict[str, Any]) -> int | None:
@@ -155,6 +160,13 @@ def install(
             super().__init__(parent, **kwargs)
 
     app.steps["worker"].add(Step)
+
+
+@signals.after_setup_logger.connect
+@signals.after_setup_task_logger.connect
+def _say_where(logger: logging.Logger, **_: Any) -> None:
+    """Let the formats of the worker's own log name run and chunk."""
+    add_to(logger)
 
 
 def slice_within(seconds: float, task: Any) -> float:
@@ -208,6 +220,7 @@ class StewardStep(bootsteps.StartStopStep):
         _shared[0] = 0
         _deadlines.reset()
         _circulation.reset()
+        attach()
         _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
         self._parent = parent
         self._pool = pool

@@ -40,7 +40,7 @@ from breakbulk.pyramid import events, permissions, request
 from breakbulk.pyramid import jobs as pyramid_jobs
 from breakbulk.pyramid import settings as pyramid_settings
 from breakbulk.pyramid.celery import celery_app, load_in_workers
-from breakbulk.runner import audit, chunk, context, retry, submit
+from breakbulk.runner import audit, chunk, context, retry, submit, whereabouts
 from breakbulk.runner import webhooks as hooks
 from breakbulk.web import settings as web_settings
 from breakbulk.web.api import contract, problems
@@ -64,6 +64,7 @@ _CLASSES: tuple[type, ...] = (
     chunk.SubmittedRun,
     context.Context,
     context.Notify,
+    whereabouts.LogContext,
     run.Summary,
     retry.Retried,
     failed.QuarantinedRow,

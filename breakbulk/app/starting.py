@@ -27,7 +27,7 @@ from breakbulk.errors import ConfigurationError
 from breakbulk.jobs import JobSpec
 from breakbulk.ledger import migrations
 from breakbulk.ledger.faults import translated
-from breakbulk.runner import awaiting, inline
+from breakbulk.runner import awaiting, inline, tracing
 from breakbulk.runner import load as loading
 from breakbulk.runner import submit as submitting
 from breakbulk.runner.awaiting import starts_later
@@ -76,6 +76,19 @@ class Starting:
     ) -> RunHandle:
         """Start a run of a job; :meth:`breakbulk.Breakbulk.submit` has the terms."""
         spec = self._runtime.jobs.of(job)
+        with tracing.submission(spec.name, order.queue) as span:
+            handle = self._place(spec, job, replace(order, trace=span.trace), session, tell)
+            span.led_to(handle.id, created=handle.created)
+        return handle
+
+    def _place(
+        self,
+        spec: JobSpec,
+        job: Any,
+        order: submitting.Order,
+        session: Session | scoped_session[Any] | None,
+        tell: loading.Tell | None,
+    ) -> RunHandle:
         broker = self.broker
         if broker.eager:
             # As Celery does: nobody wants to wait in the caller's process.

@@ -44,6 +44,8 @@ class Run:
         not_before: it starts then, and not earlier.
         awaits: it starts when somebody releases it.
         finish_by: when it should have ended; those who scale workers go by it.
+        trace: the OpenTelemetry span of its submit, as W3C writes it: traceparent, and behind a
+            blank tracestate.
     """
 
     id: RunId
@@ -77,6 +79,7 @@ class Run:
     not_before: datetime | None = None
     awaits: bool = False
     finish_by: datetime | None = None
+    trace: str | None = None
 
     def as_dict(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """As JSON values.
@@ -104,10 +107,16 @@ class Run:
             "finish_by": None if self.finish_by is None else self.finish_by.isoformat(),
             "submitted_at": self.submitted_at.isoformat(),
             "submitted_by": self.submitted_by,
+            "trace_id": self.trace_id,
             "started_at": None if self.started_at is None else self.started_at.isoformat(),
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
             "summary": None if self.summary is None else self.summary.as_dict(),
         }
+
+    @property
+    def trace_id(self) -> str | None:
+        """The OpenTelemetry trace of its submit, 32 hexadecimal digits; None without one."""
+        return None if self.trace is None else self.trace.split("-")[1]
 
     @property
     def of_items(self) -> bool:

@@ -66,6 +66,7 @@ class NewRun:
     not_before: datetime | None = None
     awaits: bool = False
     finish_by: datetime | None = None
+    trace: str | None = None
 
 
 class Runs:
@@ -108,6 +109,7 @@ class Runs:
             "not_before": new.not_before,
             "awaits": new.awaits,
             "finish_by": new.finish_by,
+            "trace": new.trace,
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
@@ -420,5 +422,6 @@ def run_of(row: Row[Any]) -> Run:
         not_before=row.not_before,
         awaits=row.awaits,
         finish_by=row.finish_by,
+        trace=row.trace,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),
     )

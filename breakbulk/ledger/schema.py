@@ -170,6 +170,8 @@ class Schema:
             Column("finish_attempt", Integer, nullable=False, server_default=text("0")),
             Column("finish_after", Instant),
             Column("summary", Text),
+            # Of the submit: traceparent, and behind a blank tracestate, as W3C writes them.
+            Column("trace", Text),
             UniqueConstraint("job", "idempotency_key"),
             UniqueConstraint("slot"),
             Index(
@@ -418,6 +420,8 @@ class Schema:
             Column("healthy_since", Instant, nullable=False),
             Column("lease_until", Instant, nullable=False),
             Column("draining", Boolean, nullable=False),
+            # How it is set up, as far as anybody should look at it: JSON.
+            Column("settings", Text),
         )
 
     def _leader(self) -> Table:

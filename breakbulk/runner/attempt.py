@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection
@@ -43,6 +43,8 @@ class Tally:
     chunks: int = 0
     rows: int = 0
     written_at: float = 0.0
+    _chunks_before: int = field(default=0, init=False)
+    _rows_before: int = field(default=0, init=False)
 
     def due(self, every: float) -> bool:
         """Whether it is time to write it down."""
@@ -50,16 +52,21 @@ class Tally:
 
     def count(self, rows: int, *, written: bool) -> None:
         """A chunk has been committed, with or without the tally beside it."""
+        self.chunks += 1
+        self.rows += rows
         if written:
             self.clear()
-        else:
-            self.chunks += 1
-            self.rows += rows
 
     def clear(self) -> None:
         """It has been written down."""
+        self._chunks_before += self.chunks
+        self._rows_before += self.rows
         self.chunks = self.rows = 0
         self.written_at = time.monotonic()
+
+    def in_all(self) -> tuple[int, int]:
+        """Chunks and rows since the lane came, written down or not."""
+        return self._chunks_before + self.chunks, self._rows_before + self.rows
 
 
 @dataclass(frozen=True, slots=True)

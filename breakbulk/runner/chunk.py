@@ -102,15 +102,20 @@ class Chunk(Generic[Row]):
         return f"breakbulk-{self.run.id}-{encode_key(self._source.key_of(row))}"
 
     @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry run, chunk and attempt."""
-        extra = {
-            "run": self.run.id,
+    def place(self) -> dict[str, int | str]:
+        """Run, job, chunk and attempt, as log records have them."""
+        return {
+            "run": int(self.run.id),
             "job": self.run.job,
             "chunk": str(self._claim.ref),
             "attempt": self.attempt,
         }
-        return logging.LoggerAdapter(logging.getLogger(f"breakbulk.job.{self.run.job}"), extra)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry run, job, chunk and attempt."""
+        logger = logging.getLogger(f"breakbulk.job.{self.run.job}")
+        return logging.LoggerAdapter(logger, self.place)
 
     def __repr__(self) -> str:
         return f"<Chunk {self._claim.ref} of run {self.run.id} {self._claim.bounds}>"

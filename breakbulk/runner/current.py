@@ -47,6 +47,15 @@ def current_run() -> FinishedRun:
     return run
 
 
+def at_work() -> dict[str, int | str]:
+    """Run, job, chunk and attempt that user code is at in this thread; nothing outside of it."""
+    if (chunk := _chunk.get()) is not None:
+        return chunk.place
+    if (run := _run.get()) is not None:
+        return {"run": int(run.id), "job": run.job, "attempt": run.attempt}
+    return {}
+
+
 @contextmanager
 def called_back(run: FinishedRun) -> Iterator[None]:
     """Let a callback know its run."""

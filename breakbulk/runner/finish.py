@@ -40,6 +40,7 @@ from breakbulk.runner.keeping import (
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.runner.tolerance import excess
+from breakbulk.runner.tracing import calling_back
 from breakbulk.runner.unit import ended, unit
 
 log = logging.getLogger("breakbulk.finish")
@@ -128,7 +129,10 @@ def call_back(
         return failed(Failure.of_death("the callback's worker died each time"))
     at_work = partial(process.at_work, lane.token, run.policy.chunk_timeout)
     try:
-        return _in_the_end(runtime, connection, data, run, at_work, token=token, attempt=attempt)
+        with calling_back(run, attempt):
+            return _in_the_end(
+                runtime, connection, data, run, at_work, token=token, attempt=attempt
+            )
     except LostClaim as lost:
         log.warning("run %s: %s", run.id, lost)
         return False
@@ -142,8 +146,11 @@ def call_back(
         if isinstance(error, Again | Hopeless) and keeps_results(runtime, run):
             log.warning("run %s: the callback failed: %s", run.id, Failure.of(error.cause))
             return failed(Failure.of(error.cause), error)
-        log.exception("run %s: the callback failed (attempt %d)", run.id, attempt)
         ended = failed(Failure.of(error))
+        # An error once, when nobody tries again.
+        level = logging.ERROR if ended else logging.WARNING
+        told = "run %s: the callback failed (attempt %d)"
+        log.log(level, told, run.id, attempt, exc_info=error, extra={"attempt": attempt})
         if isinstance(error, process.exits):
             raise
         return ended

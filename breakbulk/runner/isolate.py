@@ -163,7 +163,16 @@ class Isolation:
                 failure=latest[0],
             )
         why = latest[0].sentence if latest else "no reason is on record"
-        log.warning("run %s: chunk %s is given up, rows: %d: %s", run.id, claim.ref, rows, why)
+        log.log(
+            # Of an exception the log has said so already, with its traceback.
+            logging.WARNING if latest and latest[0].traceback else logging.ERROR,
+            "run %s: chunk %s is given up, rows: %d: %s",
+            run.id,
+            claim.ref,
+            rows,
+            why,
+            extra={"chunk": str(claim.ref)},
+        )
         if on_failure is OnFailure.STOP:
             return not self._stop(f"chunk {claim.ref} failed: {why}")
         if not self.gauge.counts(rows):

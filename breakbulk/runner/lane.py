@@ -43,6 +43,7 @@ from breakbulk.runner.outlook import Outlook
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.tolerance import Gauge
+from breakbulk.runner.tracing import traced
 from breakbulk.runner.verdicts import Judge, Verdict
 
 log = logging.getLogger("breakbulk.lane")
@@ -73,6 +74,12 @@ class LaneWork:
         self._doubtful_tally = False
         self._slot: int | None = None
         self._worked = False
+
+    @property
+    def done(self) -> str:
+        """What it has done so far, for people."""
+        chunks, rows = self._tally.in_all()
+        return f"{chunks} chunk{'' if chunks == 1 else 's'}, {rows} row{'' if rows == 1 else 's'}"
 
     @property
     def idle(self) -> bool:
@@ -190,7 +197,7 @@ class LaneWork:
                 " code everywhere and resume, or cancel and submit again"
             )
         kind = ItemWork if spec.options.keeps_results else Work
-        return kind(runtime, run, job, source, self._lane.number, self._tally)
+        return traced(kind(runtime, run, job, source, self._lane.number, self._tally))
 
     def _next(self, connection: Connection, data: Connection, work: Work, claim: Claim) -> bool:
         """Work on the chunk in hand; False when the lane should leave."""
@@ -272,16 +279,23 @@ class LaneWork:
         if fault is Fault.DATABASE:
             self._hold_for_database(connection, error)
             return False
-        log.warning(
-            "run %s: chunk %s failed (attempt %d)",
+        failure = Failure.of(error)
+        policy, path = self._run.policy, claim.ref.path
+        last = policy.wait_after(claim.attempt, path, claim.rows, failure.kinds) is None
+        log.log(
+            # An error is what somebody should look at: once, and not for each try, nor again for
+            # each part on the way to the row.
+            logging.ERROR if last and not path else logging.WARNING,
+            "run %s: chunk %s failed (attempt %d%s)",
             self._run.id,
             claim.ref,
             claim.attempt,
-            # Not again for each part of it on the way to the row.
-            exc_info=error if claim.rows == 1 or not claim.ref.path else None,
+            ", the last" if last else "",
+            exc_info=error if claim.rows == 1 or not path else None,
+            extra={"chunk": str(claim.ref), "attempt": claim.attempt},
         )
         self._patience.over(claim.ref)
-        self._record(connection, claim, Failure.of(error), seconds, innocent=innocent)
+        self._record(connection, claim, failure, seconds, innocent=innocent)
         return self._still_here(connection)
 
     def _record(

@@ -99,6 +99,7 @@ class Order:
         not_before: no lane comes earlier: a time, or one so long after the submit.
         awaits: no lane comes before somebody releases it.
         finish_by: when it should have ended: a time, or one so long after the submit.
+        trace: the span that it is part of, as a run keeps it.
     """
 
     queue: str
@@ -110,6 +111,7 @@ class Order:
     not_before: datetime | timedelta | None = None
     awaits: bool = False
     finish_by: datetime | timedelta | None = None
+    trace: str | None = None
 
     @classmethod
     def checked(
@@ -249,6 +251,7 @@ def submit(
         not_before=_not_before(order, submitted_at),
         awaits=order.awaits,
         finish_by=_after(order.finish_by, submitted_at),
+        trace=order.trace,
     )
     run_id = runs.insert(connection, new, submitted_at)
     if run_id is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +26,8 @@ from breakbulk.runner.hand import ConnectionGone, Slice
 from breakbulk.runner.lane import LaneWork
 from breakbulk.runner.rescue import rescue
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
+from breakbulk.runner.sentry import attach
+from breakbulk.runner.whereabouts import in_lane
 
 log = logging.getLogger("breakbulk.lane")
 
@@ -40,6 +42,7 @@ def work(
     seconds: float,
     *,
     good_until: datetime | None = None,
+    tell: Callable[[str], None] = lambda _did: None,
 ) -> bool:
     """Work for whatever run of a queue needs a lane, for a slice of time.
 
@@ -47,6 +50,7 @@ def work(
         seconds: the length of the slice.
         good_until: after that it works only if no other lane of the worker has ended since the
             message was sent, and only for a run that has no lane at all.
+        tell: told what was done of each run, for people.
 
     Returns:
         Whether another lane should follow this one.
@@ -63,7 +67,9 @@ def work(
         if entered is None:
             return wanted
         try:
-            wanted = _Visit(runtime, process, *entered).make()
+            visit = _Visit(runtime, process, *entered)
+            wanted = visit.make()
+            tell(visit.did)
         finally:
             process.circulation.lane_ended()
         good_until = None
@@ -91,18 +97,23 @@ class _Visit:
     lane: Lane
     run: Run
     piece: Slice
+    did: str = ""
 
     def make(self) -> bool:
         """Work, call back if that is due, sign off; whether to come again."""
+        attach()
         stay = LaneWork(self.runtime, self.lane, self.run, self.piece)
         try:
-            return self._through_losses(stay)
+            with in_lane(self.run.id, self.run.job, self.lane.number):
+                again = self._through_losses(stay)
+            self.did = f"run {self.run.id} ({self.run.job}): {stay.done}"
         except BaseException:
             # A bug of ours or an exit at any bytecode: leave nothing behind if that can be helped.
             self._give_up(stay)
             raise
         finally:
             live_lanes.remove(self.lane.token)
+        return again
 
     def _through_losses(self, stay: LaneWork) -> bool:
         waits = iter(_RECONNECT_WAITS)

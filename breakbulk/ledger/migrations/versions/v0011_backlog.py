@@ -10,7 +10,7 @@ from breakbulk.ledger.schema import Schema
 from breakbulk.ledger.sql import Instant
 
 revision = "0011"
-down_revision = "0007"
+down_revision = "0010"
 
 
 def upgrade() -> None:
