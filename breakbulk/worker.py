@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,8 +33,14 @@ import breakbulk
 from breakbulk.errors import BreakbulkError, UnsupportedPool
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.nodes import chosen_hooks
+from breakbulk.nodes.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
+from breakbulk.nodes.hook import HOOKS_VARIABLE
+from breakbulk.nodes.watching import NodeWatch
+from breakbulk.runner.celery_settings import told
 from breakbulk.runner.circulation import Circulation
 from breakbulk.runner.deadlines import Deadlines
+from breakbulk.runner.grace import GRACE, GRACE_VARIABLE
 from breakbulk.runner.outbox_thread import OutboxThread
 from breakbulk.runner.runtime import Process, Runtime, is_alive, live_lanes
 from breakbulk.runner.sending import SendLink
@@ -99,6 +106,16 @@ def _hear(main: int, of_celery: Callable[[int, Any], Any], number: int, frame: A
     # lane, which does what it has in hand.
     with suppress(NotImplementedError):
         of_celery(number, frame)
+
+
+def _leave(_why: str) -> None:
+    """Shut this worker down warmly, as a SIGTERM would."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(handler, partial) and handler.func is _hear:
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        # In another program, which a signal would end: no lane begins anything any more.
+        _shared[0] = 1
 
 
 def install(
@@ -192,6 +209,23 @@ def lent_deadlines() -> Deadlines | None:
     return None if told is None else Deadlines.lent(told)
 
 
+def _settings(parent: Any, pool: str) -> dict[str, Any]:
+    """How this worker is set up, its command line included, for the doctor."""
+    grace = os.environ.get(GRACE_VARIABLE)
+    try:
+        known = {} if grace is None else {GRACE: float(grace)}
+    except ValueError:
+        raise SystemExit(f"{GRACE_VARIABLE} must be a number of seconds, not {grace!r}.") from None
+    return told(
+        parent.app.conf,
+        worker_pool=pool,
+        worker_prefetch_multiplier=parent.prefetch_multiplier,
+        task_time_limit=parent.time_limit,
+        task_soft_time_limit=parent.soft_time_limit,
+        **known,
+    )
+
+
 class StewardStep(bootsteps.StartStopStep):
     """Starts the steward with the worker and stops it after the last task.
 
@@ -214,6 +248,7 @@ class StewardStep(bootsteps.StartStopStep):
             raise SystemExit(str(unsupported(pool)))
         try:
             self.runtime.jobs.all()
+            hooks = chosen_hooks(os.environ.get(HOOKS_VARIABLE, ""))
         except BreakbulkError as error:
             raise SystemExit(str(error)) from None
         os.environ[_WORKER_VARIABLE] = str(uuid4())
@@ -221,12 +256,15 @@ class StewardStep(bootsteps.StartStopStep):
         _deadlines.reset()
         _circulation.reset()
         attach()
+        self._settings = _settings(parent, pool)
         _pool_limits[:] = [one for one in (parent.time_limit, parent.soft_time_limit) if one]
         self._parent = parent
         self._pool = pool
         self._thread: StewardThread | None = None
         self._outbox: OutboxThread | None = None
         self._watch = Watch(_deadlines, self.runtime.settings.steward_seconds)
+        self._node = NodeWatch(hooks, self._at_work, _leave)
+        self._heartbeat: Heartbeat | None = None
         self._without: dict[str, subprocess.Popen[bytes]] = {}
         self._places: dict[str, int] = {}
         #: Lanes of threads that were given up and do not come back.
@@ -254,6 +292,11 @@ class StewardStep(bootsteps.StartStopStep):
         self._thread.start()
         self._outbox = OutboxThread(self.runtime, lambda: steward.leads, self.send_link)
         self._outbox.start()
+        if file := os.environ.get(HEARTBEAT_VARIABLE):
+            thread = self._thread
+            self._heartbeat = Heartbeat(Path(file), lambda: thread.alive)
+            self._heartbeat.start()
+        self._node.start()
         atexit.register(self._shutdown)
 
     def stop(self, parent: Any) -> None:
@@ -273,6 +316,10 @@ class StewardStep(bootsteps.StartStopStep):
         if thread is not None:
             thread.stop()
         self._watch.stop()
+        self._node.stop()
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            heartbeat.stop()
 
     def _describe(self) -> Worker:
         return Worker(
@@ -285,6 +332,7 @@ class StewardStep(bootsteps.StartStopStep):
             jobs=tuple(sorted(self.runtime.jobs.all())),
             version=breakbulk.__version__,
             draining=stopping(),
+            settings=self._settings,
         )
 
     def _alive(self, lane: Lane) -> bool:
@@ -317,6 +365,11 @@ class StewardStep(bootsteps.StartStopStep):
         concurrency = 1 if self._pool == "solo" else self._parent.concurrency
         # A process of its own does the work of a thread that is stuck, and can be ended.
         return bool(len(state.active_requests) - len(self._still_stuck()) < concurrency)
+
+    def _at_work(self) -> bool:
+        """Whether a task is at work here, a lane or one of the team's."""
+        alone = any(one.poll() is None for one in tuple(self._without.values()))
+        return alone or bool(state.active_requests)
 
     def _without_broker(self, queue: str) -> None:
         name = getattr(self.target, "address", None) or import_name(self.target)

@@ -40,6 +40,7 @@ _VERBS = {
     "token": "breakbulk.cli.token:token",
     "prune": "breakbulk.cli.prune:prune",
     "doctor": "breakbulk.cli.doctor:doctor",
+    "healthcheck": "breakbulk.cli.healthcheck:healthcheck",
     "db": "breakbulk.cli.db:db",
     "lane": "breakbulk.cli.lane:lane",
 }

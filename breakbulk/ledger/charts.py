@@ -131,6 +131,19 @@ class Charts:
         )
         return [ChunkReport(**row) for row in connection.execute(query).mappings()]
 
+    def longest_lately(self, connection: Connection, job: str) -> float | None:
+        """Seconds of the longest of the latest 2,000 chunks of a job's newest run."""
+        runs, chunks = self._database.schema.runs, self._database.schema.chunks
+        newest = select(func.max(runs.c.id)).where(runs.c.job == job).scalar_subquery()
+        last = select(func.max(chunks.c.number)).where(chunks.c.run_id == newest).scalar_subquery()
+        query = select(func.max(chunks.c.seconds)).where(
+            chunks.c.run_id == newest,
+            chunks.c.number > last - LATEST_CHUNKS,
+            chunks.c.status == str(ChunkStatus.SUCCEEDED),
+        )
+        seconds = connection.execute(query).scalar()
+        return None if seconds is None else float(seconds)
+
     def tag(self, connection: Connection, run_id: RunId) -> str | None:
         """Changes whenever a look at the run would show something else; None: there is no run.
 

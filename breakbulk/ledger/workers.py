@@ -34,6 +34,8 @@ class Worker:
         jobs: the names of the jobs it has code for.
         version: of Breakbulk.
         draining: it is shutting down and takes no more work.
+        settings: how it is set up: Celery's settings as they are in force, without secrets, and
+            ``grace_seconds``, if it knows how long it has to shut down. None: it does not say.
     """
 
     id: UUID
@@ -46,12 +48,15 @@ class Worker:
     version: str
     draining: bool = False
     lease_until: datetime | None = None
+    settings: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         lease = None if self.lease_until is None else self.lease_until.isoformat()
         lists = {"queues": list(self.queues), "jobs": list(self.jobs)}
-        return asdict(self) | lists | {"id": str(self.id), "lease_until": lease}
+        told = asdict(self) | lists | {"id": str(self.id), "lease_until": lease}
+        del told["settings"]
+        return told
 
 
 class Workers:
@@ -80,6 +85,7 @@ class Workers:
             healthy_since=clock(),
             lease_until=clock(lease_seconds),
             draining=worker.draining,
+            settings=None if worker.settings is None else json.dumps(worker.settings),
         )
         connection.execute(
             statement.on_conflict_do_update(
@@ -217,6 +223,7 @@ class Workers:
                 version=row.version,
                 draining=row.draining,
                 lease_until=row.lease_until,
+                settings=None if row.settings is None else json.loads(row.settings),
             )
             for row in connection.execute(query)
         ]

@@ -20,12 +20,19 @@ _REDIS_VISIBILITY = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Advice:
-    """A setting that is better at another value; ``only`` names transports it is about."""
+    """A setting that is better at some value.
+
+    Attributes:
+        reason: what happens at another value.
+        only: the transports it is about; empty: all.
+        late_acks: it is about late acks.
+    """
 
     name: str
     better: bool | int
     reason: str
     only: tuple[str, ...] = ()
+    late_acks: bool = False
 
 
 _ADVICE = (
@@ -37,27 +44,68 @@ _ADVICE = (
     _Advice(
         "worker_disable_prefetch",
         better=True,
-        reason="on Redis a worker otherwise takes more messages than it has slots",
+        reason="on Redis a worker takes more messages than it has slots",
         only=("redis", "rediss", "sentinel", "valkey", "valkeys"),
     ),
     _Advice(
         "broker_channel_error_retry",
         better=True,
-        reason="after a fail-over a worker otherwise stays with the old, now read-only server",
+        reason="after a fail-over a worker stays with the old, now read-only server",
         only=("redis", "rediss", "sentinel", "valkey", "valkeys"),
     ),
     _Advice(
         "task_acks_late",
         better=True,
-        reason="a message whose worker dies is then delivered again; Breakbulk loses"
-        " nothing either way, the team's own tasks may",
+        reason="a message whose worker dies is lost with it; Breakbulk loses nothing by that, the"
+        " team's own tasks may",
     ),
     _Advice(
         "task_reject_on_worker_lost",
         better=False,
-        reason="a task of the team that kills its process would come back for ever",
+        reason="a task of the team that kills its process comes back for ever",
+    ),
+    _Advice(
+        "worker_cancel_long_running_tasks_on_connection_loss",
+        better=True,
+        reason="with late acks a lost broker connection lets two copies of a task of the team run"
+        " side by side",
+        late_acks=True,
     ),
 )
+#: What a worker tells of its settings, so that all that is said here can be said of it.
+NAMES = (
+    *(advice.name for advice in _ADVICE),
+    "accept_content",
+    "task_always_eager",
+    "task_soft_time_limit",
+    "task_time_limit",
+    "worker_pool",
+    "worker_soft_shutdown_timeout",
+)
+
+
+def told(conf: Mapping[str, Any], **in_force: Any) -> dict[str, Any]:
+    """The settings that are looked at here, as JSON values, without the broker's password.
+
+    Args:
+        in_force: what the command line has changed.
+    """
+    values = {name: _plain(_get(conf, name)) for name in NAMES}
+    transport, colon, _ = str(_get(conf, "broker_url") or "").partition("://")
+    timeout = (_get(conf, "broker_transport_options") or {}).get("visibility_timeout")
+    options = {} if timeout is None else {"visibility_timeout": timeout}
+    return {
+        **values,
+        "broker_url": f"{transport}{colon}",
+        "broker_transport_options": options,
+        **in_force,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset, list, tuple)):
+        return sorted(str(one) for one in value)
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
 
 
 def check_settings(conf: Mapping[str, Any], ours: Settings) -> Iterator[Finding]:
@@ -67,21 +115,21 @@ def check_settings(conf: Mapping[str, Any], ours: Settings) -> Iterator[Finding]
     transport = str(_get(conf, "broker_url") or "").partition(":")[0].partition("+")[0]
     for advice in _ADVICE:
         value = _get(conf, advice.name)
-        if (not advice.only or transport in advice.only) and (value or 0) != advice.better:
+        if advice.only and transport not in advice.only:
+            continue
+        if advice.late_acks and not _get(conf, "task_acks_late"):
+            continue
+        if (value or 0) == advice.better:
+            yield _finding(
+                Severity.OK,
+                f"{advice.name} is {value!r}, as recommended; if it were not: {advice.reason}.",
+            )
+        else:
             yield _finding(
                 Severity.NOTE,
                 f"{advice.name} is {value!r}: {advice.reason}.",
                 f"{advice.name} = {advice.better!r}",
             )
-    if _get(conf, "task_acks_late") and not _get(
-        conf, "worker_cancel_long_running_tasks_on_connection_loss"
-    ):
-        yield _finding(
-            Severity.NOTE,
-            "worker_cancel_long_running_tasks_on_connection_loss is off: with late acks a lost"
-            " broker connection lets two copies of a task of the team run side by side.",
-            "worker_cancel_long_running_tasks_on_connection_loss = True",
-        )
 
 
 def _harmful(conf: Mapping[str, Any]) -> Iterable[Finding]:
@@ -139,5 +187,5 @@ def _get(conf: Mapping[str, Any], name: str) -> Any:
     return conf.get(name)
 
 
-def _finding(severity: Severity, what: str, remedy: str) -> Finding:
+def _finding(severity: Severity, what: str, remedy: str = "") -> Finding:
     return Finding(severity, Subject.SETTINGS, what, remedy)

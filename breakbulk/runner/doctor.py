@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 
 import breakbulk
 from breakbulk.domain.finding import Finding, Severity, Subject
-from breakbulk.domain.run import Run
+from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import BreakbulkError, BrokerUnreachable
 from breakbulk.ledger import migrations, pooling
@@ -24,6 +25,7 @@ from breakbulk.ledger.faults import translated
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.celery_settings import check_settings
+from breakbulk.runner.grace import Chunks, check_grace
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.vault import VARIABLE
@@ -52,11 +54,43 @@ def examine(
             findings += _schema(runtime, connection)
             if not any(finding.foundational for finding in findings if _is_ledger(finding)):
                 findings += _life(runtime, connection, queue_for)
+                workers = live_workers(runtime, connection)
+                findings += _grace(runtime, connection, workers)
+                here = {one.what for one in check_settings(settings or {}, runtime.settings)}
+                findings += _settings_of(runtime, workers, here)
     except BreakbulkError as error:
         findings.append(Finding(Severity.ERROR, Subject.DATABASE, str(error)))
     if settings is not None:
         findings += check_settings(settings, runtime.settings)
     return findings
+
+
+def _settings_of(runtime: Runtime, workers: list[Worker], here: set[str]) -> Iterable[Finding]:
+    """What is wrong with settings of workers that is not so here: their command line, their age.
+
+    Args:
+        here: what is said of the settings of this process.
+    """
+    told: dict[Finding, list[Worker]] = {}
+    for worker in workers:
+        for finding in check_settings(worker.settings or {}, runtime.settings):
+            if worker.settings and finding.severity is not Severity.OK and finding.what not in here:
+                told.setdefault(finding, []).append(worker)
+    for finding, those in told.items():
+        names = ", ".join(f"{one.pid} on {one.host}" for one in those)
+        word = "Worker" if len(those) == 1 else "Workers"
+        yield replace(finding, what=f"{word} {names}: {finding.what}")
+
+
+def _grace(runtime: Runtime, connection: Connection, workers: list[Worker]) -> Iterable[Finding]:
+    known = {name for worker in workers for name in worker.jobs}
+    jobs = {}
+    with runtime.database.reading(connection):
+        for spec in runtime.jobs:
+            if spec.name in known and spec.name != CANVAS_JOB:
+                longest = runtime.ledger.charts.longest_lately(connection, spec.name)
+                jobs[spec.name] = Chunks(spec.options.policy.chunk_timeout, longest)
+    yield from check_grace(workers, jobs)
 
 
 def live_workers(runtime: Runtime, connection: Connection) -> list[Worker]:

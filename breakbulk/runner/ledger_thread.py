@@ -36,6 +36,11 @@ class LedgerThread(ABC):
         self._complained = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it goes on; it should, until it is told to stop."""
+        return self._thread.is_alive()
+
     @abstractmethod
     def _work(self, connection: Connection) -> None:
         """Work on the ledger, on a connection that is good for it, until there is nothing to do."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from breakbulk.domain.finding import Severity
-from breakbulk.runner.celery_settings import check_settings
+from breakbulk.runner.celery_settings import check_settings, told
 from breakbulk.settings import Settings
 
+_CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
 _GOOD: dict[str, Any] = {
     "broker_url": "redis://localhost",
     "worker_prefetch_multiplier": 1,
@@ -22,11 +24,44 @@ _GOOD: dict[str, Any] = {
 
 def _found(**changes: Any) -> list[tuple[str, str]]:
     findings = check_settings({**_GOOD, **changes}, Settings(slice_seconds=5))
-    return [(str(finding.severity), finding.what) for finding in findings]
+    return [
+        (str(finding.severity), finding.what)
+        for finding in findings
+        if finding.severity is not Severity.OK
+    ]
 
 
 def test_recommended_settings_leave_nothing_to_say() -> None:
     assert _found() == []
+
+
+def test_what_is_as_recommended_is_told_with_its_reason() -> None:
+    findings = list(check_settings(_GOOD, Settings()))
+    assert [finding.what.partition(" ")[0] for finding in findings] == [
+        *(name for name in _GOOD if name not in ("broker_url", _CANCEL)),
+        "task_reject_on_worker_lost",
+        _CANCEL,
+    ]
+    assert findings[0].what == (
+        "worker_prefetch_multiplier is 1, as recommended; if it were not: a lane that one worker"
+        " has fetched ahead waits while another worker's slot is idle."
+    )
+
+
+def test_what_a_worker_tells_has_no_password_and_gives_the_same_findings() -> None:
+    conf = {
+        **_GOOD,
+        "broker_url": "redis://:secret@broker/3",
+        "broker_transport_options": {"visibility_timeout": 2, "master_name": "hidden"},
+        "accept_content": {"pickle"},
+    }
+    said = told(conf, worker_prefetch_multiplier=4)
+    assert "secret" not in json.dumps(said)
+    assert "hidden" not in json.dumps(said)
+    ours = Settings(slice_seconds=5)
+    assert list(check_settings(json.loads(json.dumps(said)), ours)) == list(
+        check_settings({**conf, "worker_prefetch_multiplier": 4}, ours)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +77,7 @@ def test_recommended_settings_leave_nothing_to_say() -> None:
         ({"worker_prefetch_multiplier": 4}, "note", "worker_prefetch_multiplier is 4"),
         ({"worker_disable_prefetch": False}, "note", "worker_disable_prefetch is False"),
         ({"task_acks_late": False}, "note", "task_acks_late is False"),
-        ({"task_reject_on_worker_lost": True}, "note", "come back for ever"),
+        ({"task_reject_on_worker_lost": True}, "note", "comes back for ever"),
         ({"broker_channel_error_retry": None}, "note", "broker_channel_error_retry is None"),
         (
             {"worker_cancel_long_running_tasks_on_connection_loss": False},
@@ -64,5 +99,5 @@ def test_settings_of_redis_do_not_matter_elsewhere() -> None:
 
 def test_each_finding_says_what_to_do() -> None:
     for finding in check_settings({"worker_pool": "eventlet"}, Settings()):
-        assert finding.remedy
+        assert finding.remedy or finding.severity is Severity.OK
         assert finding.severity in set(Severity)

@@ -14,6 +14,7 @@ import breakbulk
 from breakbulk import Breakbulk, Masked
 from breakbulk.domain.finding import Severity, Subject
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.celery_settings import told
 from breakbulk.runner.vault import Vault
 
 
@@ -63,9 +64,12 @@ def _register(
     jobs: tuple[str, ...] = ("count",),
     version: str = breakbulk.__version__,
     slots: int = 2,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     # A worker in this very process counts as alive on SQLite.
-    worker = Worker(uuid4(), host, os.getpid(), slots, "threads", queues, jobs, version)
+    worker = Worker(
+        uuid4(), host, os.getpid(), slots, "threads", queues, jobs, version, settings=settings
+    )
     with bulk.runtime.database.transaction() as connection:
         bulk.runtime.ledger.workers.renew(connection, worker, 60)
 
@@ -143,6 +147,31 @@ def test_worker_of_another_version(bulk: Breakbulk) -> None:
     assert _said(bulk, Severity.WARNING, *_LIFE) == [
         f"Worker {os.getpid()} on here runs Breakbulk 0.0.1, here it is {breakbulk.__version__}."
     ]
+
+
+def test_settings_of_a_worker_that_are_not_those_of_this_process(bulk: Breakbulk) -> None:
+    assert bulk.celery is not None
+    bulk.celery.conf.update(worker_prefetch_multiplier=1, task_acks_late=True)
+    _register(bulk, settings=told(bulk.celery.conf, worker_prefetch_multiplier=8))
+    worker = f"Worker {os.getpid()} on here: "
+    said = _said(bulk, Severity.NOTE, Subject.SETTINGS)
+    (one,) = [one for one in said if one.startswith("Worker")]
+    assert one.startswith(f"{worker}worker_prefetch_multiplier is 8: a lane that one worker has")
+    assert any("worker_prefetch_multiplier is 1" in one for one in _said(bulk, Severity.OK))
+
+
+def test_chunks_that_take_longer_than_a_shutdown_may(bulk: Breakbulk, run: int) -> None:
+    _register(bulk, settings={"grace_seconds": 30.0})
+    for number, seconds in ((1, 3.0), (2, 42.0)):
+        _sql(
+            bulk,
+            "INSERT INTO breakbulk_chunks (run_id, number, path, status, upto, rows, rows_upto,"
+            f" attempt, seconds) VALUES (7, {number}, '', 'succeeded', '1', 1, 1, 1, {seconds})",
+        )
+    (said,) = _said(bulk, Severity.WARNING, Subject.WORKERS)
+    assert said.startswith(
+        "A worker is killed 30 s after it is told to end, and a chunk of count took 42.0 s lately:"
+    )
 
 
 def test_several_machines_on_sqlite(bulk: Breakbulk) -> None:
