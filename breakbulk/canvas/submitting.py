@@ -19,6 +19,7 @@ from breakbulk.domain.retry import RetryPolicy
 from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.errors import CanvasError, ConfigurationError
 from breakbulk.parts.signatures import LATER, Item, as_json, item_of, queue_of, tasks_of
+from breakbulk.runner.awaiting import leading_key
 from breakbulk.runner.submit import Order
 from breakbulk.settings import LANE_TASK
 
@@ -110,7 +111,7 @@ def begin(
     start, order = order.not_before, replace(order, not_before=None)
     run = _place(bulk, values, items, order, session)
     lead = item_of(applied.leading, now, queue=place, args=applied.args, kwargs=applied.kwargs)
-    key = None if idempotency_key is None else f"{idempotency_key}:leading"
+    key = leading_key(run.id, idempotency_key)
     leading = _place(
         bulk,
         {

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, insert, or_, select
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.event import (
@@ -60,25 +61,33 @@ class Outbox:
         Args:
             signatures: as text, as links are kept.
         """
-        schema = self._database.schema
-        for signature in signatures:
-            link = insert(schema.links).values(
-                run_id=run.id, kind=str(LinkKind.SENT), signature=signature
-            )
-            link_id = connection.execute(link.returning(schema.links.c.id)).scalar_one()
-            event = insert(schema.events).values(
-                run_id=run.id,
-                type=OUTGOING,
-                at=clock(),
-                message_id=new_message_id(),
-                payload=json.dumps({"type": OUTGOING, "data": {"run": run.id}}),
-            )
-            event_id = connection.execute(event.returning(schema.events.c.id)).scalar_one()
-            connection.execute(
-                insert(schema.deliveries).values(
-                    event_id=event_id, run_id=run.id, link_id=link_id, **_fresh()
-                )
-            )
+        texts = list(signatures)
+        if not texts:
+            return
+        schema, count = self._database.schema, len(texts)
+        kind = str(LinkKind.SENT)
+        links = [{"run_id": run.id, "kind": kind, "signature": text} for text in texts]
+        payload = json.dumps({"type": OUTGOING, "data": {"run": run.id}})
+        events = [
+            {"run_id": run.id, "type": OUTGOING, "message_id": new_message_id(), "payload": payload}
+            for _ in range(count)
+        ]
+        link_ids = self._numbers(connection, schema.links, links)
+        event_ids = self._numbers(connection, schema.events, events, at=clock())
+        deliveries = [
+            {"event_id": event, "run_id": run.id, "link_id": link}
+            for event, link in zip(event_ids, link_ids, strict=True)
+        ]
+        connection.execute(insert(schema.deliveries).values(**_fresh()), deliveries)
+
+    @staticmethod
+    def _numbers(
+        connection: Connection, table: Table, rows: list[dict[str, Any]], **values: Any
+    ) -> list[int]:
+        """Insert rows in one statement; the numbers they were given, in their order."""
+        written = insert(table).values(**values) if values else insert(table)
+        ordered = written.returning(table.c.id, sort_by_parameter_order=True)
+        return list(connection.execute(ordered, rows).scalars())
 
     def tell(self, connection: Connection, run: Run, event: EventType, at: datetime) -> None:
         """Write down what has happened to a run, for everybody who wants to know.

@@ -156,6 +156,9 @@ def _traced(
     except _TOO_LONG as late:
         # Past the tracer: in one of its handlers, or just behind its end.
         return Failed(late)
+    if limits.ended is not None:
+        # It may have been swallowed. In a worker of Celery's the process would be gone.
+        return Failed(limits.ended)
     if traced.info is None:
         return Done(None if _ignores_result(task, request) else traced.retval)
     cause = traced.info.retval

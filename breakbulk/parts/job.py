@@ -236,7 +236,8 @@ class Parts:
             return
         if summary.chunks_failed and self.on_failure in _ALL_OR_NOTHING:
             # Of those that stop at a failure only what was left out gets here.
-            self._fail(run, self._first_failure(run) or ChordError("a part was left out"))
+            if self.body is not None:
+                self._fail(run, self._first_failure(run) or ChordError("a part was left out"))
             return
         if self.body is None:
             return
@@ -287,7 +288,9 @@ class Parts:
             reason = run.reason or f"run {run.id} is {run.status}"
             stopped = run.status is RunStatus.FAILED
             first = self._first_failure(run) if stopped else None
-            self._fail(run, first or ChordError(reason))
+            # Of a group without a body each part has told its own.
+            if first is None or self.body is not None:
+                self._fail(run, first or ChordError(reason))
 
     def _fail(self, run: ResultsRun, error: BaseException) -> None:
         step = Step(CANVAS_JOB) if self.body is None else step_of(self.body)

@@ -26,10 +26,12 @@ class Limits:
 
     Attributes:
         fired: the limit that the call has exceeded, in seconds; None if none.
+        ended: it was the hard one: whatever the call makes of that, it has failed.
     """
 
     def __init__(self) -> None:
         self.fired: float | None = None
+        self.ended: TimeLimitExceeded | None = None
         self.armed = False
 
 
@@ -71,7 +73,7 @@ def limited(soft: float | None, hard: float | None, name: str) -> Iterator[Limit
             if hard and hard > soft:
                 signal.setitimer(signal.ITIMER_REAL, max(1e-3, began + hard - time.monotonic()))
             raise SoftTimeLimitExceeded(soft)
-        limits.fired = hard
+        limits.fired, limits.ended = hard, TimeLimitExceeded(hard)
         # Code that goes on whatever is raised is told again, until it ends.
         signal.setitimer(signal.ITIMER_REAL, _TOLD_AGAIN)
         raise TimeLimitExceeded(hard)

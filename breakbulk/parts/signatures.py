@@ -82,7 +82,14 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
     Raises:
         CanvasError: it is no signature, or one that cannot be a part.
     """
-    found: Any = maybe_signature(given, app=app) if isinstance(given, dict) else given
+    try:
+        found: Any = maybe_signature(given, app=app) if isinstance(given, dict) else given
+    except KeyError as unknown:
+        # Celery looks up what is written there, and does not find it.
+        raise CanvasError(
+            f"A signature has the subtask_type {unknown}, which Celery does not know: make"
+            " signatures with the task's s() or si()."
+        ) from unknown
     if not isinstance(found, Signature) or not found.get("task"):
         raise CanvasError(
             f"A canvas is made of Celery signatures, as in add.s(2, 2), not of"
@@ -190,7 +197,11 @@ def item_of(
                 f"{task.task} has a countdown or eta, but within a part one task is called as soon"
                 " as the one before it is done: take that away, or link the task that is to wait."
             )
-        written.append(_written(task, now, queue, args, kwargs))
+        one = _written(task, now, queue, args, kwargs)
+        if written and isinstance(task.options.get("expires"), (int, float)):
+            # Counted from when it is sent, and it is called as soon as it would be.
+            del one["options"]["expires"]
+        written.append(one)
         args, kwargs = (), None
     item = written[0] if len(written) == 1 else {"chain": written}
     plain: Item = as_json(item, written[0]["task"])
@@ -312,6 +323,16 @@ def _written(
     return item
 
 
+def _check_limits(whose: str | None, options: Mapping[str, Any]) -> None:
+    for name in ("time_limit", "soft_time_limit"):
+        given = options.get(name, 0)
+        number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        if not number or not 0 <= given < float("inf"):
+            raise CanvasError(
+                f"{whose} has {name}={given!r}: give a number of seconds, or leave it away."
+            )
+
+
 def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any]:
     options = task.options
     if options.get("stamped_headers"):
@@ -326,6 +347,7 @@ def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any
             f" a canvas of its own for the tasks of {own!r}, or leave queue= away."
         )
     kept = {name: options[name] for name in OF_PARTS & options.keys() if options[name] is not None}
+    _check_limits(task.task, kept)
     for name in ("link", "link_error"):
         callbacks_of(options.get(name))
     if options.get("countdown") is not None:

@@ -21,6 +21,7 @@ from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
+from breakbulk.runner.awaiting import Forgotten
 from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.earlyend import end_lost
 from breakbulk.runner.finish import settle
@@ -92,6 +93,7 @@ class Steward:
         self._alone_since: dict[int, float] = {}
         self._looked_at = float("-inf")
         self._told: Worker | None = None
+        self._forgotten = Forgotten(runtime)
 
     @property
     def leads(self) -> bool:
@@ -258,6 +260,7 @@ class Steward:
             ledger.folding.fold(connection, self._runtime.settings.tally_fold_seconds)
         with database.reading(connection):
             active = ledger.runs.active(connection)
+        self._forgotten.look(connection, active)
         for run in active:
             with database.transaction(connection):
                 ledger.claims.lock(connection, run.id)

@@ -9,8 +9,9 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from sqlalchemy.orm import Session
 
 from breakbulk import RunStatus
-from breakbulk.canvas import CanvasResult, chain, chord, group, result
+from breakbulk.canvas import CanvasResult, chain, chord, group, result, submitting
 from breakbulk.errors import CanvasError, IdempotencyConflict, PartFailed, RunNotFound, SourceError
+from breakbulk.runner import awaiting, steward
 from tests.integration.canvas.conftest import Team
 
 if TYPE_CHECKING:
@@ -168,3 +169,73 @@ def test_it_is_found_again(team: Team) -> None:
     other = team.yard.run()
     with pytest.raises(CanvasError, match=r"use bulk.run\("):
         result(team.app, other.id)
+
+
+# What nobody releases
+
+
+@pytest.fixture
+def tidies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steward looks at every tick, and has no patience."""
+    monkeypatch.setattr(steward, "_TIDY_EVERY", 0.0)
+    monkeypatch.setattr(awaiting, "PATIENCE", 0.0)
+
+
+@pytest.mark.usefixtures("tidies")
+@pytest.mark.parametrize("key", [None, "nightly"])
+def test_a_group_whose_leading_task_was_never_submitted_is_cancelled(
+    team: Team, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """It waited for ever."""
+    placed, right = list[str](), submitting._place
+
+    def place(bulk: Any, values: dict[str, Any], *given: Any) -> Any:
+        if placed:
+            raise KeyboardInterrupt
+        placed.append(values["header"])
+        return right(bulk, values, *given)
+
+    monkeypatch.setattr(submitting, "_place", place)
+    canvas = chain(team.add.s(1, 1), group(team.add.s(n) for n in range(3)), team.tell.s())
+    with pytest.raises(KeyboardInterrupt):
+        canvas.apply_async(idempotency_key=key)
+    (run,) = team.yard.bulk.runs()
+    team.yard.settle(team.yard.bulk.run(run.id))
+    record = team.yard.bulk.run(run.id).record()
+    assert record.status is RunStatus.CANCELLED
+    assert "the task in front of it was never submitted" in str(record.reason)
+
+
+@pytest.mark.usefixtures("tidies")
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_group_whose_release_was_lost_goes_on_all_the_same(team: Team, *, broken: bool) -> None:
+    """The broker may be flushed at any moment."""
+    team.broken |= {1} if broken else set()
+    canvas = chain(team.add.s(1, 1), group(team.add.s(n) for n in range(3)), team.tell.s())
+    handle = canvas.apply_async()
+    assert handle.leading is not None
+    # Nothing is sent here: settle() of the yard only works.
+    team.yard.settle(handle.leading, handle.run)
+    record = handle.run.record()
+    if broken:
+        assert record.status is RunStatus.CANCELLED
+        assert f"the task in front of it is partial in run {handle.leading.id}" in str(
+            record.reason
+        )
+    else:
+        assert record.status is RunStatus.SUCCEEDED
+        assert handle.get() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("on_failure", [None, "stop"])
+def test_error_callbacks_of_a_group_behind_a_task_are_told_once(
+    team: Team, on_failure: str | None
+) -> None:
+    team.broken = {2}
+    parts = group([team.add.si(2)], on_failure=on_failure)
+    handle = chain(team.add.s(1), parts).apply_async(link_error=team.old_errback.s())
+    assert handle.leading is not None
+    team.yard.settle(handle.leading)
+    team.send()
+    team.settle(handle)
+    assert len(team.told_of("old errback")) == 1

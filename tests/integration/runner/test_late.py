@@ -16,7 +16,7 @@ from breakbulk.errors import NothingAtWork
 from breakbulk.ledger.keptmarks import KeptMarks
 from breakbulk.runner.late import LateUnit
 from tests.support.keeping import kept, sent, submit
-from tests.support.yard import Boom, Goods, Yard
+from tests.support.yard import Boom, Goods, Yard, statements
 
 if TYPE_CHECKING:
     from breakbulk.runner.keeping import ItemChunk
@@ -180,3 +180,18 @@ def test_postgres_listeners_of_the_team_may_begin_a_transaction(postgres_yard: Y
     event.remove(yard.engine, "checkout", begin)
     assert handle.status() is RunStatus.SUCCEEDED
     assert sent(yard) == ["mail", "mail"]
+
+
+def test_postgres_what_an_item_sends_takes_three_statements_however_much_it_is(
+    postgres_yard: Yard,
+) -> None:
+    yard = postgres_yard
+    mails = tuple(f"mail {number}" for number in range(20))
+    handle = submit(yard, lambda _chunk: Kept(outgoing=mails), count=1)
+    with statements(yard.engine) as seen:
+        yard.first_crew.work()
+    written = [one for one in seen if one.startswith("INSERT")]
+    of_mails = [one for one in written if "links" in one or "events" in one or "deliveries" in one]
+    assert len(of_mails) == 3
+    assert sent(yard) == list(mails)
+    assert handle.status() is RunStatus.SUCCEEDED

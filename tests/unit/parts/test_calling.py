@@ -327,6 +327,20 @@ def test_limits(app: Celery) -> None:
     assert isinstance(end.cause, TimeLimitExceeded)
 
 
+def test_a_hard_limit_that_is_swallowed_is_a_failure_all_the_same(app: Celery) -> None:
+    @app.task(time_limit=0.05)  # type: ignore[call-overload, untyped-decorator]
+    def careless() -> str:
+        try:
+            time.sleep(10)  # cut short by the limit
+        except Exception:  # noqa: BLE001  (as in a loop that goes on with the next row)
+            return "as if nothing had happened"
+        return "never"
+
+    end = invoke(careless)
+    assert isinstance(end, Failed)
+    assert isinstance(end.cause, TimeLimitExceeded)
+
+
 def test_the_lane_s_own_limit_is_not_the_task_s_fault(app: Celery) -> None:
     @app.task
     def cut() -> None:

@@ -210,3 +210,25 @@ def test_chunks_are_given_as_a_group(add: Any) -> None:
     assert [task.task for part in rows.group().tasks for task in tasks_of(part)] == [
         "celery.starmap"
     ] * 2
+
+
+@pytest.mark.parametrize("limit", ["soon", True, -1, float("nan"), [3]])
+@pytest.mark.parametrize("name", ["time_limit", "soft_time_limit"])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(add: Any, name: str, limit: Any) -> None:
+    with pytest.raises(CanvasError, match=f"team.add has {name}=.*: give a number of seconds"):
+        item(add.s(1, 2).set(**{name: limit}))
+
+
+def test_a_kind_of_signature_that_celery_does_not_know_is_refused(app: Celery) -> None:
+    with pytest.raises(CanvasError, match="subtask_type 'bundle', which Celery does not know"):
+        tasks_of({"task": "team.add", "args": (), "subtask_type": "bundle"}, app)
+
+
+def test_a_later_task_of_a_chain_begins_before_it_could_expire(add: Any) -> None:
+    """It was counted from when the canvas was applied, and the first one may take long."""
+    first, second = steps_of(item(add.s(1, 1).set(expires=60) | add.s(2).set(expires=60)))
+    assert first.options == {"expires": _NOW + timedelta(seconds=60)}
+    assert second.options == {}
+    at = _NOW + timedelta(hours=1)
+    _, second = steps_of(item(add.s(1, 1) | add.s(2).set(expires=at)))
+    assert second.options == {"expires": at}
