@@ -40,8 +40,8 @@ def submit(request: Request) -> dict[str, Any]:
         idempotency_key=request.headers.get("Idempotency-Key"),
         submitted_by=request.access.user,
         countdown=given.get("countdown"),
-        eta=datetime.fromisoformat(given["eta"]) if "eta" in given else None,
-        finish_by=end_of(given.get("finish_by")),
+        eta=_moment(given, "eta"),
+        finish_by=_moment(given, "finish_by"),
     )
     request.response.status_int = 202
     request.response.location = request.route_path("api.run", run=submitted.id)
@@ -112,12 +112,12 @@ def finish(request: Request) -> dict[str, Any]:
     return _steered(request, request.handle.finish(by=request.access.user))
 
 
-def end_of(given: str | None) -> datetime | None:
-    """A time as JSON has it; that it is one with a zone has been checked."""
+def _moment(given: dict[str, Any], name: str) -> datetime | None:
+    """A time as JSON has it; that it looks like one, with a zone, has been checked."""
     try:
-        return None if given is None else datetime.fromisoformat(given)
+        return datetime.fromisoformat(given[name]) if name in given else None
     except ValueError as error:
-        raise ParameterError("finish_by is no time that there is.") from error
+        raise ParameterError(f"{name} is no time that there is.") from error
 
 
 def _shown(request: Request, found: Run) -> dict[str, Any]:
