@@ -78,8 +78,12 @@ outside: $(FOR_DEVELOPMENT) ## run the scenarios of Celery's chord against it an
 		$(BIN)/python -m pytest tests/outside -m 'outside or not outside' $(ARGS)
 
 .PHONY: bench
-bench: $(FOR_DEVELOPMENT) ## measure against a hand-written loop (ARGS: its options)
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(FOR_DEVELOPMENT) ## measure against the limits; 20 minutes (ARGS: its options)
+	@$(BIN)/python -m bench $(or $(ARGS),--json bench/results/bench.json)
+
+.PHONY: bench-peers
+bench-peers: $(FOR_PEERS) ## give nine others the same work; an hour (ARGS)
+	@$(BIN)/python -m bench peers $(or $(ARGS),--json bench/results/peers.json)
 
 .PHONY: bench-faults
 bench-faults: $(FOR_PEERS) ## strike Breakbulk and its peers with the same faults; an hour (ARGS)

@@ -2,7 +2,9 @@
 
     python -m bench                       all of them, on embedded servers
     python -m bench real noop --pairs 5   some of them, with more repetitions
-    python -m bench --json figures.json   and the figures for a program
+    python -m bench --json figures.json   and the figures for a program, and a page
+    python -m bench peers                 the same work by others; see bench/peers
+    python -m bench faults                the same faults for others; see bench/faults
 
 Every figure is a ratio to something simple that is measured beside it in the same run, because
 machines differ and one machine differs from minute to minute. Nothing here is a test: a busy

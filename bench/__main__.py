@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import canvas, catalogue, latency, memory, noop, pages, real, sparse, submit
-from bench.figures import Findings, markdown
+from bench import (
+    canvas,
+    catalogue,
+    claims,
+    lanes,
+    latency,
+    ledger,
+    memory,
+    noop,
+    page,
+    pages,
+    real,
+    sets,
+    sparse,
+    submit,
+)
+from bench.figures import Findings
+from bench.origin import load, origin
 from bench.servers import servers
 from bench.stage import Stage, stage
 
 MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "real": real.measure,
+    "sets": sets.measure,
     "noop": noop.measure,
+    "claims": claims.measure,
+    "lanes": lanes.measure,
     "submit": submit.measure,
     "latency": latency.measure,
     "memory": memory.measure,
+    "ledger": ledger.measure,
     "sparse": sparse.measure,
     "pages": pages.measure,
     "canvas": canvas.measure,
 }
+#: Measured only when they are named: a Celery chord takes its time.
+_NAMED = ("canvas",)
 
 
 def main() -> None:
@@ -35,41 +56,47 @@ def main() -> None:
 
         faults(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["peers"]:
+        from bench.peers.command import main as peers
+
+        peers(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser("python -m bench", description="Measure Breakbulk.")
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(MEASUREMENTS))
     parser.add_argument("--pairs", type=int, help="repetitions of each measurement")
     parser.add_argument(
+        "--quick", action="store_true", help="over a hundredth of the rows, to see that it works"
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures there, and a page beside it"
     )
+    parser.add_argument(
+        "--render", type=Path, metavar="FILE", help="only write the page of these figures anew"
+    )
     options = parser.parse_args()
+    if options.render:
+        page.write(options.render, json.loads(options.render.read_text("utf-8")))
+        return
     if unknown := sorted(set(options.names) - set(MEASUREMENTS)):
         parser.error(f"there is no {' or '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs must be at least 1")
     catalogue.check()
+    began = time.monotonic()
     findings = []
-    with servers() as found, stage(found) as made:
-        machine = (
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        )
-        version = found.version()
-        print(f"{machine}, PostgreSQL {version}", flush=True)
-        for name in options.names or MEASUREMENTS:
+    with servers() as found, stage(found, quick=options.quick) as made:
+        results = origin(found)
+        for name in options.names or [one for one in MEASUREMENTS if one not in _NAMED]:
             findings.append(MEASUREMENTS[name](made, options.pairs))
             findings[-1].show()
+            print(f"  (after {(time.monotonic() - began) / 60:.1f} minutes)", flush=True)
+    results["minutes"] = round((time.monotonic() - began) / 60)
+    results["machine"]["load_after"] = load()
+    results["findings"] = [one.as_dict() for one in findings]
     if options.json:
-        machine, command = (
-            f"{machine}, PostgreSQL {version}",
-            f"python -m bench {' '.join(sys.argv[1:])}",
-        )
-        figures = {
-            "machine": machine,
-            "command": command,
-            "findings": [one.as_dict() for one in findings],
-        }
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        page = markdown(machine, command, findings)
-        options.json.with_suffix(".md").write_text(page, encoding="utf-8")
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        page.write(options.json, results)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
 
 import psutil
 from redis import Redis
 
 from bench.canvas_app import BREAKBULK, CELERY, DONE, VARIABLE
 from bench.figures import Findings
+from bench.gauge import Gauge
 from bench.memory import peak
 from bench.stage import LANES, ROOT, Stage
 
@@ -28,7 +27,6 @@ LARGEST = 1_000_000
 _WARM = 64
 _PATIENCE = 3600.0
 _LOOK_SECONDS = 0.02
-_MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         for number in range(pairs or PAIRS):
             sides = (BREAKBULK, CELERY) if number % 2 else (CELERY, BREAKBULK)
             for side in sides:
-                costs.setdefault((side, size), []).append(_chord(stage, side, size))
-    costs[BREAKBULK, LARGEST] = [_chord(stage, BREAKBULK, LARGEST)]
+                costs.setdefault((side, size), []).append(chord(stage, side, size))
+    costs[BREAKBULK, LARGEST] = [chord(stage, BREAKBULK, LARGEST)]
     for size in SIZES:
         _compare(found, size, costs[BREAKBULK, size], costs[CELERY, size])
     _alone(found, costs)
@@ -112,13 +110,14 @@ def _missing(costs: list[Cost]) -> str:
     )
 
 
-def _chord(stage: Stage, side: str, parts: int) -> Cost:
+def chord(stage: Stage, side: str, parts: int) -> Cost:
+    """Apply a chord with a worker of its own, and wait until its body was called."""
     with Redis.from_url(stage.broker) as broker:
         broker.flushdb()
         with _worker(stage, side) as worker:
             _apply(stage, side, _WARM)
             _until_done(broker, worker, _WARM)
-            with _Gauge(stage.broker) as gauge:
+            with Gauge(stage.broker) as gauge:
                 applied = _apply(stage, side, parts)
                 done = _until_done(broker, worker, parts)
             family = [worker, *worker.children(recursive=True)]
@@ -127,7 +126,7 @@ def _chord(stage: Stage, side: str, parts: int) -> Cost:
             submit=applied["seconds"],
             seconds=done - applied["began"],
             producer=applied["megabytes"],
-            broker=gauge.grown / _MEGABYTE,
+            broker=gauge.grown,
             worker=memory,
         )
 
@@ -177,34 +176,3 @@ def _worker(stage: Stage, side: str) -> Iterator[psutil.Process]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-class _Gauge:
-    """Looks at the broker's memory again and again."""
-
-    def __init__(self, url: str) -> None:
-        self._client: Any = Redis.from_url(url)
-        self._before = self._most = self._now()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    @property
-    def grown(self) -> float:
-        """How much more it used at most than in the beginning, in bytes."""
-        return float(self._most - self._before)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.close()
-
-    def _look(self) -> None:
-        while not self._stop.wait(0.1):
-            self._most = max(self._most, self._now())
-
-    def _now(self) -> int:
-        return int(self._client.info("memory")["used_memory"])

@@ -20,14 +20,18 @@ ROWS = 886_323
 _SAMPLE = Path(breakbulk.__file__).parent / "demo" / "catalogue.tsv.gz"
 
 
-def load(connection: Connection) -> int:
-    """Fill the table ``catalogue``, from which ``product`` is filled; return its rows."""
+def load(connection: Connection, most: int = ROWS) -> int:
+    """Fill the table ``catalogue``, from which ``product`` is filled; return its rows.
+
+    Args:
+        most: so many at most.
+    """
     connection.execute(text("CREATE UNLOGGED TABLE catalogue (LIKE product)"))
     driver = connection.connection.driver_connection
     assert driver is not None
     rows = 0
     with driver.cursor().copy("COPY catalogue FROM STDIN") as copy:
-        for rows, (name, version, month) in enumerate(_packages(), 1):
+        for rows, (name, version, month) in enumerate(itertools.islice(_packages(), most), 1):
             copy.write_row((rows, name, version, month, 0, 0))
     return rows
 
@@ -50,7 +54,7 @@ def _packages() -> Iterator[tuple[str, str, str]]:
     full = os.environ.get(ENVIRONMENT)
     if full:
         return _read(Path(full))
-    return itertools.islice(itertools.cycle(list(_read(_SAMPLE))), ROWS)
+    return itertools.cycle(list(_read(_SAMPLE)))
 
 
 def _read(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -1,11 +1,17 @@
-"""What a measurement found: medians with their spread, and whether a target was met."""
+"""What a measurement found: medians with their spread, pictures, and whether targets were met."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from bench.drawing import Point
+from bench.spread import interval, short, within
+
+RATIO = "x"
+"""The unit of quotients; their medians are shown with a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +20,7 @@ class Figure:
 
     Attributes:
         name: what was measured.
-        unit: of the values; empty for a ratio.
+        unit: of the values; `RATIO` for the quotient of two that were measured side by side.
         values: one for each repetition, in order.
         limit: the target for the median, if there is one.
         at_least: the target is a lower bound and not an upper one.
@@ -39,9 +45,10 @@ class Figure:
         return self.median >= self.limit if self.at_least else self.median <= self.limit
 
     def __str__(self) -> str:
-        low, high = _short(min(self.values)), _short(max(self.values))
+        low, high = short(min(self.values)), short(max(self.values))
         spread = f"  ({low} to {high}, n={len(self.values)})" if len(self.values) > 1 else ""
-        line = f"{self.name:<44} {_short(self.median):>9} {self.unit:<9}{spread}"
+        sure = f"  {within(self.values)}" if self.unit == RATIO else ""
+        line = f"{self.name:<44} {short(self.median):>9} {self.unit:<9}{spread}{sure}"
         if self.limit is None:
             return line.rstrip()
         bound = "at least" if self.at_least else "at most"
@@ -58,12 +65,14 @@ class Findings:
         about: one sentence that says what was compared.
         figures: in the order to be read.
         notes: what the figures do not say.
+        pictures: by their names, what `bench.drawing` is to be told.
     """
 
     name: str
     about: str
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, name: str, unit: str, values: Sequence[float], **target: Any) -> None:
         """Add a figure."""
@@ -73,7 +82,28 @@ class Findings:
         self, name: str, ours: Sequence[float], theirs: Sequence[float], **target: Any
     ) -> None:
         """Add the quotients of adjacent measurements, pair by pair."""
-        self.add(name, "x", [a / b for a, b in zip(ours, theirs, strict=True)], **target)
+        self.add(name, RATIO, [a / b for a, b in zip(ours, theirs, strict=True)], **target)
+
+    def bars(
+        self, name: str, *, title: str, unit: str, rows: Sequence[tuple[str, Sequence[float]]]
+    ) -> None:
+        """Add a picture with a bar for each row."""
+        self.pictures[name] = {"title": title, "unit": unit, "rows": [list(row) for row in rows]}
+
+    def lines(
+        self,
+        name: str,
+        *,
+        title: str,
+        x: str,
+        y: str,
+        series: Mapping[str, Sequence[Point]],
+        doubling: bool = False,
+    ) -> None:
+        """Add a picture with a line for each series; see `bench.drawing.lines`."""
+        points = {key: [list(point) for point in one] for key, one in series.items()}
+        axes = {"title": title, "x": x, "y": y, "doubling": doubling}
+        self.pictures[name] = {**axes, "series": points}
 
     def show(self) -> None:
         """Print everything."""
@@ -86,28 +116,12 @@ class Findings:
         return {
             **asdict(self),
             "figures": [
-                {**asdict(figure), "median": figure.median, "met": figure.met}
+                {
+                    **asdict(figure),
+                    "median": figure.median,
+                    "interval": interval(figure.values) if figure.unit == RATIO else None,
+                    "met": figure.met,
+                }
                 for figure in self.figures
             ],
         }
-
-
-def markdown(machine: str, command: str, findings: Sequence[Findings]) -> str:
-    """Findings as a page."""
-    lines = ["# Measured", "", f"{machine}. `{command}`. Generated from the JSON beside it.", ""]
-    for found in findings:
-        lines += [f"## {found.name}", "", f"{found.about}.", ""]
-        lines += ["| what | median | least | most | to reach |", "| --- | --- | --- | --- | --- |"]
-        for one in found.figures:
-            values = (one.median, min(one.values), max(one.values))
-            shown = " | ".join(f"{_short(value)} {one.unit}".strip() for value in values)
-            bound = "" if one.limit is None else f"{one.limit:g} {one.unit}".strip()
-            if one.met is False:
-                bound = f"**missed** {bound}"
-            lines.append(f"| {one.name} | {shown} | {bound} |")
-        lines += ["", *(f"* {note}" for note in found.notes), ""]
-    return "\n".join(lines)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,15 +1,19 @@
-"""Peak memory of submitter and workers, for a thousand rows and for a million."""
+"""Memory of submitter, workers and broker, and messages, for a thousand rows and for a million."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import psutil
+from redis import Redis
 
 from bench import shop
 from bench.figures import Findings
+from bench.gauge import Gauge
 from bench.stage import Stage
 
 SIZES = (1_000, 1_000_000)
@@ -18,23 +22,46 @@ PAIRS = 1
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
     """Run the same job over both, each time in new processes."""
-    for size in SIZES:
+    sizes = SIZES[0], max(SIZES[0], stage.size(SIZES[1]))
+    for size in sizes:
         stage.narrow(size)
-    submitters: dict[int, list[float]] = {size: [] for size in SIZES}
-    workers: dict[int, list[float]] = {size: [] for size in SIZES}
+    submitters, workers, broker, messages, seconds = (
+        {size: list[float]() for size in sizes} for _ in range(5)
+    )
     for _ in range(pairs or PAIRS):
-        for size in SIZES:
-            with stage.worker() as worker:
+        for size in sizes:
+            with stage.worker() as worker, Gauge(stage.broker) as gauge:
+                before, began = _sent(stage), time.monotonic()
                 submitters[size].append(stage.python("bench.memory", str(size)))
+                seconds[size].append(time.monotonic() - began)
+                messages[size].append(_sent(stage) - before)
                 family = [worker, *worker.children(recursive=True)]
                 workers[size].append(max(peak(process.pid) for process in family))
-    found = Findings("memory", "peak resident memory; of the workers, the process with the most")
+            broker[size].append(gauge.grown)
+    found = Findings(
+        "memory",
+        "peak resident memory, of the workers the process with the most; how much more memory the"
+        " broker used at most, and the messages that it was sent",
+    )
     for name, peaks in (("submitter", submitters), ("worker", workers)):
-        small, large = (peaks[size] for size in SIZES)
-        found.ratios(f"{name}: 1,000,000 rows / 1,000 rows", large, small, limit=1.10)
-        for size in SIZES:
+        small, large = (peaks[size] for size in sizes)
+        found.ratios(f"{name}: {sizes[1]:,} rows / {sizes[0]:,} rows", large, small, limit=1.10)
+        for size in sizes:
             found.add(f"{name}: {size:,} rows", "MB", peaks[size])
+    for size in sizes:
+        found.add(f"broker: {size:,} rows", "MB", broker[size], limit=1.0)
+        found.add(f"messages: {size:,} rows", "", messages[size])
+        rates = [sent / took for sent, took in zip(messages[size], seconds[size], strict=True)]
+        found.add(f"messages: {size:,} rows", "/s", rates)
+    found.notes.append("a lane sends its successor when its slice of 5 s is over, and so they last")
     return found
+
+
+def _sent(stage: Stage) -> float:
+    """Messages that were put into queues so far."""
+    with Redis.from_url(stage.broker) as client:
+        found: Any = client.info("commandstats")
+    return float(found.get("cmdstat_lpush", {}).get("calls", 0))
 
 
 def peak(pid: int) -> float:

@@ -15,23 +15,23 @@ from bench.stage import LANES, Stage
 PAIRS = 5
 CHUNKS = 17_727
 COMMITS = 6_000
-ROWS_A_CHUNK = 50
 MODES = ("transaction", "autocommit")
 
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
     """Measure pairs on a quiet database, and behind a transaction that holds back vacuum."""
-    stage.narrow(CHUNKS * ROWS_A_CHUNK)
+    chunks = stage.size(CHUNKS)
+    stage.narrow(chunks * shop.ROWS_A_CHUNK)
     found = Findings(
         "noop",
-        f"{CHUNKS:,} chunks that do nothing in 2 processes, against 2 bare connections that"
+        f"{chunks:,} chunks that do nothing in 2 processes, against 2 bare connections that"
         " commit a single-row UPDATE each",
     )
     for pinned in (False, True):
         _measure(stage, found, pairs or PAIRS, pinned=pinned)
     found.notes.append(
         "transaction: BEGIN, UPDATE, COMMIT, as psycopg does; autocommit: one round trip;"
-        f" each {COMMITS:,} commits right before and right after the chunks"
+        f" each {stage.size(COMMITS):,} commits right before and right after the chunks"
     )
     return found
 
@@ -41,10 +41,10 @@ def _measure(stage: Stage, found: Findings, pairs: int, *, pinned: bool) -> None
     ours: list[float] = []
     bares: dict[str, list[float]] = {mode: [] for mode in MODES}
     for _ in range(pairs):
-        with _pin(stage) if pinned else nullcontext():
-            before = [_bare(stage, mode) for mode in MODES]
+        with pin(stage) if pinned else nullcontext():
+            before = [bare_rate(stage, mode, stage.size(COMMITS)) for mode in MODES]
             ours.append(_breakbulk(stage))
-            after = [_bare(stage, mode) for mode in MODES]
+            after = [bare_rate(stage, mode, stage.size(COMMITS)) for mode in MODES]
         for mode, *rates in zip(MODES, before, after, strict=True):
             bares[mode].append(mean(rates))
     found.ratios(
@@ -57,25 +57,27 @@ def _measure(stage: Stage, found: Findings, pairs: int, *, pinned: bool) -> None
 
 
 def _breakbulk(stage: Stage) -> float:
+    chunks = stage.size(CHUNKS)
     stage.run("CHECKPOINT")
     with stage.worker():
-        return CHUNKS / stage.measure(shop.Nothing(rows=CHUNKS * ROWS_A_CHUNK))
+        return chunks / stage.measure(shop.Nothing(rows=chunks * shop.ROWS_A_CHUNK))
 
 
-def _bare(stage: Stage, mode: str) -> float:
+def bare_rate(stage: Stage, mode: str, commits: int) -> float:
+    """Commits/s of bare connections, in a mode of `bench.bare`."""
     stage.run(
         f"DROP TABLE IF EXISTS {bare.TABLE}",
         f"CREATE TABLE {bare.TABLE} AS SELECT number AS id, 0 AS changes"
-        f" FROM generate_series(0, {COMMITS}) AS number",
+        f" FROM generate_series(0, {commits}) AS number",
         f"ALTER TABLE {bare.TABLE} ADD PRIMARY KEY (id)",
         f"VACUUM ANALYZE {bare.TABLE}",
         "CHECKPOINT",
     )
-    return float(stage.python("bench.bare", str(COMMITS), str(LANES), mode))
+    return float(stage.python("bench.bare", str(commits), str(LANES), mode))
 
 
 @contextmanager
-def _pin(stage: Stage) -> Iterator[None]:
+def pin(stage: Stage) -> Iterator[None]:
     """Hold a snapshot open, as a nightly dump does."""
     with stage.engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
         connection.execute(text("SELECT count(*) FROM narrow_1000"))

@@ -13,6 +13,9 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 
 from breakbulk.embedded import EmbeddedPostgres, EmbeddedValkey, scratch_directory
 
+#: For many lanes; the default is 100.
+_SETTINGS = {"max_connections": "400"}
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
@@ -27,12 +30,16 @@ class Servers:
     broker: str
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Yield the URL of a new database, and drop it at the end."""
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """Yield the URL of a new database, and drop it at the end.
+
+        Args:
+            template: what it is a copy of; nobody may be connected to it.
+        """
         name = f"bb_bench_{secrets.token_hex(4)}"
         admin = create_engine(self.postgres, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         try:
             url = make_url(self.postgres).set(database=name)
             yield url.render_as_string(hide_password=False)
@@ -53,14 +60,15 @@ class Servers:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """Yield the servers that the environment names, or embedded ones with their defaults."""
+    """Yield the servers that the environment names, or embedded ones with almost all defaults."""
     postgres = os.environ.get("BREAKBULK_BENCH_POSTGRES")
     broker = os.environ.get("BREAKBULK_BENCH_REDIS")
     with ExitStack() as stack:
         if postgres is None or broker is None:
             home = stack.enter_context(scratch_directory("breakbulk-bench-"))
             if postgres is None:
-                postgres = stack.enter_context(EmbeddedPostgres(home / "postgres")).url
+                server = EmbeddedPostgres(home / "postgres", settings=_SETTINGS)
+                postgres = stack.enter_context(server).url
             if broker is None:
                 broker = stack.enter_context(EmbeddedValkey(home / "valkey")).url
         yield Servers(postgres, broker)

@@ -9,13 +9,15 @@ from functools import cache
 from typing import Any
 
 from celery import Celery
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, select, text, update
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, func, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from breakbulk import Breakbulk, Chunk, FinishedRun, job
+from breakbulk import Breakbulk, Chunk, FinishedRun, Items, job
 
 DATABASE = "BREAKBULK_BENCH_DATABASE"
 BROKER = "BREAKBULK_BENCH_BROKER"
+ROWS_A_CHUNK = 50
+"""Of the jobs over narrow rows whose chunks do nothing."""
 SPARSE_EVERY = 100_000
 """One row in so many matches the sparse job's filter."""
 MOMENTS = "moments (run bigint, name text, at double precision)"
@@ -44,6 +46,11 @@ class Product(Base):
 
 
 PRODUCTS = select(Product.id, Product.name, Product.release, Product.month)
+
+RATED = {
+    "score": func.length(Product.name) * 31 + func.length(Product.release),
+    "changes": Product.changes + 1,
+}
 
 _STORE = text(
     "UPDATE product SET score = new.score, changes = changes + 1"
@@ -98,7 +105,7 @@ class Score:
         work(chunk.session, chunk)
 
 
-@job(chunk_size=50)
+@job(chunk_size=ROWS_A_CHUNK)
 class Nothing:
     """Chunks that cost nothing but what Breakbulk itself does for them."""
 
@@ -106,6 +113,43 @@ class Nothing:
 
     def source(self) -> Any:
         return select(narrow(self.rows))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        """Do nothing."""
+
+
+@job(chunk_size=500)
+class Rate:
+    """The same rows, changed by one UPDATE a chunk that fetches nothing."""
+
+    def source(self) -> Any:
+        return select(Product)
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        chunk.session.execute(update(Product).where(chunk.where).values(RATED))
+
+
+@job(chunk_size=ROWS_A_CHUNK, max_retries=0, on_failure="skip", tolerate="100%")
+class Fail:
+    """Chunks each of which fails once, in its own way, and is skipped."""
+
+    rows: int
+
+    def source(self) -> Any:
+        return select(narrow(self.rows))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        raise RuntimeError(f"chunk {chunk.number} cannot be done")
+
+
+@job(chunk_size=ROWS_A_CHUNK)
+class Listed:
+    """Items of an iterable, with which nothing is done."""
+
+    items: int
+
+    def source(self) -> Any:
+        return Items(range(self.items))
 
     def process(self, chunk: Chunk[Any]) -> None:
         """Do nothing."""

@@ -20,8 +20,9 @@ _PROBE_SECONDS = 0.005
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
     """Measure pairs, with somebody beside them who wants the run's rows all the time."""
-    stage.narrow(ROWS)
-    scan = f"SELECT count(changes) FROM {shop.narrow(ROWS).name} WHERE kind = 0"
+    rows = stage.size(ROWS)
+    stage.narrow(rows)
+    scan = f"SELECT count(changes) FROM {shop.narrow(rows).name} WHERE kind = 0"
     stage.ask(scan)  # it comes from memory from now on, for everybody
     times: dict[str, list[float]] = {
         "in one process": [],
@@ -36,10 +37,10 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
             times["parallel"].append(_scan(stage, scan, workers=2))
             for name in ("found", "changed"):
                 with _probe(stage) as longest:
-                    job = shop.Sparse(rows=ROWS, change=name == "changed")
+                    job = shop.Sparse(rows=rows, change=name == "changed")
                     times[name].append(stage.measure(job))
                 waits.append(longest[0] * 1000)
-    found = Findings("sparse", f"1 row in {shop.SPARSE_EVERY:,} of {ROWS:,}, no index")
+    found = Findings("sparse", f"1 row in {shop.SPARSE_EVERY:,} of {rows:,}, no index")
     one = times["in one process"]
     found.ratios("job that only finds the rows / scan", times["found"], one, limit=1.3)
     found.ratios("job that changes them, too / scan", times["changed"], one)

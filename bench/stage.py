@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,10 +34,16 @@ class Stage:
     Attributes:
         url: its URL.
         broker: URL of the broker.
+        quick: everything is measured over a hundredth of the rows, to see that it works.
     """
 
     url: str
     broker: str
+    quick: bool = False
+
+    def size(self, full: int) -> int:
+        """So many rows or chunks, or a hundredth of them where it has to be quick."""
+        return max(1, full // 100) if self.quick else full
 
     @cached_property
     def engine(self) -> Engine:
@@ -70,6 +76,11 @@ class Stage:
         with self.engine.connect() as connection:
             return connection.execute(text(query), values).scalar_one()
 
+    def rows(self, query: str) -> Sequence[Any]:
+        """Return the rows of a query."""
+        with self.engine.connect() as connection:
+            return connection.execute(text(query)).all()
+
     def narrow(self, rows: int) -> None:
         """Build the table of so many narrow rows, in which one kind is rare, if it is not there."""
         table = shop.narrow(rows)
@@ -83,12 +94,12 @@ class Stage:
             f"VACUUM ANALYZE {table.name}",
         )
 
-    def products(self) -> int:
-        """Load the catalogue and return how many products there are."""
+    def products(self, most: int = catalogue.ROWS) -> int:
+        """Load the catalogue, or so many of it at most, and return how many products there are."""
         shop.Base.metadata.create_all(self.engine)
         self.run("ALTER TABLE product SET (autovacuum_enabled = off)")
         with self.engine.begin() as connection:
-            return catalogue.load(connection)
+            return catalogue.load(connection, most)
 
     def fresh_products(self) -> None:
         """Put the products back as they were, without any trace of an earlier run on disk."""
@@ -146,6 +157,10 @@ class Stage:
         assert ended is not None
         return ended.timestamp() - began
 
+    def settle(self, job: Any) -> None:
+        """Submit a job and wait until it has ended, however."""
+        self.bulk.submit(job, overlap="allow").wait(timeout=3600)
+
     def _wait_for_worker(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self.bulk.workers():
@@ -162,13 +177,13 @@ class Stage:
 
 
 @contextmanager
-def stage(servers: Servers) -> Iterator[Stage]:
+def stage(servers: Servers, *, quick: bool = False) -> Iterator[Stage]:
     """Yield a stage with an empty ledger and two small tables for warming up."""
     servers.empty_broker()
     with servers.database() as url:
         os.environ[shop.DATABASE] = url
         shop.app.conf.update(broker_url=servers.broker)
-        made = Stage(url, servers.broker)
+        made = Stage(url, servers.broker, quick)
         made.bulk.upgrade()
         made.narrow(1000)
         made.run("CREATE TABLE warmed (pid integer)")

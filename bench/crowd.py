@@ -1,0 +1,80 @@
+"""Many lanes in few processes: each is a thread, and its chunks work by waiting.
+
+    python -m bench.crowd WORKER
+
+runs as many for the worker of that id as the environment says, until its standard input ends. They
+are the same lanes that a Celery worker runs, over the same ledger; only the messages are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from sqlalchemy import Engine, create_engine, select
+
+from bench import shop
+from breakbulk import Breakbulk, Chunk
+from breakbulk.runner.runtime import Process
+from breakbulk.runner.work import work
+
+LANES = "BREAKBULK_BENCH_LANES"
+QUEUE = "bench-crowd"
+ROWS_A_CHUNK = 10
+_SPARE = 4
+_SLICE_SECONDS = 5.0
+
+
+@cache
+def engine() -> Engine:
+    """Connections enough for all the lanes of this process."""
+    lanes = int(os.environ.get(LANES, "1"))
+    return create_engine(os.environ[shop.DATABASE], pool_size=lanes + _SPARE, max_overflow=_SPARE)
+
+
+app = Celery("crowd", broker=os.environ.get(shop.BROKER))
+bulk = Breakbulk(database=engine, celery=app)
+
+
+@bulk.job(name="bench.crowd.Wait", chunk_size=ROWS_A_CHUNK, queue=QUEUE)
+class Wait:
+    """Chunks that keep a lane and a session busy, and no processor."""
+
+    rows: int
+    seconds: float
+
+    def source(self) -> Any:
+        return select(shop.narrow(self.rows))
+
+    def process(self, _chunk: Chunk[Any]) -> None:
+        time.sleep(self.seconds)
+
+
+def main() -> None:
+    """Be lanes until nobody listens any more."""
+    over = threading.Event()
+    process = Process.current(UUID(sys.argv[1]), stopping=over.is_set)
+
+    def be_a_lane() -> None:
+        while not over.is_set():
+            if not work(bulk.runtime, process, QUEUE, _SLICE_SECONDS):
+                over.wait(0.1)
+
+    lanes = [threading.Thread(target=be_a_lane) for _ in range(int(os.environ[LANES]))]
+    for lane in lanes:
+        lane.start()
+    sys.stdin.read()
+    over.set()
+    for lane in lanes:
+        lane.join()
+    engine().dispose()
+
+
+if __name__ == "__main__":
+    main()

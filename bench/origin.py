@@ -1,0 +1,78 @@
+"""Where, when and with what something was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from bench.servers import Servers
+from bench.spread import SEED
+
+_ALWAYS = ("breakbulk", "celery", "kombu", "SQLAlchemy", "psycopg", "redis")
+
+
+def origin(servers: Servers, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what a result needs to be judged and repeated, as JSON values.
+
+    Args:
+        servers: what it was measured on.
+        packages: whose versions matter beside those that always do.
+    """
+    with Redis.from_url(servers.broker) as client:
+        found: Any = client.info("server")
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        "seed": SEED,
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB",
+            "system": f"{platform.system()} {platform.release()}",
+            "load_before": load(),
+        },
+        "versions": {
+            "Python": platform.python_version(),
+            **{name: metadata.version(name) for name in dict.fromkeys([*_ALWAYS, *packages])},
+            "PostgreSQL": servers.version(),
+            "Valkey": str(found.get("valkey_version") or found["redis_version"]),
+        },
+    }
+
+
+def load() -> float:
+    """How many processes want a processor now, as the system has it over a minute."""
+    return round(os.getloadavg()[0], 1)
+
+
+def about(results: Mapping[str, Any]) -> str:
+    """The same as a list for a page."""
+    machine = results["machine"]
+    loads = f"load {machine['load_before']} before"
+    if "load_after" in machine:
+        loads += f" and {machine['load_after']} after"
+    facts = {
+        "When and where": f"{results['date']}; {machine['cores']} cores, {machine['processor']},"
+        f" {machine['memory']}, {machine['system']}; {loads}.",
+        "Command": f"`{results['command']}`; it took {results['minutes']} minutes.",
+        "Versions": ", ".join(f"{name} {is_}" for name, is_ in results["versions"].items()) + ".",
+        "In brackets": "the 95 % interval of a median, by drawing the values anew"
+        f" (seed {results['seed']}); where there are no brackets there were too few values.",
+    }
+    return "\n".join(f"* **{name}:** {fact}" for name, fact in facts.items())
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
