@@ -39,6 +39,8 @@ class Settings:
             others. Longer than any pause of a healthy machine, short enough to wait for.
         steward_seconds: how often the steward looks around: for killed children, stuck
             runs and missing lanes.
+        throttle_seconds: how often the leading steward looks at what runs hold back on. A run stops
+            and goes on that late; each look costs a statement for each thing that is asked for.
         broker_patience: how long a run may have no lane at all, though a worker has a free slot,
             before its steward works without the broker, in a process of its own.
         surplus_messages: "come and work" messages beyond the lanes that are missing, because
@@ -70,6 +72,7 @@ class Settings:
     poll_seconds: float = 1.0
     lease_seconds: float = 15.0
     steward_seconds: float = 0.5
+    throttle_seconds: float = 2.0
     broker_patience: float = 30.0
     surplus_messages: int = 1
     max_losses: int = 10

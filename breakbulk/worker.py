@@ -47,6 +47,7 @@ from breakbulk.runner.sending import SendLink
 from breakbulk.runner.sentry import attach
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
+from breakbulk.runner.throttling_thread import ThrottlingThread
 from breakbulk.runner.watch import Watch
 from breakbulk.runner.whereabouts import add_to
 from breakbulk.runner.work import work
@@ -262,6 +263,7 @@ class StewardStep(bootsteps.StartStopStep):
         self._pool = pool
         self._thread: StewardThread | None = None
         self._outbox: OutboxThread | None = None
+        self._throttling: ThrottlingThread | None = None
         self._watch = Watch(_deadlines, self.runtime.settings.steward_seconds)
         self._node = NodeWatch(hooks, self._at_work, _leave)
         self._heartbeat: Heartbeat | None = None
@@ -297,6 +299,8 @@ class StewardStep(bootsteps.StartStopStep):
             self._heartbeat = Heartbeat(Path(file), lambda: thread.alive)
             self._heartbeat.start()
         self._node.start()
+        self._throttling = ThrottlingThread(self.runtime, lambda: steward.throttles)
+        self._throttling.start()
         atexit.register(self._shutdown)
 
     def stop(self, parent: Any) -> None:
@@ -312,6 +316,9 @@ class StewardStep(bootsteps.StartStopStep):
         outbox, self._outbox = self._outbox, None
         if outbox is not None:
             outbox.stop()
+        throttling, self._throttling = self._throttling, None
+        if throttling is not None:
+            throttling.stop()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()

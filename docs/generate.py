@@ -383,6 +383,8 @@ def _bounds(schema: dict[str, Any]) -> str:
     said = ""
     if "enum" in schema:
         said = "One of " + ", ".join(f"`{one}`" for one in schema["enum"]) + "."
+    elif "exclusiveMinimum" in schema:
+        said = f"Above {schema['exclusiveMinimum']}, up to {schema['maximum']:,}."
     elif "maximum" in schema:
         said = f"{schema['minimum']} to {schema['maximum']:,}."
     if "default" in schema:

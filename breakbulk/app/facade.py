@@ -30,6 +30,7 @@ from breakbulk.domain.options import JobOptions
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import RunStatus
+from breakbulk.domain.throttle import Limits
 from breakbulk.errors import (
     CanvasError,
     ConfigurationError,
@@ -188,6 +189,7 @@ class Breakbulk:
         eta: datetime | None = None,
         finish_by: datetime | float | None = None,
         loading: Tell | None = None,
+        **limits: Unpack[Limits],
     ) -> RunHandle:
         """Start a run of a job.
 
@@ -206,6 +208,8 @@ class Breakbulk:
             finish_by: when it should have ended: a time with its zone, or so many seconds from now.
                 It is a wish, which :meth:`backlog` and ``breakbulk autoscale`` go by.
             loading: told the run's number and how many items of its iterable are stored by now.
+            limits: ``max_lanes``, and on what the run holds back (``ThrottleOptions``), instead of
+                what the job says; None takes one away.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -224,6 +228,7 @@ class Breakbulk:
             countdown=countdown,
             eta=eta,
             finish_by=finish_by,
+            limits=limits,
         )
         return self.starting.place(job, order, session=session, tell=loading)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, Unpack
 
 from sqlalchemy import Connection
 
@@ -23,12 +23,13 @@ from breakbulk.domain.retry import class_name
 from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
+from breakbulk.domain.throttle import Throttle, ThrottleOptions
 from breakbulk.errors import RunNotFound, RunUnsuccessful, WaitTimeout
 from breakbulk.ledger.faults import translated
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.ledger.stays import LaneReport
 from breakbulk.runner import audit as auditing
-from breakbulk.runner import control
+from breakbulk.runner import control, limits
 from breakbulk.runner import prune as pruning
 from breakbulk.runner import retry as retrying
 from breakbulk.runner.prune import Pruned
@@ -164,8 +165,29 @@ class RunHandle:
             StateError: the run has ended.
         """
         with self._connection() as connection:
-            control.limit_lanes(self.runtime, connection, self.id, lanes, by or self.actor or who())
+            limits.limit_lanes(self.runtime, connection, self.id, lanes, by or self.actor or who())
         self.nudge(self.record())
+
+    def limit(self, *, by: str | None = None, **changes: Unpack[ThrottleOptions]) -> Throttle:
+        """Change on what it holds back, from now on; what it is by then.
+
+        Lanes at work end after the chunk in hand. As soon as all has been looked at that is asked
+        for now, it goes on by itself.
+
+        Args:
+            changes: those of ``ThrottleOptions`` that are given anew; None takes one away, as in
+                ``run.limit(max_rows_per_second=500, only=None)``.
+
+        Raises:
+            ParameterError: a value cannot be meant, or not with this database.
+            StateError: the run has ended.
+        """
+        with self._connection() as connection:
+            throttle = limits.limit(
+                self.runtime, connection, self.id, changes, by or self.actor or who()
+            )
+        self.nudge(self.record())
+        return throttle
 
     def retry(
         self,

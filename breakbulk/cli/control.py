@@ -12,7 +12,7 @@ from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option, run_argument
 from breakbulk.console import output, words
 from breakbulk.domain.status import RunStatus
-from breakbulk.runner.control import MOST_LANES
+from breakbulk.runner.limits import MOST_LANES
 
 #: Seconds after which somebody who waits wants to know for what.
 _PATIENCE = 2.0

@@ -28,6 +28,7 @@ _VERBS = {
     "resume": "breakbulk.cli.control:resume",
     "cancel": "breakbulk.cli.control:cancel",
     "lanes": "breakbulk.cli.control:lanes",
+    "limit": "breakbulk.cli.limits:limit",
     "retry": "breakbulk.cli.retry:retry",
     "finish": "breakbulk.cli.retry:finish",
     "errors": "breakbulk.cli.errors:errors",

@@ -39,6 +39,8 @@ def jobs(application: Application, *, as_json: bool) -> None:
             else ""
         )
         output.say(f"    {spec.options.chunk_size} rows a chunk, queue {_queue(bulk, spec)}{lanes}")
+        if spec.options.throttle:
+            output.say(f"    holds back: {', '.join(spec.options.throttle.words())}")
     if not list(bulk.jobs):
         output.warn("There are no jobs: declare one with @bulk.job in a module that is imported.")
 
@@ -75,5 +77,6 @@ def _document(bulk: Breakbulk, spec: JobSpec) -> dict[str, Any]:
         "chunk_size": spec.options.chunk_size,
         **spec.options.policy.as_dict(),
         "max_lanes": spec.options.max_lanes,
+        "throttle": spec.options.throttle.as_dict(),
         "queue": _queue(bulk, spec),
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from breakbulk.cli.application import Application
+from breakbulk.cli.limits import limit_options, limits_given
 from breakbulk.cli.options import (
     json_option,
     parameters_option,
@@ -20,6 +21,7 @@ from breakbulk.console.loading import Loading
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import BrokerUnreachable
+from breakbulk.runner.limits import MOST_LANES
 
 if TYPE_CHECKING:
     from breakbulk.app import Breakbulk
@@ -30,6 +32,7 @@ Examples:
   breakbulk run ProcessWarehouse --wait --timeout 3600 && echo all done
   breakbulk run ProcessWarehouse --idempotency-key nightly-2026-01-31
   breakbulk run ProcessWarehouse --eta 2026-01-31T22:00Z
+  breakbulk run ProcessWarehouse --max-replica-lag 10 --only '22:00-06:00 Europe/Berlin'
 """
 
 
@@ -46,6 +49,10 @@ Examples:
     help="When a run of the same job and parameters still goes on.",
 )
 @start_options
+@click.option(
+    "--max-lanes", type=click.IntRange(1, MOST_LANES), metavar="N", help="Chunks at work at most."
+)
+@limit_options
 @click.option("--watch", "mode", flag_value="watch", help="Show its progress until it ends.")
 @click.option("--wait", "mode", flag_value="wait", help="Wait silently until it ends.")
 @timeout_option
@@ -70,9 +77,12 @@ def run(
         raise click.UsageError("--timeout needs --watch or --wait.")
     if options["countdown"] is not None and options["eta"] is not None:
         raise click.UsageError("Give either --countdown or --eta.")
+    limits = limits_given(options)
+    if options["max_lanes"] is None:
+        del options["max_lanes"]
     bulk = application.ledger
     with Loading() as loading:
-        handle = bulk.submit(bulk.build(job, parameters), loading=loading, **options)
+        handle = bulk.submit(bulk.build(job, parameters), loading=loading, **options, **limits)
     record = handle.record()
     document = {"run": run_document(bulk, record), "created": handle.created}
     if as_json and mode != "wait":

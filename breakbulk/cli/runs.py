@@ -120,6 +120,7 @@ def _fields(run: Run, progress: Progress) -> dict[str, str]:
         "left": words.left(progress).removesuffix(" left"),
         "chunks": ", ".join(filter(None, (words.chunks(progress), words.troubles(progress)))),
         "lanes": words.number(progress.lanes) if going else "",
+        "limits": ", ".join(run.throttle.words()),
         "queue": run.queue,
         "submitted": f"{words.moment(run.submitted_at)} by {run.submitted_by or 'unknown'}",
         "started": words.moment(run.started_at),

@@ -31,7 +31,7 @@ class View(AbstractContextManager["View"], Protocol):
         """Show that nothing can be seen for the moment, and why."""
 
 
-class _Throttled(ABC):
+class _Sparing(ABC):
     """Lets one look through every so often, and each change of status at once."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,7 +55,8 @@ class _Throttled(ABC):
     def show(self, progress: Progress) -> None:
         """Show one look at the run."""
         now = self._clock()
-        state = (progress.status, progress.reason)
+        throttled = progress.throttled and (progress.throttled.by, progress.throttled.lanes)
+        state = (progress.status, progress.reason, throttled)
         self._trouble = ""
         if state == self._last and now - self._at < self._seconds:
             return
@@ -73,7 +74,7 @@ class _Throttled(ABC):
         """Show a look that was let through."""
 
 
-class Lines(_Throttled):
+class Lines(_Sparing):
     """Plain lines on stderr."""
 
     def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,7 +85,7 @@ class Lines(_Throttled):
         output.warn(f"{self._name} {words.line(progress)}")
 
 
-class Events(_Throttled):
+class Events(_Sparing):
     """Lines of JSON on stdout."""
 
     def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,7 +96,7 @@ class Events(_Throttled):
         output.event({"event": "progress", "run": self._run_id, **progress.as_dict()})
 
 
-class Nothing(_Throttled):
+class Nothing(_Sparing):
     """For those who only want the end."""
 
     def __init__(self) -> None:

@@ -68,8 +68,11 @@ def left(progress: Progress) -> str:
 
 
 def status(progress: Progress) -> str:
-    """The status, with its reason, or with what the run waits for."""
+    """The status, with its reason, or with what the run waits for or holds back on."""
     why = progress.reason or (f"waiting: {progress.waits}" if progress.waits else "")
+    if not why and progress.throttled is not None:
+        colon = "" if progress.throttled.lanes else ":"
+        why = f"throttled{colon} {progress.throttled}"
     return f"{progress.status} ({why})" if why else str(progress.status)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
 from breakbulk.domain.retry import RetryPolicy, class_name
+from breakbulk.domain.throttle import NO_THROTTLE, OPTIONS, Throttle
 from breakbulk.errors import DeclarationError
 
 Exceptions = type[BaseException] | Iterable[type[BaseException]]
@@ -39,6 +40,12 @@ class JobOptions(TypedDict, total=False):
             None for as long as it takes.
         tolerate: rows that may fail before the run does, or per cent of them as in ``"2%"``;
             1000 unless given.
+        max_replica_lag: a run works only while no replica is more seconds behind than that.
+        max_lock_waits: it works only while no more sessions of the application wait for locks.
+        throttle_on: a SQL statement that is asked every few seconds: it works while that gives
+            NULL, false or no row; a text is the reason why it holds back.
+        only: the hours in which it works, as in ``"Mon-Fri 22:00-06:00 Europe/Berlin"``.
+        max_rows_per_second: of all its lanes together.
     """
 
     name: str | None
@@ -55,6 +62,11 @@ class JobOptions(TypedDict, total=False):
     on_failure: Literal["isolate", "skip", "stop"]
     tolerate: int | str
     chunk_timeout: float | None
+    max_replica_lag: float | None
+    max_lock_waits: int | None
+    throttle_on: str | None
+    only: str | None
+    max_rows_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class Options:
     max_lanes: int | None = None
     queue: str | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
+    throttle: Throttle = NO_THROTTLE
     keeps_results: bool = False
 
     @classmethod
@@ -100,7 +113,18 @@ class Options:
             max_lanes=given.get("max_lanes"),
             queue=given.get("queue"),
             policy=_policy(job, given),
+            throttle=_throttle(job, given),
         )
+
+
+def _throttle(job: str, given: JobOptions) -> Throttle:
+    options: dict[str, Any] = {name: given[name] for name in OPTIONS if name in given}  # type: ignore[literal-required]
+    for name, value in options.items():
+        try:
+            NO_THROTTLE.changed({name: value})
+        except ValueError as error:
+            raise _wrong(job, name, value, str(error)) from None
+    return NO_THROTTLE.changed(options)
 
 
 def _policy(job: str, given: JobOptions) -> FailurePolicy:

@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from breakbulk.domain.status import RunStatus
+from breakbulk.domain.throttling import Gauge, ThrottleState
 
 _SPREAD_OF_RATE = 0.15
 """What a steady rate will vary by, to both sides."""
 _SPREAD_OF_ESTIMATE = 0.3
 """The same and what an estimate of the rows is mostly wrong by, once some were seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """On what a run holds back at this moment.
+
+    Attributes:
+        by: the gauge: ``replica lag``, ``lock waits``, ``check`` or ``hours``.
+        reason: in words, with what was measured and what is allowed.
+        value, limit: the same as numbers, where they are numbers.
+        since: when that began; None when nobody has looked yet, and while it only has fewer lanes.
+        lanes: that it may have: 0 as long as the reason lasts, then more and more.
+    """
+
+    by: str
+    reason: str
+    value: float | None
+    limit: float | None
+    since: datetime | None
+    lanes: int
+
+    @classmethod
+    def of(cls, state: ThrottleState | None, throttled_to: int | None) -> Throttled | None:
+        """From where a run's throttle stands; None when it does not hold back."""
+        if state is None or state.reading is None:
+            if throttled_to != 0:
+                return None
+            why = "what it holds back on has not been looked at yet"
+            return cls(str(Gauge.NOT_YET), why, None, None, None, 0)
+        lanes = 0 if state.holds else state.ceiling
+        if lanes is None:
+            return None
+        read = state.reading
+        return cls(str(read.gauge), read.says, read.value, read.limit, state.since, lanes)
+
+    def __str__(self) -> str:
+        if self.lanes:
+            lanes = "1 lane" if self.lanes == 1 else f"{self.lanes} lanes"
+            return f"to {lanes} for the time being, after this: {self.reason}"
+        since = "" if self.since is None else f"; since {self.since.astimezone(UTC):%H:%M} UTC"
+        return f"{self.reason}{since}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        since = None if self.since is None else self.since.isoformat()
+        return {**asdict(self), "since": since}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +82,8 @@ class Progress:
         rate_is_steady: whether rows were done for some seconds at about the same rate.
         waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
             knows its job, or the time of the next try. It goes on by itself then.
+        throttled: what it holds back on, or why it has fewer lanes than it could; it goes on by
+            itself when that is over.
         later: it is not to start yet, as whoever submitted it wanted.
     """
 
@@ -50,6 +100,7 @@ class Progress:
     rate: float
     elapsed: float
     waits: str | None = None
+    throttled: Throttled | None = None
     later: bool = False
     total_is_outrun: bool = False
     rate_is_steady: bool = True
@@ -67,13 +118,18 @@ class Progress:
         return min(share, 1.0) if self.total_is_exact else min(share, 0.99)
 
     @property
+    def holds_back(self) -> bool:
+        """Whether no chunk is begun for the moment, because of a throttle."""
+        return self.throttled is not None and self.throttled.lanes == 0
+
+    @property
     def eta(self) -> float | None:
         """Seconds until all rows are done at the present rate; None when that is not known.
 
-        Nor is it known while a run waits (the rate is then that of what was done before), while
-        the rate is not steady, nor when the estimate has proved too low.
+        Nor is it known while a run waits or is throttled (the rate is then that of what was done
+        before), while the rate is not steady, nor when the estimate has proved too low.
         """
-        if not self.rows_total or self.rate <= 0 or self.waits:
+        if not self.rows_total or self.rate <= 0 or self.waits or self.holds_back:
             return None
         if self.total_is_outrun or not self.rate_is_steady:
             return None
@@ -93,6 +149,7 @@ class Progress:
             "status": str(self.status),
             "reason": self.reason,
             "waits": self.waits,
+            "throttled": None if self.throttled is None else self.throttled.as_dict(),
             "rows_done": self.rows_done,
             "rows_total": self.rows_total,
             "total_is_exact": self.total_is_exact,

@@ -11,6 +11,7 @@ from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.items import ITEMS_FINGERPRINT
 from breakbulk.domain.status import RunStatus
+from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 
 #: What the ledger calls the job behind every group, chord and chain.
 CANVAS_JOB: Final = "celery.canvas"
@@ -46,6 +47,8 @@ class Run:
         finish_by: when it should have ended; those who scale workers go by it.
         trace: the OpenTelemetry span of its submit, as W3C writes it: traceparent, and behind a
             blank tracestate.
+        throttle: on what it holds back.
+        throttled_to: lanes that it may have for that reason at this moment; 0: it holds back.
     """
 
     id: RunId
@@ -80,6 +83,8 @@ class Run:
     awaits: bool = False
     finish_by: datetime | None = None
     trace: str | None = None
+    throttle: Throttle = NO_THROTTLE
+    throttled_to: int | None = None
 
     def as_dict(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """As JSON values.
@@ -100,6 +105,7 @@ class Run:
             "rows_estimate": self.rows_estimate,
             "until": self.until,
             "policy": self.policy.as_dict(),
+            "throttle": self.throttle.as_dict(),
             "at_least_once": self.at_least_once,
             "idempotency_key": self.idempotency_key,
             "waits_for": self.waits_for,

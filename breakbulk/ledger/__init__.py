@@ -24,6 +24,7 @@ from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.signs import SignReader
 from breakbulk.ledger.stays import Stays
+from breakbulk.ledger.throttles import Throttles
 from breakbulk.ledger.tokens import Tokens
 from breakbulk.ledger.vitals import Vitals
 from breakbulk.ledger.workers import Workers
@@ -60,6 +61,7 @@ class Ledger:
         self.backlogs = Backlogs(database)
         self.tokens = Tokens(database)
         self.folding = Folding(database)
+        self.throttles = Throttles(database)
         self.vitals = Vitals(database)
         self.pruning = Pruning(database)
 

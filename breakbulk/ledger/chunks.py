@@ -20,7 +20,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
-    or_,
     select,
     text,
     true,
@@ -230,7 +229,7 @@ class Chunks:
         """The done-mark as a statement: it returns the run's status, and the seal."""
         if "done" not in self._statements:
             chunks, runs = self._database.schema.chunks, self._database.schema.runs
-            place = or_(runs.c.max_lanes.is_(None), runs.c.max_lanes > chunks.c.lane)
+            place = self._database.schema.place(chunks.c.lane)
             status = (
                 select(runs.c.status)
                 .where(runs.c.id == bindparam("of_run"), place)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    or_,
     select,
     text,
     tuple_,
@@ -104,7 +103,7 @@ class Claims:
         It does not of one that has been declared dead, nor of one too many.
         """
         runs, lanes = self._database.schema.runs, self._database.schema.lanes
-        place = or_(runs.c.max_lanes.is_(None), lanes.c.number < runs.c.max_lanes)
+        place = self._database.schema.place(lanes.c.number)
         question = select(runs.c.id).where(
             runs.c.id == run_id,
             runs.c.status.in_([str(status) for status in WORKABLE]),

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from breakbulk.domain.allowance import PATIENCE
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.status import STOPPING, UNFINISHED_CHUNK, WORKABLE, RunStatus
 from breakbulk.ledger.database import Database
@@ -133,6 +134,14 @@ class Lanes:
             .subquery()
         )
         due = select(func.count()).select_from(some).scalar_subquery()
+        used_until = (
+            select(schema.allowances.c.used_until)
+            .where(schema.allowances.c.run_id == runs.c.id)
+            .order_by(schema.allowances.c.id.desc())
+            .limit(1)
+            .correlate(runs)
+            .scalar_subquery()
+        )
         unfinished = exists().where(
             chunks.c.run_id == runs.c.id,
             schema.open_chunks(UNFINISHED_CHUNK),
@@ -144,6 +153,7 @@ class Lanes:
                 runs.c.queue,
                 runs.c.status,
                 runs.c.max_lanes,
+                runs.c.throttled_to,
                 runs.c.served_at,
                 carves.c.exhausted_at.is_(None).label("fresh"),
                 due.label("due"),
@@ -158,6 +168,8 @@ class Lanes:
                     and_(
                         runs.c.status.in_([str(status) for status in WORKABLE]),
                         ~runs.c.awaits,
+                        # A cap that is used up for longer leaves the slots to others.
+                        or_(used_until.is_(None), used_until <= clock(PATIENCE)),
                         or_(runs.c.not_before.is_(None), runs.c.not_before <= clock()),
                     ),
                     and_(
@@ -178,6 +190,8 @@ class Lanes:
             cap = max(slots.get((row.queue, row.job), 1), 1)
             if row.max_lanes is not None:
                 cap = min(cap, row.max_lanes)
+            if row.throttled_to is not None:
+                cap = min(cap, row.throttled_to)
             if row.status == str(RunStatus.FINISHING):
                 wanted = 1
             elif row.fresh and row.ahead:

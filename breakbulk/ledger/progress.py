@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.progress import Progress
+from breakbulk.domain.progress import Progress, Throttled
 from breakbulk.domain.run import Run
-from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, ChunkStatus, RunStatus
+from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, WORKABLE, ChunkStatus, RunStatus
+from breakbulk.domain.throttling import ThrottleState
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
 from breakbulk.ledger.standstill import Standstill
+from breakbulk.ledger.throttles import Throttles
 
 #: The rate is that of the last seconds: long enough to be steady, short enough to be true.
 RATE_WINDOW = 10.0
@@ -41,6 +43,7 @@ def progress_of(
     uncounted = [run.id for run in runs if not _is_counted(run)]
     sums = _sums(database, connection, uncounted) if uncounted else {}
     counts = _open_counts(database, connection, uncounted) if uncounted else {}
+    states = _throttles(database, connection, runs)
     standstill = Standstill(database)
     found = {}
     for run in runs:
@@ -48,8 +51,20 @@ def progress_of(
         start = standstill.start(connection, run)
         waits = start or standstill.cause(connection, run, int(place.lanes))
         progress = _progress(run, place, sums.get(run.id), counts.get(run.id, {}))
-        found[run.id] = replace(progress, waits=waits, later=start is not None)
+        throttled = None
+        # Without a worker nobody looks at what it holds back on.
+        if run.throttle and run.status in WORKABLE and waits is None:
+            throttled = Throttled.of(states.get(run.id), run.throttled_to)
+        later = start is not None
+        found[run.id] = replace(progress, waits=waits, throttled=throttled, later=later)
     return found
+
+
+def _throttles(
+    database: Database, connection: Connection, runs: Sequence[Run]
+) -> dict[RunId, ThrottleState]:
+    throttled = [run.id for run in runs if run.throttle and run.status in WORKABLE]
+    return Throttles(database).states(connection, throttled) if throttled else {}
 
 
 def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) -> Progress:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    case,
     exists,
     false,
     func,
@@ -28,8 +29,9 @@ from breakbulk.domain.event import EVENT_OF, EventType
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import encode_key
 from breakbulk.domain.run import Run, Summary
-from breakbulk.domain.status import FINISHED, RunStatus, sources_of
+from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus, sources_of
 from breakbulk.domain.storable import storable
+from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 from breakbulk.errors import RunNotFound
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.outbox import Outbox
@@ -67,6 +69,7 @@ class NewRun:
     awaits: bool = False
     finish_by: datetime | None = None
     trace: str | None = None
+    throttle: Throttle = NO_THROTTLE
 
 
 class Runs:
@@ -110,6 +113,8 @@ class Runs:
             "awaits": new.awaits,
             "finish_by": new.finish_by,
             "trace": new.trace,
+            "throttle": json.dumps(new.throttle.as_dict()) if new.throttle else None,
+            "throttled_to": throttled_at_first(new.throttle),
         }
         dialect = postgresql if self._database.is_postgresql else sqlite
         statement = dialect.insert(runs).values(values).on_conflict_do_nothing()
@@ -212,6 +217,10 @@ class Runs:
         reason = None if reason is None else storable(reason, _REASON_LIMIT)
         sources = sources_of(to) if come_from is None else frozenset(come_from) & sources_of(to)
         changed: dict[str, Any] = {"status": str(to), "reason": reason, **values}
+        if to in WORKABLE and RunStatus.LOADING not in sources:
+            # How it was when it came to rest says nothing about now.
+            throttled = case((runs.c.throttle.is_not(None), 0), else_=None)
+            changed.setdefault("throttled_to", throttled)
         if to in FINISHED and to is not RunStatus.PRUNING:
             changed |= {"finished_at": clock(), "slot": None, "finisher": None}
         where = [runs.c.id == run_id, runs.c.status.in_([str(status) for status in sources])]
@@ -385,6 +394,14 @@ class Runs:
         return self._database.schema.runs, self._database.schema.carves
 
 
+def throttled_at_first(throttle: Throttle) -> int | None:
+    """How many lanes a run may have until its throttle has been looked at."""
+    if throttle.gated:
+        return 0
+    # Nobody knows yet how many lanes a cap keeps at work.
+    return 1 if throttle else None
+
+
 def _lanes(most: int | None) -> str:
     return "as many as there are slots" if most is None else f"at most {most}"
 
@@ -423,5 +440,7 @@ def run_of(row: Row[Any]) -> Run:
         awaits=row.awaits,
         finish_by=row.finish_by,
         trace=row.trace,
+        throttle=Throttle.from_dict(json.loads(row.throttle)) if row.throttle else NO_THROTTLE,
+        throttled_to=row.throttled_to,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),
     )

@@ -35,11 +35,12 @@ from sqlalchemy import (
     and_,
     false,
     literal,
+    or_,
     text,
 )
 
 from breakbulk.domain.status import ChunkStatus
-from breakbulk.ledger import itemtables, outsidetables, resulttables
+from breakbulk.ledger import itemtables, outsidetables, resulttables, throttletables
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
@@ -90,6 +91,8 @@ class Schema:
         self.loads = itemtables.loads(self.metadata, self.table_name("loads"))
         self.results = resulttables.results(self.metadata, self.table_name("results"))
         self.item_states = resulttables.item_states(self.metadata, self.table_name("item_states"))
+        self.throttles = throttletables.throttles(self.metadata, self.table_name("throttles"))
+        self.allowances = throttletables.allowances(self.metadata, self.table_name("allowances"))
 
     def table_name(self, name: str) -> str:
         """The table's bare name as the database has it."""
@@ -110,6 +113,14 @@ class Schema:
             return not_done
         wanted = [literal(str(one), literal_execute=True) for one in statuses]
         return and_(not_done, status.in_(wanted))
+
+    def place(self, lane: ColumnElement[int]) -> ColumnElement[bool]:
+        """The condition for a lane that its run has a place for, by its number."""
+        runs = self.runs
+        return and_(
+            or_(runs.c.max_lanes.is_(None), runs.c.max_lanes > lane),
+            or_(runs.c.throttled_to.is_(None), runs.c.throttled_to > lane),
+        )
 
     @property
     def namespace(self) -> str | None:
@@ -155,6 +166,10 @@ class Schema:
             Column("rows_estimate", BigInteger),
             Column("chunk_size", Integer, nullable=False),
             Column("max_lanes", Integer),
+            # On what it holds back, as JSON; NULL: on nothing.
+            Column("throttle", Text),
+            # Lanes that it may have for that reason at this moment; 0: it holds back.
+            Column("throttled_to", Integer),
             # Retries, what becomes of what fails, how much may fail: as JSON.
             Column("policy", Text, nullable=False),
             # What the run was held for already: whoever resumes it has been told.

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from breakbulk.domain.allowance import Allowance
 from breakbulk.domain.chunk import Claim, Walk
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import decode_key
@@ -37,15 +38,21 @@ class Ground(Enum):
     MOVED = "somebody else was faster, or the walk goes on: try again"
     WALKED_BY_ANOTHER = "another lane is on a long walk: wait for it"
     LOADING = "the source has given nothing new yet: wait for more"
+    CAPPED = "the run may not begin more rows yet: wait for it, or leave the slot"
     STOPPED = "the run wants no work, or this lane was declared dead"
 
 
 @dataclass(frozen=True, slots=True)
 class Carved:
-    """What one try at carving gave."""
+    """What one try at carving gave.
+
+    Attributes:
+        wait: seconds until rows may be begun, where a cap is the ground.
+    """
 
     claims: tuple[Claim, ...] = ()
     ground: Ground | None = None
+    wait: float = 0.0
 
 
 def carve(
@@ -72,8 +79,11 @@ def carve(
     """
     database, claims = runtime.database, runtime.ledger.claims
     until, whole = None if run.until is None else decode_key(run.until), True
+    allowance: Allowance | None = None
     with database.reading(connection):
         frontier = claims.frontier(connection, run.id, lane.token)
+        if (cap := run.throttle.max_rows_per_second) is not None:
+            allowance = runtime.ledger.throttles.allowance(connection, run.id, cap)
         if run.of_items and until is None:
             # It was loading when this lane came: how far is it now?
             until, whole = runtime.ledger.loads.reach(connection, run.id)
@@ -83,6 +93,11 @@ def carve(
         return Carved(ground=Ground.LOADING)
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
+    size = run.throttle.chunk_size(run.chunk_size)
+    if allowance is not None:
+        if allowance.wait:
+            return Carved(ground=Ground.CAPPED, wait=allowance.wait)
+        chunks = allowance.chunks(chunks, size)
     try:
         with runtime.data.reading(data):
             walk = source.walk(
@@ -90,7 +105,7 @@ def carve(
                 after=frontier.upto,
                 scout=frontier.scout,
                 until=until,
-                chunk_size=run.chunk_size,
+                chunk_size=size,
                 chunks=chunks,
             )
     except DBAPIError as error:
@@ -123,6 +138,9 @@ def _insert(
             return Carved(ground=Ground.STOPPED)
         if claims.frontier(connection, run.id, lane.token) != frontier:
             return Carved(ground=Ground.MOVED)
+        # Who has taken of a cap since then has moved the frontier, or took what waited.
+        if (wait := cap_wait(runtime, connection, run)) > 0:
+            return Carved(ground=Ground.CAPPED, wait=wait)
         # No cut but the end: the last chunk happened to end there, and nobody has said so yet.
         if take == 0 and not walk.reached_end:
             if walk.scout is not None:
@@ -137,4 +155,22 @@ def _insert(
             owner=owner,
             exhausts=whole and walk.reached_end and take == len(walk.cuts),
         )
+        use_cap(runtime, connection, run, sum(claim.rows for claim in carved))
     return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)
+
+
+def cap_wait(runtime: Runtime, connection: Connection, run: Run) -> float:
+    """Seconds until a run may begin more rows; call it with the carve row locked."""
+    cap = run.throttle.max_rows_per_second
+    return 0.0 if cap is None else runtime.ledger.throttles.allowance(connection, run.id, cap).wait
+
+
+def use_cap(runtime: Runtime, connection: Connection, run: Run, rows: int) -> None:
+    """Note that rows are begun; below 0: that they are not after all.
+
+    Call it with the carve row locked.
+    """
+    cap, throttles = run.throttle.max_rows_per_second, runtime.ledger.throttles
+    if cap is not None and rows:
+        allowance = throttles.allowance(connection, run.id, cap)
+        throttles.use(connection, run.id, allowance.after(rows))

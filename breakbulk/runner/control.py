@@ -1,4 +1,4 @@
-"""What an operator may do to a run: pause, resume, cancel, give it more lanes or fewer."""
+"""What an operator may do to a run: pause, resume, cancel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from sqlalchemy import Connection
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
-from breakbulk.errors import ParameterError, StateError
+from breakbulk.errors import StateError
 from breakbulk.runner.finish import settle
 from breakbulk.runner.runtime import Runtime
-
-#: More than anybody has slots.
-MOST_LANES = 10_000
 
 
 def pause(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
@@ -80,28 +77,6 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
         if not moved:
             raise StateError(f"Run {run_id} is {run.status}: only a stopped run can be resumed.")
     return status
-
-
-def limit_lanes(
-    runtime: Runtime, connection: Connection, run_id: RunId, lanes: int | None, actor: str
-) -> None:
-    """Let the run have at most so many lanes; None for as many as workers have slots.
-
-    Those that are too many by then end after the chunk in hand.
-
-    Raises:
-        ParameterError: that is no number of lanes.
-        StateError: the run has ended.
-    """
-    if lanes is not None and not 1 <= lanes <= MOST_LANES:
-        raise ParameterError(
-            f"A run cannot have {lanes} lanes: give a number from 1 to {MOST_LANES}, or pause it."
-        )
-    ledger = runtime.ledger
-    with runtime.database.transaction(connection):
-        if not ledger.runs.limit_lanes(connection, run_id, lanes, actor=actor):
-            status = ledger.runs.status(connection, run_id)
-            raise StateError(f"Run {run_id} has ended ({status}): it has no lanes any more.")
 
 
 def _stop(

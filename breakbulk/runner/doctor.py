@@ -16,12 +16,16 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 import breakbulk
+from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding, Severity, Subject
 from breakbulk.domain.run import CANVAS_JOB, Run
-from breakbulk.domain.status import RunStatus
+from breakbulk.domain.status import WORKABLE, RunStatus
+from breakbulk.domain.throttle import OF_POSTGRESQL
+from breakbulk.domain.throttling import ThrottleState
 from breakbulk.errors import BreakbulkError, BrokerUnreachable
 from breakbulk.ledger import migrations, pooling
 from breakbulk.ledger.faults import translated
+from breakbulk.ledger.gauges import blind_role
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.celery_settings import check_settings
@@ -58,6 +62,7 @@ def examine(
                 findings += _grace(runtime, connection, workers)
                 here = {one.what for one in check_settings(settings or {}, runtime.settings)}
                 findings += _settings_of(runtime, workers, here)
+                findings += _gauges(runtime)
     except BreakbulkError as error:
         findings.append(Finding(Severity.ERROR, Subject.DATABASE, str(error)))
     if settings is not None:
@@ -203,6 +208,7 @@ def _life(
     with runtime.database.reading(connection):
         registered = runtime.ledger.workers.all(connection)
         runs = runtime.ledger.runs.active(connection)
+        throttles = runtime.ledger.throttles.states(connection, [run.id for run in runs])
     if (frozen := runtime.database.writer(frozen=True)) is not None:
         yield Finding(
             Severity.ERROR,
@@ -216,6 +222,7 @@ def _life(
     queues = {queue for worker in taking for queue in worker.queues}
     jobs = {job for worker in taking for job in worker.jobs}
     yield from _runs(runs, queues, jobs)
+    yield from _throttled(runs, throttles)
     for spec in runtime.jobs if taking else ():
         if spec.name not in jobs:
             yield Finding(
@@ -283,6 +290,50 @@ def _workers(
             Subject.WORKERS,
             "Workers on several machines share a ledger on SQLite, which cannot work.",
             "Use PostgreSQL, or one machine.",
+        )
+
+
+def _throttled(runs: list[Run], states: dict[RunId, ThrottleState]) -> Iterable[Finding]:
+    for run in runs:
+        state = states.get(run.id)
+        if run.status not in WORKABLE or state is None or not state.holds or state.reading is None:
+            continue
+        blind = state.reading.is_blind
+        yield Finding(
+            Severity.WARNING if blind else Severity.NOTE,
+            Subject.RUNS,
+            f"Run {run.id} of {run.job} is throttled: {state.reading.says}.",
+            f"It goes on by itself; without that limit: breakbulk limit {run.id} --help",
+        )
+
+
+def _gauges(runtime: Runtime) -> Iterable[Finding]:
+    """Whether what jobs hold back on can be seen."""
+    asking = [
+        spec.name
+        for spec in runtime.jobs
+        if any(spec.options.throttle.as_dict()[name] is not None for name in OF_POSTGRESQL)
+    ]
+    if not asking:
+        return
+    if not runtime.data.is_postgresql:
+        yield Finding(
+            Severity.ERROR,
+            Subject.JOBS,
+            f"The job {asking[0]} holds back on what only PostgreSQL can tell, so every submit is"
+            " refused.",
+            "Take max_replica_lag= and max_lock_waits= away, or use PostgreSQL.",
+        )
+        return
+    with runtime.data.reading() as rows:
+        role = blind_role(rows)
+    if role is not None:
+        yield Finding(
+            Severity.WARNING,
+            Subject.DATABASE,
+            f"The role {role} may not see what the job {asking[0]} holds back on, so its runs hold"
+            " back for that reason.",
+            f"GRANT pg_monitor TO {role}",
         )
 
 

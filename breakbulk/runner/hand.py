@@ -12,13 +12,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from breakbulk.domain.allowance import PATIENCE
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
 from breakbulk.errors import SourceError
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
-from breakbulk.runner.carve import Carved, Ground, carve
+from breakbulk.runner.carve import Carved, Ground, cap_wait, carve, use_cap
 from breakbulk.runner.pacing import Pace
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
@@ -73,6 +74,7 @@ class Hand:
         self._backoff = Backoff()
         self._looked_at = float("-inf")
         self._fresh_next = False
+        self._cap_wait = 0.0
         self.suspicious = False
         self.idle = False
 
@@ -134,16 +136,43 @@ class Hand:
                 # failpoint: after carve
                 self._take(list(carved.claims))
                 return True
-            if carved.ground in (Ground.WALKED_BY_ANOTHER, Ground.LOADING):
-                if self._time_to_look() and self._claim_waiting(connection, wanted):
-                    return True
-                if carved.ground is Ground.LOADING and time.monotonic() >= patient_until:
-                    return False
-                time.sleep(_WALK_WAIT)
-            elif carved.ground is not Ground.MOVED:
-                self.idle = carved.ground is Ground.EXHAUSTED
-                return self.idle and self._claim_waiting(connection, wanted)
+            if carved.ground is Ground.MOVED:
+                continue
+            patient = time.monotonic() < patient_until
+            goes_on = self._instead(connection, wanted, carved, fresh=fresh, patient=patient)
+            if goes_on is not None:
+                return goes_on
         return False
+
+    def _instead(
+        self, connection: Connection, wanted: int, carved: Carved, *, fresh: bool, patient: bool
+    ) -> bool | None:
+        """What to do where nothing fresh is to be had; None: try again for that."""
+        ground = carved.ground
+        if ground is Ground.CAPPED:
+            return self._under_cap(connection, wanted, carved.wait, fresh=fresh)
+        if ground in (Ground.EXHAUSTED, Ground.STOPPED):
+            self.idle = ground is Ground.EXHAUSTED
+            if self.idle and self._claim_waiting(connection, wanted):
+                return True
+            return None if self.idle and self._sleep(self._cap_wait) else False
+        if self._time_to_look() and self._claim_waiting(connection, wanted):
+            return True
+        if ground is Ground.LOADING and not patient:
+            return False
+        time.sleep(_WALK_WAIT)
+        return None
+
+    def _under_cap(
+        self, connection: Connection, wanted: int, wait: float, *, fresh: bool
+    ) -> bool | None:
+        if not self._sleep(wait):
+            return False
+        # What waits would never find anything of a cap left, unless it is asked for right then.
+        if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
+            self._fresh_next = not self.suspicious
+            return True
+        return None
 
     def _carve(
         self, connection: Connection, data: Connection, source: Source[object], wanted: int
@@ -174,7 +203,7 @@ class Hand:
 
     def _claim_waiting(self, connection: Connection, wanted: int) -> bool:
         ledger, database, run_id = self._runtime.ledger, self._runtime.database, self._run.id
-        self._looked_at = time.monotonic()
+        self._looked_at, self._cap_wait = time.monotonic(), 0.0
         with database.reading(connection):
             if not ledger.claims.any_waiting(connection, run_id):
                 return False
@@ -183,11 +212,30 @@ class Hand:
             ledger.claims.lock(connection, run_id)
             if not ledger.claims.may_work(connection, run_id, self._lane.token):
                 return False
+            self._cap_wait = cap_wait(self._runtime, connection, self._run)
+            if self._cap_wait:
+                self._looked_at = float("-inf")
+                return False
             claims = ledger.claims.claim_waiting(
-                connection, run_id, lane=self._lane.number, owner=owner, limit=wanted
+                connection,
+                run_id,
+                lane=self._lane.number,
+                owner=owner,
+                # By and by under a cap, however many wait.
+                limit=wanted if self._run.throttle.max_rows_per_second is None else 1,
             )
+            use_cap(self._runtime, connection, self._run, sum(claim.rows for claim in claims))
         self._take(claims)
         return bool(claims)
+
+    def _sleep(self, seconds: float) -> bool:
+        """Wait under a cap, with nothing in hand; False when that is not worth a slot."""
+        if not 0 < seconds <= PATIENCE:
+            return False
+        until = time.monotonic() + seconds
+        while not self._slice.over() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _WALK_WAIT))
+        return True
 
     def _new_owner(self) -> UUID:
         """A token for the next claim, noted before it: the answer to its COMMIT may be lost."""

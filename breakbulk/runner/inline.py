@@ -18,6 +18,7 @@ from breakbulk.runner.runtime import Process, Runtime, live_lanes
 from breakbulk.runner.sending import SendLink, send_all
 from breakbulk.runner.steward import Steward
 from breakbulk.runner.steward_thread import StewardThread
+from breakbulk.runner.throttling_thread import ThrottlingThread
 from breakbulk.runner.work import work
 
 log = logging.getLogger("breakbulk.inline")
@@ -67,13 +68,16 @@ def work_until_over(runtime: Runtime, run: Run, send_link: SendLink) -> None:
         work_without_broker=lambda _queue: None,
     )
     thread = StewardThread(runtime, steward)
+    throttling = ThrottlingThread(runtime, lambda: steward.throttles)
     thread.start()
+    throttling.start()
     try:
         while _goes_on(runtime, run.id):
             work(runtime, process, run.queue, runtime.settings.slice_seconds)
             time.sleep(_LOOK_AGAIN)
         send_all(runtime, send_link)
     finally:
+        throttling.stop()
         thread.stop()
 
 

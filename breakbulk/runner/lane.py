@@ -35,6 +35,7 @@ from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
+from breakbulk.runner.carve import use_cap
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.itemwork import ItemWork
@@ -127,6 +128,7 @@ class LaneWork:
         ledger, run_id = self._runtime.ledger, self._run.id
         with self._runtime.database.transaction(connection):
             ledger.claims.lock(connection, run_id)
+            unused = 0
             for claim in ledger.claims.held_by(connection, run_id, self._hand.owners):
                 troubled = self._patience.spent(claim)
                 # Others have their turn before a chunk that does not get on.
@@ -134,6 +136,8 @@ class LaneWork:
                 ledger.claims.give_back(
                     connection, claim, wait=wait, attempt_spent=False, troubled=troubled
                 )
+                unused += claim.rows
+            use_cap(self._runtime, connection, self._run, -unused)
             self.tell(connection)
             ledger.lanes.leave(connection, self._lane.token, worked=self._worked)
 

@@ -94,11 +94,17 @@ class Steward:
         self._looked_at = float("-inf")
         self._told: Worker | None = None
         self._forgotten = Forgotten(runtime)
+        self._throttles = False
 
     @property
     def leads(self) -> bool:
         """Whether it is the one that leads, as far as it knows."""
         return self._leads
+
+    @property
+    def throttles(self) -> bool:
+        """Whether it leads and a run holds back on something, so that somebody has to look."""
+        return self._leads and self._throttles
 
     def tick(self, connection: Connection) -> None:
         """Look around once. Errors of the database are the caller's to catch."""
@@ -120,6 +126,8 @@ class Steward:
                     connection, resting=busy or signs.resting, calling=busy or signs.calling
                 )
                 busy = busy or signs.resting or signs.calling
+            else:
+                self._throttles = False
             if busy or signs.loading:
                 end_lost(self._runtime, connection, worker.id)
             self._tidy(connection)
@@ -232,7 +240,9 @@ class Steward:
         with database.reading(connection):
             at_rest = ledger.lanes.at_rest(connection) if resting else []
             orphaned = ledger.finishers.orphaned(connection) if calling else []
-            waiting = [run for run in ledger.runs.active(connection) if run.waits_for is not None]
+            active = ledger.runs.active(connection)
+        waiting = [run for run in active if run.waits_for is not None]
+        self._throttles = any(run.throttle for run in active)
         for run_id, _status in at_rest:
             settle(self._runtime, connection, run_id)
         for run_id, finisher in orphaned:

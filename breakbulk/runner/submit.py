@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -21,12 +21,14 @@ from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.run import CANVAS_JOB, Run
 from breakbulk.domain.status import ACTIVE
+from breakbulk.domain.throttle import Limits
 from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
 from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.loads import Producer
 from breakbulk.ledger.runs import NewRun
 from breakbulk.ledger.sql import LONGEST_WAIT, clock
+from breakbulk.runner.limits import known_limits, lanes_of, throttle_of
 from breakbulk.runner.runtime import Runtime, process_started
 from breakbulk.sources import Items, Source
 
@@ -100,6 +102,7 @@ class Order:
         awaits: no lane comes before somebody releases it.
         finish_by: when it should have ended: a time, or one so long after the submit.
         trace: the span that it is part of, as a run keeps it.
+        limits: instead of the job's own.
     """
 
     queue: str
@@ -112,6 +115,7 @@ class Order:
     awaits: bool = False
     finish_by: datetime | timedelta | None = None
     trace: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def checked(
@@ -125,6 +129,7 @@ class Order:
         countdown: float | None = None,
         eta: datetime | None = None,
         finish_by: datetime | float | None = None,
+        limits: Limits | None = None,
     ) -> Order:
         """Check what the caller said.
 
@@ -133,10 +138,12 @@ class Order:
             countdown: seconds from the submit until it may start.
             eta: when it may start.
             finish_by: when it should have ended, or seconds from the submit until then.
+            limits: instead of the job's own.
 
         Raises:
             ConfigurationError: ``overlap`` is not one of the three words, or it cannot be told
                 when to start, or by when it should have ended.
+            ParameterError: a limit is unknown.
         """
         try:
             word = Overlap(overlap)
@@ -145,8 +152,16 @@ class Order:
             raise ConfigurationError(f"overlap={overlap!r} must be one of {words}.") from None
         start = _start(countdown, eta)
         end = _end(finish_by)
+        chosen = known_limits(limits or {})
         return cls(
-            queue, submitted_by, idempotency_key, word, links, not_before=start, finish_by=end
+            queue,
+            submitted_by,
+            idempotency_key,
+            word,
+            links,
+            not_before=start,
+            finish_by=end,
+            limits=chosen,
         )
 
 
@@ -241,7 +256,8 @@ def submit(
         until=None if until is None else encode_key(until),
         rows_estimate=estimate,
         chunk_size=spec.options.chunk_size,
-        max_lanes=spec.options.max_lanes,
+        max_lanes=lanes_of(order.limits, spec.options.max_lanes),
+        throttle=throttle_of(runtime, order.limits, spec.options.throttle),
         policy=order.policy or spec.options.policy,
         at_least_once=runtime.at_least_once or spec.name == CANVAS_JOB,
         has_failed=callable(getattr(spec.cls, "failed", None)) or runtime.notify is not None,

@@ -37,7 +37,7 @@ _ROUTES = {
     "delivery": r"/webhooks/deliveries/{delivery:\d{1,18}}",
     "replay": r"/webhooks/deliveries/{delivery:\d{1,18}}/replay",
     "report": r"/runs/{run:\d{1,18}}/report",
-    "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|lanes|retry|finish}",
+    "verb": r"/runs/{run:\d{1,18}}/{verb:pause|resume|cancel|force|lanes|limits|retry|finish}",
     "login": "/login",
     "preferences": "/preferences",
 }

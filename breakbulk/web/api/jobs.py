@@ -47,5 +47,6 @@ def _shown(spec: JobSpec) -> dict[str, Any]:
             "chunk_size": spec.options.chunk_size,
             "max_lanes": spec.options.max_lanes,
             "queue": spec.options.queue,
+            "throttle": spec.options.throttle.as_dict(),
         },
     }

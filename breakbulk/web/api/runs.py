@@ -42,6 +42,7 @@ def submit(request: Request) -> dict[str, Any]:
         countdown=given.get("countdown"),
         eta=_moment(given, "eta"),
         finish_by=_moment(given, "finish_by"),
+        **given.get("limits", {}),
     )
     request.response.status_int = 202
     request.response.location = request.route_path("api.run", run=submitted.id)
@@ -91,6 +92,13 @@ def lanes(request: Request) -> dict[str, Any]:
     """Let it have more lanes, or fewer."""
     request.handle.limit_lanes(request.json_body["lanes"], by=request.access.user)
     return _steered(request, request.handle.status())
+
+
+@changes("api.limits")
+def limits(request: Request) -> dict[str, Any]:
+    """Change what it holds back on."""
+    throttle = request.handle.limit(by=request.access.user, **request.json_body)
+    return {"run": request.handle.id, "throttle": throttle.as_dict()}
 
 
 @changes("api.retry")

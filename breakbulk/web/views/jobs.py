@@ -11,11 +11,13 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from breakbulk.domain.deadline import parse_deadline
+from breakbulk.domain.throttle import NO_THROTTLE
 from breakbulk.errors import BreakbulkError, SourceError
 from breakbulk.jobs import JobSpec
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
 from breakbulk.web.forms import fields_of, values_of
+from breakbulk.web.limits import limit_fields, limits_of
 from breakbulk.web.spark import spark
 
 _EARLIER = 10
@@ -55,6 +57,7 @@ def start(request: Request) -> Any:
             idempotency_key=given.get("once") or None,
             submitted_by=request.access.user,
             finish_by=parse_deadline(end) if end else None,
+            **limits_of(given),
         )
     except BreakbulkError as error:
         request.response.status_int = 422
@@ -82,6 +85,9 @@ def _page(
         # However often the button is pressed, this form starts one run.
         "once": (given or {}).get("once") or f"form-{secrets.token_urlsafe(12)}",
         "finish_by": (given or {}).get("finish_by", ""),
+        "limits": limit_fields(spec.options.throttle, given),
+        # What was typed there is to be seen beside what is wrong with it.
+        "limits_typed": any((given or {}).get(one.key) for one in limit_fields(NO_THROTTLE)),
         "waits": (given or {}).get("overlap") == "wait",
         "plan": None,
         "trouble": None,

@@ -16,6 +16,7 @@ from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import ParameterError
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
+from breakbulk.web.limits import limit_fields, limits_of
 from breakbulk.web.live import is_fragment, unless_unchanged
 from breakbulk.web.plot import plot
 
@@ -51,6 +52,7 @@ def run(request: Request) -> dict[str, Any]:
         "slowest": seen.slowest,
         "activity": seen.activity,
         "lanes": seen.lanes,
+        "limits": limit_fields(record.throttle),
         "events": seen.events,
         "late": _late(record, progress),
         "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
@@ -70,6 +72,7 @@ def verb(request: Request) -> HTTPSeeOther:
         "cancel": lambda: handle.cancel(by=by, reason=reason),
         "force": lambda: handle.cancel(force=True, by=by, reason=reason),
         "lanes": lambda: handle.limit_lanes(_lanes(request), by=by),
+        "limits": lambda: handle.limit(by=by, **limits_of(request.POST)),
         "retry": lambda: handle.retry(
             error=request.POST.get("error") or None,
             chunk=request.POST.get("chunk") or None,
@@ -109,7 +112,7 @@ def _verbs(status: RunStatus, failed: int, *, callback: bool) -> set[str]:
         found.add("resume")
     if status not in FINISHED | {RunStatus.CANCELLING, RunStatus.FINISHING}:
         found.add("cancel")
-        found.add("lanes")
+        found |= {"lanes", "limits"}
     if status is RunStatus.CANCELLING:
         found.add("force")
     if status in RETRYABLE and failed:

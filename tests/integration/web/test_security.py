@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from breakbulk import RunHandle
     from tests.support.yard import Yard
 
-_VERBS = ("pause", "resume", "cancel", "force", "lanes", "retry", "finish")
+_VERBS = ("pause", "resume", "cancel", "force", "lanes", "limits", "retry", "finish")
 #: Every route with what it takes to get there; a new route has to be put here.
 READING = {
     "overview": "/",

@@ -27,7 +27,7 @@ _OF_ONE_RUN = sorted(
     - {verb for verb, *_ in _OF_NO_RUN}
 )
 #: What some of these need besides.
-_BESIDES = {"lanes": ["2"]}
+_BESIDES = {"lanes": ["2"], "limit": ["--only", "none"]}
 _OF_THE_LEDGER = [
     *_OF_NO_RUN,
     ["token", "list"],

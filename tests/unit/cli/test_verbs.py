@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from breakbulk.domain.throttle import OPTIONS
 from breakbulk.ledger.schema import HEAD
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def test_jobs_as_json(shop: Shop) -> None:
         "tolerate": 1000,
         "chunk_timeout": 3600.0,
         "max_lanes": None,
+        "throttle": dict.fromkeys(OPTIONS),
         "queue": "celery",
     }
 
@@ -171,6 +173,38 @@ def test_lanes(shop: Shop) -> None:
     ended = shop("lanes", "1", "2")
     assert ended.exit_code == 1
     assert ended.stderr == "Error: Run 1 has ended (cancelled): it has no lanes any more.\n"
+
+
+def test_limits(shop: Shop) -> None:
+    shop.open()
+    shop("run", "reprice", "--max-lanes", "2", "--only", "22:00-06:00")
+    shown = shop("status", "1").stdout
+    assert "  limits     only 22:00-06:00\n" in shown
+    assert shop.json("status", "1")["run"]["max_lanes"] == 2
+    told = shop("limit", "1", "--max-rows-per-second", "500", "--only", "none")
+    assert told.stdout == "Run 1 holds back on this from now on: at most 500 rows/s.\n"
+    left = shop.json("limit", "1", "--max-rows-per-second", "none")
+    assert left == {"run": 1, "throttle": dict.fromkeys(OPTIONS)}
+    verbs = [one["verb"] for one in shop.json("status", "1")["activity"]]
+    assert verbs == ["limits", "limits", "submitted"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "Name a limit"),
+        (["--only", "at night"], "'at night' must be hours as in"),
+        (["--max-lock-waits", "1.5"], "'1.5' must be a whole number from 0 up, or 'none'."),
+        (["--max-rows-per-second", "nan"], "must be a number of rows above 0"),
+        (["--max-replica-lag", "5"], "max_replica_lag needs PostgreSQL"),
+    ],
+)
+def test_limits_that_cannot_be(shop: Shop, given: list[str], says: str) -> None:
+    shop.open()
+    shop("run", "reprice")
+    refused = shop("limit", "1", *given)
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.split())
 
 
 def test_report(shop: Shop) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from breakbulk.console import words
-from breakbulk.domain.progress import Progress
+from breakbulk.domain.progress import Progress, Throttled
 from breakbulk.domain.run import Summary
 from breakbulk.domain.status import RunStatus
 
@@ -75,6 +76,18 @@ def test_the_time_left_is_a_range(seconds: float, text: str) -> None:
 def test_no_time_is_left_that_nobody_knows() -> None:
     assert words.left(replace(_RUNNING, total_is_outrun=True)) == ""
     assert words.left(replace(_RUNNING, rate_is_steady=False)) == ""
+
+
+def test_a_run_that_holds_back_says_on_what_and_claims_no_time_left() -> None:
+    since = datetime(2026, 11, 26, 3, 12, tzinfo=UTC)
+    held = Throttled("replica lag", "replica lag is 12.4 s, at most 10 s", 12.4, 10, since, 0)
+    progress = replace(_RUNNING, throttled=held)
+    assert words.status(progress) == (
+        "running (throttled: replica lag is 12.4 s, at most 10 s; since 03:12 UTC)"
+    )
+    assert words.left(progress) == ""
+    fewer = replace(progress, throttled=replace(held, since=None, lanes=1))
+    assert words.status(fewer).startswith("running (throttled to 1 lane for the time being, after")
 
 
 def test_exact_total_has_no_mark() -> None:

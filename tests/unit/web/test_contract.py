@@ -66,7 +66,7 @@ def test_it_knows_every_field_of_progress_and_summary() -> None:
 
 def test_whatever_is_answered_is_all_there_and_nothing_else_is() -> None:
     """A field that may be missing, or one that nobody has described, is no promise."""
-    asked = ("Planned", "Submission", "Problem")
+    asked = ("Planned", "Submission", "Problem", "Limits", "StartLimits")
     for place, schema in objects({**SCHEMAS, **{name: {} for name in asked}}):
         assert set(schema["required"]) == set(schema["properties"]), place
         assert schema["additionalProperties"] is False, place

@@ -8,7 +8,7 @@ from alembic import context, op
 from breakbulk.ledger.schema import Schema
 
 revision = "0010"
-down_revision = "0007"
+down_revision = "0009"
 
 
 def upgrade() -> None:

@@ -43,6 +43,24 @@ def test_a_run_is_given_more_lanes_or_fewer(yard: Yard, deployer: TestApp, job: 
     refused(post(deployer, f"/runs/{run}/lanes", {}), 422, "invalid-request")
 
 
+def test_a_run_is_given_other_limits(yard: Yard, deployer: TestApp, job: str) -> None:
+    start = {"job": job, "limits": {"only": "22:00-06:00", "max_lanes": 3}}
+    shown = post(deployer, "/runs", start).json["run"]
+    assert (shown["throttle"]["only"], shown["max_lanes"]) == ("22:00-06:00", 3)
+    changed = post(deployer, f"/runs/{shown['id']}/limits", {"max_rows_per_second": 500})
+    assert changed.json["throttle"] == {**shown["throttle"], "max_rows_per_second": 500}
+    yard.crew()
+    progress = deployer.get(f"{RUNS}/{shown['id']}").json["progress"]
+    assert progress["throttled"]["by"] == "not looked at"
+    lifted = post(deployer, f"/runs/{shown['id']}/limits", {"throttle_on": None, "only": None})
+    assert lifted.json["throttle"]["only"] is None
+    for wrong in ({}, {"only": 5}, {"max_lanes": 1}, {"throttle_on": "SELECT 1"}):
+        refused(post(deployer, f"/runs/{shown['id']}/limits", wrong), 422, "invalid-request")
+    refused(
+        post(deployer, f"/runs/{shown['id']}/limits", {"only": "late"}), 422, "invalid-parameter"
+    )
+
+
 def test_a_verb_needs_no_body_from_a_machine(yard: Yard, deployer: TestApp, job: str) -> None:
     run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
     assert deployer.post(f"{RUNS}/{run}/pause", status=200).json["status"] == "paused"
