@@ -18,6 +18,22 @@ from breakbulk.ledger.sql import clock
 #: PostgreSQL grows old.
 BATCH: Final = 5_000
 
+#: Tables that have up to as many rows of a run as it has chunks or items, by their numbers.
+NUMBERED: Final = ("chunks", "items", "results", "item_states")
+#: Likewise, found by their ids.
+LISTED: Final = ("failures", "quarantine", "deliveries", "events", "activity", "allowances")
+#: Few of each, or as many as a run takes seconds. The carve row is the last: it is the lock.
+FEW: Final = (
+    "waiting",
+    "tallies",
+    "failure_tallies",
+    "throttles",
+    "stays",
+    "links",
+    "loads",
+    "carves",
+)
+
 
 class Pruning:
     """What is pruned, and how. Every method works on the caller's connection."""
@@ -92,26 +108,12 @@ class Pruning:
         all the dead entries of the steps before, as long as somebody holds vacuum back.
         """
         schema = self._database.schema
-        for table in (schema.chunks, schema.items, schema.results, schema.item_states):
-            yield from self._by_number(connection, table, run_id)
-        for table in (
-            schema.failures,
-            schema.quarantine,
-            schema.deliveries,
-            schema.events,
-            schema.activity,
-        ):
-            yield from self._by_id(connection, table, run_id)
-        # Few of each, but of the lanes' stays: one for some seconds' work.
-        for table in (
-            schema.waiting,
-            schema.tallies,
-            schema.failure_tallies,
-            schema.stays,
-            schema.links,
-            schema.loads,
-            schema.carves,
-        ):
+        for name in NUMBERED:
+            yield from self._by_number(connection, getattr(schema, name), run_id)
+        for name in LISTED:
+            yield from self._by_id(connection, getattr(schema, name), run_id)
+        for name in FEW:
+            table = getattr(schema, name)
             connection.execute(delete(table).where(table.c.run_id == run_id))
         connection.execute(delete(schema.runs).where(schema.runs.c.id == run_id))
         yield

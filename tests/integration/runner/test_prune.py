@@ -69,6 +69,17 @@ def test_nothing_of_a_pruned_run_is_left(yard: Yard, monkeypatch: pytest.MonkeyP
         handles[0].record()
 
 
+def test_every_table_that_has_something_of_runs_is_pruned(yard: Yard) -> None:
+    """Whoever adds one adds it there, too; there is no lane any more."""
+    schema = yard.ledger.database.schema
+    of_runs = {
+        table.name.removeprefix("breakbulk_")
+        for table in schema.metadata.sorted_tables
+        if "run_id" in table.c
+    }
+    assert of_runs == {*steps.NUMBERED, *steps.LISTED, *steps.FEW, "lanes"}
+
+
 def test_only_what_is_old_enough_and_meant(yard: Yard) -> None:
     old, failed, young = _endings(yard)
     going = yard.submit(yard.job())
