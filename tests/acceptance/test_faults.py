@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from breakbulk import RunStatus
-from tests.support.waiting import wait_for
+from tests.support.waiting import SLACK, wait_for
 from tests.support.warehouse import Product
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _ROWS = 1000
 _LEASE = 2.0
-#: For starting processes and finding out, on a busy machine.
-_SLACK = 10.0
 _JOB = {"chunk_size": 50, "retry_delay": 0}
 #: An application of which the third process of the pool never comes up.
 _LATE = """
@@ -109,7 +107,7 @@ def test_sqlite_a_killed_worker(sqlite_url: str, valkey_url: str, set_stage: Sta
     stage.judge(run, rows=_ROWS)
     assert not stage.attempts(run), "a lost machine costs no attempt"
     assert stage.losses(run) == {1: 1}
-    assert took < _LEASE + _SLACK, f"the other took over after {took:.1f} s"
+    assert took < _LEASE + SLACK, f"the other took over after {took:.1f} s"
 
 
 def test_a_warm_shutdown_in_the_middle_of_chunks(stage: Stage) -> None:

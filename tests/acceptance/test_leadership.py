@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -39,8 +38,8 @@ def _steward(stage: Stage, number: int) -> Steward:
 def test_the_next_leader_does_not_wait_for_its_own_lease(
     postgres_url: str, valkey_url: str, set_stage: Stages
 ) -> None:
-    # A third of it is far more than even a busy machine takes.
-    stage = set_stage(postgres_url, valkey_url, knobs={"lease_seconds": 120.0})
+    # A third of it is more than anybody waits for here.
+    stage = set_stage(postgres_url, valkey_url, knobs={"lease_seconds": 600.0})
     database = stage.bulk.runtime.database
     leader, other = _steward(stage, 1), _steward(stage, 2)
     table = database.schema.leader
@@ -57,6 +56,4 @@ def test_the_next_leader_does_not_wait_for_its_own_lease(
         connection.exec_driver_sql(
             f"UPDATE {table.fullname} SET lease_until = lease_until - interval '1 hour'"
         )
-    began = time.monotonic()
     wait_for(lambda: leads(other), message="the other to lead")
-    assert time.monotonic() - began < 20

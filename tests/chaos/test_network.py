@@ -18,7 +18,7 @@ from tests.support.arenas import SAYINGS
 from tests.support.namespaces import namespace
 from tests.support.proxy import Proxy
 from tests.support.servers import TEST_SETTINGS
-from tests.support.waiting import wait_for
+from tests.support.waiting import SLACK, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _ROWS = 200
 _LEASE = 2.0
-#: For whoever takes over, on a busy machine.
-_SLACK = 10.0
 
 
 @dataclass(frozen=True)
@@ -128,5 +126,5 @@ def test_a_worker_that_is_cut_off(
     stage.until_succeeded(again)
     stage.judge(run, again, rows=_ROWS, complaints=[STEWARD, *CELERY])
     record_property(SAYINGS, f"a worker that is cut off: its chunk begun again after {took:.2f} s")
-    assert took < _LEASE + _SLACK, f"the near worker took over after {took:.1f} s"
+    assert took < _LEASE + SLACK, f"the near worker took over after {took:.1f} s"
     stage.finish()

@@ -21,7 +21,7 @@ from tests.support.bout import Bout, measured
 from tests.support.orders import Orders
 from tests.support.roster import Roster
 from tests.support.sight import Sight, look
-from tests.support.waiting import wait_for
+from tests.support.waiting import SLACK, wait_for
 
 if TYPE_CHECKING:
     import random
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A busy machine may take so many seconds longer than the nominal time.
-SLACK = 30.0
 #: Bouts until one fault struck in the window.
 TRIES = 5
 #: When a fault strikes, drawn from this range: what happens meanwhile has to fit in the window.

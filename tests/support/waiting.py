@@ -14,18 +14,20 @@ T = TypeVar("T")
 
 #: Names the most seconds that any wait may take, where most will be in vain.
 PATIENCE = "BREAKBULK_PATIENCE"
+#: So many seconds longer than by its nature may take on a busy machine what does not take for ever.
+SLACK = 30.0
 _POLL_SECONDS = 0.02
 
 
 def wait_for(
-    condition: Callable[[], T], *, timeout: float = 60.0, message: str = "the condition"
+    condition: Callable[[], T], *, timeout: float = 120.0, message: str = "the condition"
 ) -> T:
     """Call ``condition`` until it returns something true, and return that.
 
     Args:
         condition: cheap, and may be called any number of times.
         timeout: seconds to wait at most; generous, because a shared machine can stall.
-        message: what was waited for, as it reads in "waited 60 s in vain for …".
+        message: what was waited for, as it reads in "waited 120 s in vain for …".
 
     Raises:
         AssertionError: the time is over.

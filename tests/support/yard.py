@@ -412,7 +412,7 @@ def together(*parts: Callable[[], Any]) -> list[Any]:
     results: list[Any] = [None] * len(parts)
 
     def call(place: int, part: Callable[[], Any]) -> None:
-        barrier.wait(timeout=20)
+        barrier.wait(timeout=60)
         try:
             results[place] = part()
         except Exception as error:  # noqa: BLE001  (the test judges it)

@@ -248,7 +248,7 @@ def test_postgres_the_frontier_is_asked_after_the_wait(postgres_yard: Yard) -> N
         yard.ledger.claims.carve(
             connection, handle.id, frontier, [cut], lane=lane.number, owner=uuid4(), exhausts=False
         )
-    waiter.join(timeout=20)
+    waiter.join(timeout=60)
     assert seen == {"within": False, "after": 1}
 
 
@@ -398,7 +398,7 @@ def test_postgres_a_doubtful_commit_is_settled_when_the_old_session_has_ended(
             transaction.commit()
         else:
             transaction.rollback()
-    asking.join(timeout=20)
+    asking.join(timeout=60)
     assert answer == [happened]
 
 

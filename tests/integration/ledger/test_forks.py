@@ -72,7 +72,7 @@ def test_a_child_that_is_forked_beside_a_steward_can_write(database: Database) -
         assert all(in_child(lambda: write(database)) for _ in range(30))
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
 
 
@@ -96,8 +96,8 @@ def test_nobody_waits_for_his_turn_with_the_file_open(database: Database) -> Non
     thread = threading.Thread(target=keep_house, daemon=True)
     with database.turn():
         thread.start()
-        assert waiting.wait(20)
+        assert waiting.wait(60)
         assert in_child(lambda: locks(database))
         assert not done.is_set()
-    thread.join(20)
+    thread.join(60)
     assert done.is_set()

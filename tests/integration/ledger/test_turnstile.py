@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -89,12 +90,14 @@ def test_who_begins_again_at_once_does_not_starve_the_others(tmp_path: Path) -> 
         thread.start()
     try:
         wait_for(lambda: greedy[0] > 10, message="the greedy ones to be at it")
-        for _ in range(20):
+        overtaken = []
+        for _ in range(21):
             before = greedy[0]
-            # In its own time: between asking and getting, hardly anybody goes first.
             with turnstile.turn():
-                overtaken = greedy[0] - before
-            assert overtaken <= 8
+                overtaken.append(greedy[0] - before)
+        # Between asking and getting, hardly anybody goes first; but who is stopped on a busy
+        # machine before he has even asked may find that many did.
+        assert statistics.median(overtaken) <= 8, overtaken
     finally:
         stop.set()
         for thread in threads:
@@ -110,7 +113,7 @@ def test_nobody_overtakes_who_waits_at_the_front(tmp_path: Path) -> None:
         assert not waiting.is_set()
         # Now the door is shut behind him, also for the one inside who would like to come again.
         assert is_locked(Path(f"{path}-now"))
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     wait_for(lambda: not is_locked(Path(f"{path}-next")), message="the queue to be empty")
 
 
@@ -132,7 +135,7 @@ def test_an_error_inside_lets_go(tmp_path: Path) -> None:
     turnstile = Turnstile(str(tmp_path / "db"))
     with pytest.raises(RuntimeError), turnstile.turn():
         raise RuntimeError
-    assert try_in_thread(turnstile).wait(10)
+    assert try_in_thread(turnstile).wait(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -143,7 +146,7 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path, number: signal.Signals)
     assert not waiting.is_set()
     process.send_signal(number)
     process.communicate()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
 
 
 def test_a_forked_child_does_not_keep_its_parents_turn(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_forked_child_does_not_keep_its_parents_turn(tmp_path: Path) -> None:
             os._exit(0)
     os.close(reader)
     try:
-        assert try_in_thread(turnstile).wait(10)
+        assert try_in_thread(turnstile).wait(60)
     finally:
         os.close(writer)
         os.waitpid(child, 0)
@@ -186,7 +189,7 @@ def test_a_fork_at_any_moment_keeps_no_turn(tmp_path: Path) -> None:
                 os._exit(0)
             children.append(child)
         stop.set()
-        assert try_in_thread(turnstile).wait(20)
+        assert try_in_thread(turnstile).wait(60)
     finally:
         stop.set()
         os.close(writer)
@@ -211,10 +214,10 @@ def test_who_has_the_turn_is_refused_a_second_one(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=ask_again, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     (refusal,) = refusals
     assert "pass session=chunk.session or session=run.session" in str(refusal)
-    assert try_in_thread(turnstile).wait(10)
+    assert try_in_thread(turnstile).wait(60)
 
 
 def test_a_job_that_submits_past_its_own_transaction_is_told(sqlite_url: str) -> None:
@@ -249,7 +252,7 @@ def test_two_names_of_one_file_are_one_queue(tmp_path: Path) -> None:
     waiting = try_in_thread(Turnstile(str(tmp_path / "link" / ".." / tmp_path.name / "db")))
     assert not waiting.wait(0.05)
     process.communicate()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
 
 
 def test_lanes_that_hold_the_writer_long_share_it(sqlite_url: str) -> None:

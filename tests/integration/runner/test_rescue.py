@@ -233,7 +233,7 @@ def test_postgres_a_frozen_sessions_locks_go_before_its_chunk_is_given_out(
         chunk.session.flush()
         if not frozen.is_set():
             frozen.set()
-            assert thaw.wait(30)
+            assert thaw.wait(60)
 
     handle = yard.submit(yard.job(process, chunk_size=25))
     crew = yard.crew()
@@ -244,7 +244,7 @@ def test_postgres_a_frozen_sessions_locks_go_before_its_chunk_is_given_out(
 
     thread = threading.Thread(target=freeze)
     thread.start()
-    assert frozen.wait(20)
+    assert frozen.wait(60)
     with yard.reading() as connection:
         (lane,) = yard.ledger.lanes.of_worker(connection, crew.process.worker_id)
     with yard.runtime.database.connect() as connection:
@@ -287,7 +287,7 @@ def test_sqlite_nobody_has_to_write_to_be_alive(sqlite_url: str) -> None:
     thread = threading.Thread(target=look_around, daemon=True)
     with yard.runtime.database.turn():
         thread.start()
-        thread.join(20)
+        thread.join(60)
         seen = len(looked)
     thread.join(60)
     assert seen == 2, "a lane has the writer, and nobody waited for it"

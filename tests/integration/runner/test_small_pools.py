@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def small_engine(database_url: str) -> Iterator[Engine]:
-    engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=1)
+    engine = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=60)
     yield engine
     engine.dispose()
 
@@ -56,7 +56,7 @@ def test_events_are_sent_while_the_pool_is_empty(small_engine: Engine) -> None:
 
 def test_postgres_a_loss_takes_nobodys_connection(postgres_url: str) -> None:
     """Both lose theirs; each gets its own again, and the pool's is still there for a lane."""
-    engine = create_engine(postgres_url, pool_size=1, max_overflow=0, pool_timeout=1)
+    engine = create_engine(postgres_url, pool_size=1, max_overflow=0, pool_timeout=60)
     yard = Yard(engine, rows=25, webhook_allow="127.0.0.1", steward_seconds=0.05)
     admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     others = text("SELECT pid FROM pg_stat_activity WHERE application_name = 'apart'")

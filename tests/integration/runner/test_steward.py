@@ -151,7 +151,7 @@ def test_a_leader_that_shuts_down_lets_another_lead(yard: Yard) -> None:
         second.tick()
         return second.steward._leads
 
-    wait_for(second_leads, timeout=3, message="the other to lead")
+    wait_for(second_leads, message="the other to lead")
     first.draining = False
     first.tick()
     assert not first.steward._leads

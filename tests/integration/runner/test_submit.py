@@ -324,7 +324,7 @@ def test_postgres_a_key_in_another_open_transaction_is_waited_for(postgres_yard:
         waiting.start()
         wait_for(lambda: _blocked(yard), message="the second submit to wait")
         session.commit()
-    waiting.join(timeout=20)
+    waiting.join(timeout=60)
     assert [one.id for one in found] == [first.id]
 
 

@@ -11,11 +11,12 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from breakbulk.errors import UnsupportedPool
 from breakbulk.parts.limits import limited
+from tests.support.waiting import SLACK
 
 
 def long() -> None:
     """Work until somebody ends it."""
-    time.sleep(10)  # cut short by the limit
+    time.sleep(60)  # cut short by the limit
 
 
 def test_none_means_none() -> None:
@@ -33,7 +34,7 @@ def test_the_soft_one_comes_first_and_the_hard_one_after_it() -> None:
         assert limits.fired == 0.5
         long()
     assert limits.fired == 1.0
-    assert 1.0 <= time.monotonic() - began < 8
+    assert 1.0 <= time.monotonic() - began < SLACK
 
 
 @pytest.mark.parametrize(("soft", "hard"), [(None, 0.05), (0.2, 0.05)])
@@ -45,7 +46,7 @@ def test_a_hard_one_alone(soft: float | None, hard: float) -> None:
 def test_a_hard_one_that_is_swallowed_is_raised_again() -> None:
     swallowed = 0
     before = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(TimeLimitExceeded), limited(None, 0.05, "t"):  # noqa: PT012
+    with pytest.raises(TimeLimitExceeded), limited(None, 0.5, "t"):  # noqa: PT012
         try:
             long()
         except Exception:  # noqa: BLE001  (as in a loop that goes on with the next row)

@@ -25,7 +25,7 @@ def test_who_takes_too_long_is_seen_and_nobody_else() -> None:
     ):
         deadlines.begin(slot, lane, seconds)
     deadlines.end(slots[1])
-    wait_for(lambda: deadlines.overdue() == {slow}, timeout=5, message="the slow one to be late")
+    wait_for(lambda: deadlines.overdue() == {slow}, message="the slow one to be late")
     deadlines.begin(slots[0], slow, 60)
     assert deadlines.overdue() == set(), "its next chunk has a time of its own"
 
@@ -34,7 +34,7 @@ def test_who_has_just_gone_on_is_not_late(monkeypatch: pytest.MonkeyPatch) -> No
     """Between two looks at its slot the lane has begun its next chunk."""
     deadlines = Deadlines(8)
     deadlines.begin(deadlines.take(), uuid4(), 0.0001)
-    wait_for(deadlines.overdue, timeout=5, message="it to be late")
+    wait_for(deadlines.overdue, message="it to be late")
     monkeypatch.setattr(deadlines, "_deadline", lambda _slot: time.monotonic() + 60)
     assert deadlines.overdue() == set()
 
@@ -46,7 +46,7 @@ def test_a_slot_is_used_again() -> None:
     deadlines.begin(None, uuid4(), 1)
     deadlines.end(None)
     deadlines.begin(slot, uuid4(), 0.0001)
-    wait_for(deadlines.overdue, timeout=5, message="it to be late")
+    wait_for(deadlines.overdue, message="it to be late")
     deadlines.give_back(slot)
     assert deadlines.overdue() == set()
     assert deadlines.take() == slot
@@ -60,7 +60,7 @@ def test_a_child_is_seen_by_its_parent() -> None:
         deadlines.begin(deadlines.take(), lane, 0.0001)
         os._exit(0)
     os.waitpid(child, 0)
-    wait_for(lambda: deadlines.overdue() == {lane}, timeout=5, message="the child to be late")
+    wait_for(lambda: deadlines.overdue() == {lane}, message="the child to be late")
     deadlines.reset()
     assert deadlines.overdue() == set()
     assert Deadlines(5, place=lambda: 5).take() is None
@@ -83,7 +83,7 @@ def test_a_process_that_is_not_forked_is_seen_too() -> None:
             pass_fds=(deadlines.file,),
             check=True,
         )
-    wait_for(lambda: deadlines.overdue() == {lane}, timeout=5, message="it to be late")
+    wait_for(lambda: deadlines.overdue() == {lane}, message="it to be late")
     for name in (lane, other):
         assert deadlines.seconds_of(name) is not None
 
@@ -92,6 +92,6 @@ def test_it_is_known_how_long_a_lane_has_been_at_its_chunk() -> None:
     deadlines, lane = Deadlines(8), uuid4()
     assert deadlines.seconds_of(lane) is None
     with deadlines.at_work(lane, None):
-        wait_for(lambda: (deadlines.seconds_of(lane) or 0) > 0.01, timeout=5, message="some time")
+        wait_for(lambda: (deadlines.seconds_of(lane) or 0) > 0.01, message="some time")
         assert deadlines.overdue() == set(), "it may take as long as it takes"
     assert deadlines.seconds_of(lane) is None

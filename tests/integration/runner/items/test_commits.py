@@ -85,19 +85,19 @@ def test_postgres_the_end_waits_for_whoever_has_the_carve_row(
     def produce() -> Iterator[int]:
         yield 1
         reached.set()
-        assert go.wait(20)
+        assert go.wait(60)
 
     job = yard.job(note, source=lambda: Items(produce()))
     submit = threading.Thread(target=lambda: yard.submit(job))
     submit.start()
-    assert reached.wait(20)
+    assert reached.wait(60)
     handle = yard.bulk.run(yard.bulk.runs()[0].id)
     with yard.transaction() as connection:
         yard.ledger.claims.lock(connection, handle.id)
         go.set()
         wait_for(lambda: waits_for_lock(yard), message="the end to wait")
         assert handle.status() is RunStatus.LOADING
-    submit.join(20)
+    submit.join(60)
     assert handle.status() is RunStatus.RUNNING
 
 

@@ -19,7 +19,7 @@ from breakbulk.runner.guard import Guard
 from breakbulk.runner.outbox_thread import OutboxThread
 from tests.support.posting import Post
 from tests.support.receiver import Receiver, Reply, receiver
-from tests.support.waiting import wait_for
+from tests.support.waiting import SLACK, wait_for
 from tests.support.yard import Yard
 
 if TYPE_CHECKING:
@@ -30,11 +30,13 @@ def test_one_that_hangs_does_not_keep_the_others_waiting(
     yard: Yard, outside: Receiver, sends: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
+    # They hang for as long as this takes, on any machine.
+    monkeypatch.setattr(post, "post", partial(post.post, seconds=600.0))
     with ExitStack() as stack:
         stack.callback(go_on.set)
         for _ in range(3):
             hangs = stack.enter_context(receiver())
-            hangs.reply = lambda _message: Reply() if go_on.wait(60) else Reply(500)
+            hangs.reply = lambda _message: Reply() if go_on.wait(600) else Reply(500)
             yard.bulk.webhooks.add(hangs.url)
         well = yard.bulk.webhooks.add(outside.url)
         yard.run()
@@ -63,7 +65,7 @@ def test_a_try_has_one_deadline_for_all_of_it(yard: Yard, outside: Receiver, how
 
     def by_hand(file: Any) -> None:
         if how == "says nothing":
-            over.wait(60)
+            over.wait(120)
             return
         file.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
         while not over.wait(0.05):
@@ -77,7 +79,7 @@ def test_a_try_has_one_deadline_for_all_of_it(yard: Yard, outside: Receiver, how
     over.set()
     assert answer.error == "no answer within 1 s"
     assert not answer.delivered
-    assert took < 10
+    assert took < SLACK
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def hung_look_ups(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def hang(host: str, port: int, *args: Any, **more: Any) -> Any:
         if str(host).endswith(".hangs.test"):
             asked.append(host)
-            over.wait(60)
+            over.wait(120)
             raise socket.gaierror("nobody knows")
         return look_up(host, port, *args, **more)
 
@@ -104,7 +106,7 @@ def test_the_deadline_covers_the_look_up(
 ) -> None:
     began = time.monotonic()
     answers = [_post(yard, outside, seconds=0.5, host="one.hangs.test") for _ in range(3)]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SLACK
     errors = {one.error or "" for one in answers}
     assert len(errors) == 1
     assert errors.pop().startswith("The address of one.hangs.test was not to be had in time: see")
@@ -137,7 +139,7 @@ def test_names_that_hang_do_not_keep_the_others_waiting(
         return len(outside.received) == 2
 
     # More of them than there are places: each is given up within the deadline and comes last then.
-    wait_for(arrived, timeout=20, message="the other one to be told")
+    wait_for(arrived, message="the other one to be told")
     assert outside.events(well.secret) == ["run.submitted", "run.succeeded"]
     sends.clear()
     tried = [yard.bulk.webhooks.delivery(one.id) for one in yard.bulk.webhooks.deliveries()]
@@ -159,7 +161,7 @@ def test_a_shutdown_does_not_wait_for_a_name(
     wait_for(lambda: hung_look_ups, message="the look-up to hang")
     began = time.monotonic()
     thread.stop()
-    assert time.monotonic() - began < 10, "three seconds for what may still come back"
+    assert time.monotonic() - began < SLACK, "three seconds for what may still come back"
     assert not [one for one in threading.enumerate() if one.name == "breakbulk-outbox"]
 
 
