@@ -7,6 +7,7 @@ into the index of open chunks, which is full of dead entries: half the speed, me
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from breakbulk.domain.run import Summary
 from breakbulk.domain.status import UNFINISHED_CHUNK, ChunkStatus, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.driver import ask, begin_with, is_psycopg
+from breakbulk.ledger.lastword import LastWord
 from breakbulk.ledger.pooling import label_of, naming
 from breakbulk.ledger.sql import (
     TRANSACTION_BEGAN,
@@ -94,6 +96,11 @@ class Chunks:
         else:
             row = connection.execute(self.done(), values).one_or_none()
         return None if row is None else (row[0] and RunStatus(row[0]), row[1])
+
+    @cached_property
+    def last_word(self) -> LastWord:
+        """The done-mark and COMMIT in one message, on PostgreSQL."""
+        return LastWord(self.done(), ("of_run", "of_number", "of_path", "token", "took"))
 
     def tally(
         self, connection: Connection, run_id: RunId, lane: int, chunks: int, rows: int

@@ -16,11 +16,12 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import LostClaim
 from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.lastword import LastWord, NothingMarked, OtherTransaction
 from breakbulk.runner.chunk import Chunk
 from breakbulk.runner.context import surrounded
 from breakbulk.runner.current import process
 from breakbulk.runner.runtime import Runtime
-from breakbulk.runner.unit import ended, unit
+from breakbulk.runner.unit import Unit, ended, unit
 from breakbulk.sources import Source, guard_key
 
 
@@ -67,6 +68,26 @@ class Tally:
     def in_all(self) -> tuple[int, int]:
         """Chunks and rows since the lane came, written down or not."""
         return self._chunks_before + self.chunks, self._rows_before + self.rows
+
+
+@dataclass(slots=True)
+class _LastWord:
+    """Marks a chunk and commits, when it is called.
+
+    Attributes:
+        status: the run's, once it has been said.
+    """
+
+    word: LastWord
+    connection: Connection
+    claim: Claim
+    began: float
+    seal: object
+    status: RunStatus | None = None
+
+    def __call__(self) -> None:
+        claim, seconds = self.claim, time.monotonic() - self.began
+        self.status = self.word.say(self.connection, claim.ref, claim.owner, seconds, self.seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +141,44 @@ class Work:
                 work.check()
                 if not database.is_postgresql and not database.unbroken(connection, seal):
                     raise ended()
-                status, seen = self._mark(connection, claim, began)
-                if seen != seal:
-                    raise ended()
+                last_word: _LastWord | None = None
+                if self._may_mark_with_commit(connection, work):
+                    last_word = _LastWord(chunks.last_word, connection, claim, began, seal)
+                else:
+                    status, seen = self._mark(connection, claim, began)
+                    if seen != seal:
+                        raise ended()
                 tallied = self._note(connection, claim)
-                # failpoint: before commit
-                try:
-                    work.commit()
-                except DBAPIError as error:
-                    if fault_of(error) is Fault.CONNECTION:
-                        raise DoubtfulCommit(tallied=tallied) from error
-                    raise
-                # failpoint: after commit
+                self._commit(work, claim, last_word, tallied=tallied)
+                if last_word is not None:
+                    status = last_word.status
         self.tally.count(claim.rows, written=tallied)
         return status
+
+    def _may_mark_with_commit(self, connection: Connection, work: Unit) -> bool:
+        """Whether the mark can go in one message with COMMIT."""
+        return (
+            not self.keeps
+            and self.runtime.database.is_postgresql
+            and not work.session.twophase
+            and self.runtime.ledger.chunks.last_word.ready(connection)
+        )
+
+    def _commit(
+        self, work: Unit, claim: Claim, last_word: _LastWord | None, *, tallied: bool
+    ) -> None:
+        # failpoint: before commit
+        try:
+            work.commit(last_word)
+        except NothingMarked as error:
+            raise overtaken(claim) from error
+        except OtherTransaction as error:
+            raise ended() from error
+        except DBAPIError as error:
+            if fault_of(error) is Fault.CONNECTION:
+                raise DoubtfulCommit(tallied=tallied) from error
+            raise
+        # failpoint: after commit
 
     def _in_two_databases(
         self,

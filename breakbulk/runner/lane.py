@@ -34,6 +34,7 @@ from breakbulk.errors import (
 from breakbulk.jobs import JobRun
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
+from breakbulk.ledger.lastword import NotPrepared
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.carve import use_cap
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
@@ -92,6 +93,8 @@ class LaneWork:
         process = self._slice.process
         deadlines = process.deadlines
         self._slot = None if deadlines is None else deadlines.take(process.pid, process.started)
+        if connection is data and self._runtime.database.is_postgresql:
+            self._runtime.ledger.chunks.last_word.prepare(connection)
         try:
             self._stay(connection, data)
         finally:
@@ -244,6 +247,10 @@ class LaneWork:
     ) -> bool:
         """User code has raised this; False when the lane should leave."""
         process = self._slice.process
+        if isinstance(error, NotPrepared):
+            # Nothing was committed, and next time it is said in another way.
+            log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
+            return True
         if not isinstance(error, Exception) and process.stopping():
             # Of the shutdown, and not the chunk's fault.
             raise error

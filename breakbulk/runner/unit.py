@@ -9,7 +9,7 @@ SQLite does when its disk is full.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -37,6 +37,10 @@ _SWALLOWED = (
     "An error of the database was swallowed (or the session rolled back), so nobody knows what"
     " became of the chunk: use session.begin_nested() for a part that may fail."
 )
+_UNSAID = (
+    "The session's commit() did not commit, so the chunk is not done: its class must not override"
+    " commit() in that way."
+)
 _ELSEWHERE = (
     "The chunk's session goes to {url} too, whose changes would not commit together with the"
     " chunk: give Breakbulk a sessionmaker with one engine, and open other databases yourself."
@@ -56,6 +60,7 @@ class Unit:
         self.session = session
         self.connection = connection
         self.committing = False
+        self._last_word: Callable[[], None] | None = None
         #: The user was told that something cannot be; it counts even if he did not listen.
         self.complaint: TransactionMisuse | None = None
         self._transaction = connection.get_transaction()
@@ -85,10 +90,23 @@ class Unit:
             self.complaint = misuse
         return misuse
 
-    def commit(self) -> None:
-        """End it for good."""
-        self.committing = True
+    def commit(self, last_word: Callable[[], None] | None = None) -> None:
+        """End it for good.
+
+        Args:
+            last_word: says COMMIT itself, after all that the session does before. Not for a session
+                that commits in two phases.
+        """
+        self.committing, self._last_word = True, last_word
         self.session.commit()
+        if self._last_word is not None:
+            raise TransactionMisuse(_UNSAID)
+
+    def say_last_word(self) -> None:
+        """It is time for COMMIT. SQLAlchemy's own then finds no transaction and does nothing."""
+        last_word, self._last_word = self._last_word, None
+        if last_word is not None:
+            last_word()
 
 
 def troubled(session: Session) -> bool:
@@ -167,7 +185,7 @@ def _clear(connection: Connection) -> None:
 
 def _watch(connection: Connection) -> None:
     if connection not in _watched:
-        event.listen(connection, "commit", _refuse_commit_of_connection)
+        event.listen(connection, "commit", _before_commit_of_connection)
         event.listen(connection, "before_cursor_execute", _refuse_statement)
         _watched.add(connection)
 
@@ -176,10 +194,13 @@ def _refuse(opened: Unit) -> TransactionMisuse:
     return opened.complain(TransactionMisuse(_REFUSED, deliberate=True))
 
 
-def _refuse_commit_of_connection(connection: Connection) -> None:
+def _before_commit_of_connection(connection: Connection) -> None:
     opened = _units.get(connection)
-    if opened is not None and not opened.committing:
+    if opened is None:
+        return
+    if not opened.committing:
         raise _refuse(opened)
+    opened.say_last_word()
 
 
 def _refuse_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:

@@ -148,7 +148,11 @@ def test_a_receiver_that_hangs_delays_no_rescue(
     stage.fill(200)
     with receiver() as outside:
         over = threading.Event()
-        outside.by_hand = lambda _file: over.wait(120)
+
+        def hang(_file: object) -> None:
+            over.wait(120)
+
+        outside.by_hand = hang
         stage.bulk.webhooks.add(outside.url)
         # No other worker, so it is the one with the sender that has to see to it.
         stage.worker(concurrency=2)

@@ -73,11 +73,18 @@ class Transaction:
 
     @property
     def marks_chunk(self) -> bool:
-        return self.says("UPDATE breakbulk.chunks SET status")
+        return self.says("EXECUTE breakbulk_done_") or self.marks_apart
+
+    @property
+    def marks_apart(self) -> bool:
+        """Whether the mark and COMMIT are two messages."""
+        return self.says("UPDATE breakbulk.chunks SET status") and not self.says("PREPARE ")
 
     @property
     def writes(self) -> int:
-        return sum(answer.startswith(_WRITES) for answer in self.statements)
+        # The mark is an UPDATE inside of a SELECT, where it has been prepared.
+        marks = sum(text.startswith('"EXECUTE breakbulk_done_') for text in self.texts)
+        return marks + sum(answer.startswith(_WRITES) for answer in self.statements)
 
 
 def transactions(trace: str) -> Iterator[Transaction]:
