@@ -111,11 +111,19 @@ class ItemWork(Work):
         marks, seconds = self.runtime.ledger.keptmarks, time.monotonic() - began
         short = not said.outgoing and not self.tally.due(self.runtime.settings.tally_seconds)
         if short and marks.possible(connection):
-            with _doubting(tallied=False):
-                found = marks.mark_done(connection, claim.ref, claim.owner, seconds, said.result)
-            if found is None:
-                raise overtaken(claim)
-            return found[0], False
+            try:
+                with _doubting(tallied=False):
+                    found = marks.mark_done(
+                        connection, claim.ref, claim.owner, seconds, said.result
+                    )
+            except Exception as error:
+                # The item is done: that it could not be said is no reason to do it again.
+                if fault_of(error, ours=True) is not Fault.TRANSIENT:
+                    raise
+            else:
+                if found is None:
+                    raise overtaken(claim)
+                return found[0], False
         tallied = False
         with _doubting(tallied=True), self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from psycopg import OperationalError
+from psycopg.errors import SerializationFailure
 from sqlalchemy import event, text, update
 
 from breakbulk import RunStatus, current_chunk
@@ -165,6 +166,25 @@ def test_postgres_a_mark_whose_answer_was_lost_is_settled(
     assert tries == ([1, 2] if written else [1, 1, 2])
     assert handle.audit().clean
     assert handle.progress().rows_done == 2
+
+
+def test_postgres_a_mark_that_another_transaction_was_in_the_way_of_is_said_again(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mark(*_: Any) -> Any:
+        raise SerializationFailure("could not serialize access")
+
+    monkeypatch.setattr(KeptMarks, "mark_done", mark)
+    tries: list[int] = []
+
+    def process(chunk: ItemChunk) -> Kept:
+        tries.append(chunk.number)
+        return Kept("1")
+
+    yard = postgres_yard
+    yard.settle(submit(yard, process, count=2))
+    assert tries == [1, 2]
+    assert kept(yard) == {1: "1", 2: "1"}
 
 
 def test_postgres_listeners_of_the_team_may_begin_a_transaction(postgres_yard: Yard) -> None:
