@@ -27,6 +27,26 @@ if TYPE_CHECKING:
     from breakbulk.runner.retry import Retried
 
 _GOES_ON = ("isolate", "skip")
+_ONE_RUN = "header and body are one run, whose parts have results(), and get() is the body's"
+#: What Celery's results can do besides, and what takes its place.
+_INSTEAD = {
+    "parent": _ONE_RUN,
+    "children": _ONE_RUN,
+    "collect": _ONE_RUN,
+    "graph": _ONE_RUN,
+    "result": "ask get(propagate=False)",
+    "info": "ask get(propagate=False)",
+    "traceback": "ask run.failures()",
+    "status": "ask state",
+    "waiting": "ask not ready()",
+    "iterate": "go through the handle itself when it has ended",
+    "join_native": "ask get()",
+    "iter_native": "go through the handle itself when it has ended",
+    "then": "give the canvas a body, or link()",
+    "save": "breakbulk.canvas.result(app, handle.id) finds it again",
+    "forget": "the ledger keeps its runs",
+    "delete": "the ledger keeps its runs",
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,6 +83,13 @@ class CanvasResult:
         """Celery's word for where it stands: PENDING, STARTED, SUCCESS, FAILURE or REVOKED."""
         return _state(self.run.record())
 
+    if not TYPE_CHECKING:  # which see a wrong name by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do instead of what Celery's results can do and this cannot."""
+            instead = _INSTEAD.get(name, "see the how-to on moving from a Celery chord")
+            raise AttributeError(f"The handle of a canvas has no {name!r}: {instead}.")
+
     def ready(self) -> bool:
         """Whether it has ended."""
         return self.run.status() in FINISHED
@@ -90,7 +117,9 @@ class CanvasResult:
         try:
             self.run.wait(timeout)
         except WaitTimeout as late:
-            raise CeleryTimeout(str(late)) from late
+            waits = self.run.progress().waits
+            told = "" if waits is None else f" It waits: {waits}."
+            raise CeleryTimeout(f"{late}{told}") from late
         record = self.run.record()
         if _state(record) != states.SUCCESS:
             failure = self._failure(record)

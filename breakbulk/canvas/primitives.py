@@ -6,7 +6,7 @@ is refused where it is built, or, in a header that is read lazily, where it is m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any, Self
 
 import celery
@@ -31,6 +31,14 @@ _TAKEN = {"countdown", "eta", "queue", "session", "idempotency_key"}
 _SEVERAL = ("group", "chord", "chain")
 #: Options by which Celery tells what was applied apart; a run has a number.
 _OF_IDS = ("task_id", "group_id", "root_id", "parent_id", "chord", "group_index")
+#: What Celery's can do besides, and what takes its place.
+_INSTEAD = {
+    "apply": "set task_always_eager and call apply_async() to have all of it done at once",
+    "clone": "build it again, or apply it again, which is another run",
+    "freeze": "a run has its number once it is applied",
+    "set_immutable": "make its parts with si()",
+    "skew": "give its parts a countdown, as in add.s(2, 2).set(countdown=1)",
+}
 _NESTED = (
     "A {inner} cannot be {place}: put its parts into the one group, or let a task start a canvas of"
     " its own."
@@ -67,6 +75,31 @@ class Canvas:
         self._errbacks: list[Signature] = []
         self._options: dict[str, Any] = {}
         self._read = False
+
+    def __len__(self) -> int:
+        """How many parts it has.
+
+        Raises:
+            TypeError: they are read lazily, so that nobody knows yet.
+        """
+        if not isinstance(self.tasks, Sized):
+            raise TypeError(
+                f"Nobody knows how many parts a {type(self).__name__} of a generator has before it"
+                " is applied: give it a list to be able to ask, or ask what apply_async() gives."
+            )
+        return len(self.tasks)
+
+    def __bool__(self) -> bool:
+        """Always true, as Celery's are: a group without parts can be applied, too."""
+        return True
+
+    if not TYPE_CHECKING:  # which see a wrong name by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do instead of what Celery's canvases can do and these cannot."""
+            instead = _INSTEAD.get(name)
+            told = f"{name!r}" if instead is None else f"{name}(): {instead}"
+            raise AttributeError(f"A {type(self).__name__} of Breakbulk's has no {told}.")
 
     # Combining
 
@@ -125,6 +158,12 @@ class Canvas:
         """Set what :meth:`apply_async` is given when it is not told otherwise."""
         self._options.update(options)
         return self
+
+    def _set_at_once(self, options: dict[str, Any]) -> None:
+        # Celery's take their application, too; ours ask their tasks for it.
+        options.pop("app", None)
+        _refuse(options)
+        self.set(**options)
 
     def stamp(self, *_visitors: Any, **_headers: Any) -> Self:
         """Refuse: there are no messages to be stamped.
@@ -251,7 +290,7 @@ class group(Canvas):  # noqa: N801  (Celery's name)
         CanvasError: it is made of what cannot be a part.
     """
 
-    def __init__(self, *tasks: Any, on_failure: str | None = None) -> None:
+    def __init__(self, *tasks: Any, on_failure: str | None = None, **options: Any) -> None:
         given: Any = tasks
         if len(tasks) == 1:
             (only,) = tasks
@@ -262,6 +301,7 @@ class group(Canvas):  # noqa: N801  (Celery's name)
             elif not isinstance(only, (Canvas, dict)):
                 given = only
         super().__init__(_checked(given), on_failure=on_failure)
+        self._set_at_once(options)
 
 
 class chord(Canvas):  # noqa: N801  (Celery's name)
@@ -276,7 +316,9 @@ class chord(Canvas):  # noqa: N801  (Celery's name)
         CanvasError: it is made of what cannot be a part or a body.
     """
 
-    def __init__(self, header: Any, body: Any = None, *, on_failure: str | None = None) -> None:
+    def __init__(
+        self, header: Any, body: Any = None, *, on_failure: str | None = None, **options: Any
+    ) -> None:
         tasks, leading = header, []
         if isinstance(header, Canvas):
             if header.following:
@@ -289,6 +331,7 @@ class chord(Canvas):  # noqa: N801  (Celery's name)
         super().__init__(
             _checked(tasks), leading=leading, following=following, on_failure=on_failure
         )
+        self._set_at_once(options)
 
     def __call__(self, body: Any = None, **options: Any) -> CanvasResult:
         """Apply it, with a body if it is given one here."""

@@ -101,6 +101,11 @@ def tasks_of(given: Any, app: Celery | None = None) -> list[Signature]:
                 f"The {name} of {found['task']} are of type {type(found[name]).__name__}: make"
                 " signatures with the task's s() or si()."
             )
+    if found.options.get("stamped_headers"):
+        raise CanvasError(
+            f"{found['task']} is stamped, which a canvas does not keep: give what the stamps say as"
+            " an argument, or as headers=."
+        )
     kind = found.get("subtask_type")
     if kind == "chain":
         options = {name: found.options[name] for name in found.options if name != "task_id"}
@@ -335,11 +340,6 @@ def _check_limits(whose: str | None, options: Mapping[str, Any]) -> None:
 
 def _options(task: Signature, now: datetime, queue: str | None) -> dict[str, Any]:
     options = task.options
-    if options.get("stamped_headers"):
-        raise CanvasError(
-            f"{task.task} is stamped, which a canvas does not keep: give what the stamps say as"
-            " an argument, or as headers=."
-        )
     own = queue_of(task)
     if own is not None and queue is not None and own != queue:
         raise CanvasError(

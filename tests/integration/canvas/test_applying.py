@@ -239,3 +239,11 @@ def test_error_callbacks_of_a_group_behind_a_task_are_told_once(
     team.send()
     team.settle(handle)
     assert len(team.told_of("old errback")) == 1
+
+
+def test_who_waits_in_vain_is_told_for_what(team: Team) -> None:
+    handle: Any = group(team.add.s(1)).apply_async(queue="nobody")
+    with pytest.raises(CeleryTimeout, match="It waits: no worker is running"):
+        handle.get(timeout=0.01)
+    with pytest.raises(AttributeError, match="has no 'parent': header and body are one run"):
+        _ = handle.parent

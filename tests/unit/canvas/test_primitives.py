@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import celery
@@ -208,3 +209,36 @@ def test_a_list_is_copied(add: Any) -> None:
     made = group(tasks)
     tasks.append(add.s(2))
     assert shape(made) == ([], [1], [])
+
+
+def test_it_has_a_length_where_its_parts_are_known(add: Any) -> None:
+    assert len(group(add.s(1), add.s(2))) == len(chord([add.s(1), add.s(2)], add.s(3))) == 2
+    assert group([]), "as Celery's: it can be applied"
+    with pytest.raises(TypeError, match="a group of a generator has before it is applied"):
+        len(group(add.s(n) for n in range(3)))
+
+
+def test_what_is_not_there_says_what_is(add: Any) -> None:
+    made: Any = group(add.s(1))
+    with pytest.raises(AttributeError, match=r"has no apply\(\): set task_always_eager"):
+        made.apply()
+    with pytest.raises(AttributeError, match=r"A chord of Breakbulk's has no 'colour'\."):
+        _ = (made | add.s(2)).colour
+    assert not hasattr(made, "skew")
+    assert shape(copy.copy(made)) == shape(made)
+
+
+def test_options_of_celery_s_own_canvases_are_taken_or_refused(app: Celery, add: Any) -> None:
+    assert shape(group([add.s(1)], app=app)) == ([], [1], [])
+    assert shape(chord([add.s(1)], add.s(2), app=app, queue="slow")) == ([], [1], [2])
+    with pytest.raises(CanvasError, match="takes no task_id="):
+        chord([add.s(1)], add.s(2), task_id="mine")
+    with pytest.raises(CanvasError, match="takes no interval="):
+        group(add.s(1), interval=1)
+
+
+def test_a_stamped_part_of_a_list_is_refused_where_it_is_built(add: Any) -> None:
+    part = add.s(1)
+    part.stamp(customer=7)
+    with pytest.raises(CanvasError, match="is stamped"):
+        group([part])
