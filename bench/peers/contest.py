@@ -161,13 +161,14 @@ def _measure(
             [*driver, "prepare"],
             cwd=ROOT,
             env=environment,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=output,
             check=False,
         )
         if prepared.returncode:
             raise _Failed(f"its tables cannot be made: {_last_line(log)}")
-        with _crew(_workers(contestant, environment), environment, output) as crew:
+        commands: Sequence[Sequence[str]] = json.loads(prepared.stdout.splitlines()[-1])
+        with _crew(commands, environment, output) as crew:
             arguments = ("run", event.function, str(event.chunks), str(PATIENCE))
             submitter = subprocess.Popen(
                 [*driver, *arguments],
@@ -222,23 +223,6 @@ def _broker_cpu(url: str) -> float:
     with Redis.from_url(url) as client:
         found: Any = client.info("cpu")
     return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
-
-
-def _workers(contestant: str, environment: dict[str, str]) -> Sequence[Sequence[str]]:
-    # In a process of its own: the module reads the environment, and keeps what it has made of it.
-    program = (
-        "import json; from bench.peers import roster;"
-        f" print(json.dumps([list(one) for one in roster.peer({contestant!r}).workers()]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: Sequence[Sequence[str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 @contextmanager

@@ -3,6 +3,7 @@
     python -m bench.peers.drive NAME prepare
     python -m bench.peers.drive NAME run FUNCTION CHUNKS SECONDS
 
+The first one makes the contestant's tables and prints the command lines of its workers as JSON.
 The second one brings all worker processes to work, says ``warm``, waits for a line, and prints
 what it measured as JSON. It gives up after so many seconds, once for each of the two.
 """
@@ -30,6 +31,7 @@ def main() -> None:
     peer = roster.peer(sys.argv[1])
     if sys.argv[2] == "prepare":
         peer.prepare()
+        print(json.dumps([list(command) for command in peer.workers()]))
         return
     name, chunks, patience = sys.argv[3], int(sys.argv[4]), float(sys.argv[5])
     _warm(peer, patience)

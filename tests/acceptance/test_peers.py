@@ -39,7 +39,7 @@ def results(test_servers: servers.Servers) -> Iterator[dict[str, Any]]:
                 "BREAKBULK_BENCH_REDIS": valkey.url,
             },
             check=True,
-            timeout=600,
+            timeout=1800,
         )
         found: dict[str, Any] = json.loads(file.read_text("utf-8"))
         assert file.with_suffix(".md").read_text("utf-8") == page.markdown(found, "peers")
