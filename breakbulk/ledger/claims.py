@@ -63,14 +63,24 @@ class Claims:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def lock(self, connection: Connection, run_id: RunId) -> None:
-        """Lock the run's carve row. Nothing is asked in this statement."""
+    def lock(self, connection: Connection, run_id: RunId, *, wait: bool = True) -> bool:
+        """Lock the run's carve row. Nothing is asked in this statement.
+
+        Args:
+            wait: False: give up at once if somebody else has it.
+
+        Returns:
+            Whether it is locked.
+        """
         carves = self._database.schema.carves
         query = select(carves.c.run_id).where(carves.c.run_id == run_id)
         if self._database.is_postgresql:
             # NO KEY UPDATE, so that a foreign key to the row never waits for a carve.
-            query = query.with_for_update(key_share=True)
-        connection.execute(query).one()
+            query = query.with_for_update(key_share=True, skip_locked=not wait)
+        if wait:
+            connection.execute(query).one()
+            return True
+        return connection.execute(query).one_or_none() is not None
 
     def frontier(self, connection: Connection, run_id: RunId, lane: UUID) -> Frontier:
         """Where carving stands, read off the chunk with the highest number."""

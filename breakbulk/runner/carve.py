@@ -35,7 +35,8 @@ class Ground(Enum):
     """What a carve that gave no chunk found."""
 
     EXHAUSTED = "nothing is left to carve"
-    MOVED = "somebody else was faster, or the walk goes on: try again"
+    MOVED = "somebody else was faster: try again"
+    WALKING = "no match so far, and the walk goes on: try again"
     WALKED_BY_ANOTHER = "another lane is on a long walk: wait for it"
     LOADING = "the source has given nothing new yet: wait for more"
     CAPPED = "the run may not begin more rows yet: wait for it, or leave the slot"
@@ -65,6 +66,7 @@ def carve(
     source: Source[object],
     chunks: int,
     owner: UUID,
+    wait: bool = True,
 ) -> Carved:
     """Try once to carve up to ``chunks`` chunks for a lane.
 
@@ -72,6 +74,7 @@ def carve(
         connection: idle, to the ledger.
         data: idle, to the rows; the same connection where they are in one database.
         owner: a new token, noted by the lane.
+        wait: False: who finds the carve row locked takes the frontier for moved.
 
     Raises:
         SourceError: the rows cannot be walked.
@@ -113,7 +116,7 @@ def carve(
             raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
         raise
     return _insert(
-        runtime, connection, frontier, walk, run=run, lane=lane, owner=owner, whole=whole
+        runtime, connection, frontier, walk, run=run, lane=lane, owner=owner, whole=whole, wait=wait
     )
 
 
@@ -127,13 +130,15 @@ def _insert(
     lane: Lane,
     owner: UUID,
     whole: bool,
+    wait: bool,
 ) -> Carved:
     claims = runtime.ledger.claims
     take = share_of_last(len(walk.cuts)) if walk.reached_end else len(walk.cuts)
     # Durable later: the first chunk's own commit implies it, the log is sequential. After a
     # crash that undid it the lane's claims are read again, so nothing is believed that is gone.
     with runtime.database.transaction(connection, durable=False):
-        claims.lock(connection, run.id)
+        if not claims.lock(connection, run.id, wait=wait):
+            return Carved(ground=Ground.MOVED)
         if not claims.may_work(connection, run.id, lane.token):
             return Carved(ground=Ground.STOPPED)
         if claims.frontier(connection, run.id, lane.token) != frontier:
@@ -145,7 +150,7 @@ def _insert(
         if take == 0 and not walk.reached_end:
             if walk.scout is not None:
                 claims.note_scout(connection, run.id, lane.token, walk.scout, _WALKER_SECONDS)
-            return Carved(ground=Ground.MOVED)
+            return Carved(ground=Ground.WALKING)
         carved = claims.carve(
             connection,
             run.id,

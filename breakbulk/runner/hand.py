@@ -20,7 +20,7 @@ from breakbulk.errors import SourceError
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.carve import Carved, Ground, cap_wait, carve, use_cap
-from breakbulk.runner.pacing import Pace
+from breakbulk.runner.pacing import Crowd, Pace
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
 from breakbulk.sources import Source
@@ -71,6 +71,7 @@ class Hand:
         self._claims: list[Claim] = []
         self._owners: set[UUID] = set()
         self._pace = Pace(runtime.settings.max_carve)
+        self._crowd = Crowd()
         self._backoff = Backoff()
         self._looked_at = float("-inf")
         self._fresh_next = False
@@ -123,7 +124,8 @@ class Hand:
         Never waiting ones twice in a row while there are fresh ones: these tell whether anything
         succeeds at all, and a chunk that is being split does not keep the rest from its turn.
         """
-        budget = min(self._runtime.settings.carve_seconds, max(self._slice.left(), 0.05))
+        budget = self._crowd.seconds(self._runtime.settings.carve_seconds)
+        budget = min(budget, max(self._slice.left(), 0.05))
         wanted = 1 if self.suspicious else self._pace.chunks_in(budget)
         fresh, self._fresh_next = self._fresh_next, False
         if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
@@ -134,9 +136,13 @@ class Hand:
             carved = self._carve(connection, data, source, wanted)
             if carved.claims:
                 # failpoint: after carve
+                self._crowd.passed()
                 self._take(list(carved.claims))
                 return True
+            if carved.ground is Ground.WALKING:
+                continue
             if carved.ground is Ground.MOVED:
+                self._crowd.wait()
                 continue
             patient = time.monotonic() < patient_until
             goes_on = self._instead(connection, wanted, carved, fresh=fresh, patient=patient)
@@ -187,6 +193,7 @@ class Hand:
                 source=source,
                 chunks=wanted,
                 owner=self._new_owner(),
+                wait=not self._crowd.met,
             )
         except DBAPIError as error:
             fault = fault_of(error, ours=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 _WEIGHT = 0.3
 
 
@@ -28,6 +31,43 @@ class Pace:
         if self._seconds is None:
             return 1
         return max(1, min(self._most, int(seconds / max(self._seconds, 1e-6))))
+
+
+class Crowd:
+    """How a lane carves where many do at the same time: it asks less often, for more, by chance.
+
+    Who waits for the lock behind others that carve finds the frontier moved by each of them, and
+    has walked for nothing. So nobody waits in such a line: the line would only make itself longer.
+    """
+
+    _MOST = 8.0
+    _LONGEST = 0.1
+    _FIRST = 0.002
+
+    def __init__(self) -> None:
+        self._share = 1.0
+        self._tries = 0
+
+    @property
+    def met(self) -> bool:
+        """Whether others were faster lately."""
+        return self._share > 1.0
+
+    def seconds(self, alone: float) -> float:
+        """How much work to take at a time, instead of so much if the lane carved alone."""
+        return alone * self._share
+
+    def wait(self) -> None:
+        """Others were faster: let them, for a moment of longer and longer ones by chance."""
+        self._share = min(self._MOST, self._share * 2)
+        longest = min(self._LONGEST, self._FIRST * 2.0 ** min(self._tries, 10))
+        self._tries += 1
+        time.sleep(random.uniform(0, longest))  # noqa: S311  (no secret)
+
+    def passed(self) -> None:
+        """This lane was the fastest."""
+        self._tries = 0
+        self._share = max(1.0, self._share * 0.9)
 
 
 def share_of_last(found: int) -> int:

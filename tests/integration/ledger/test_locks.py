@@ -62,7 +62,7 @@ def _waits_for_lock(yard: Yard) -> bool:
         return bool(connection.execute(query).scalar_one())
 
 
-def try_to_carve(yard: Yard, handle: RunHandle, lane: Lane) -> Carved:
+def try_to_carve(yard: Yard, handle: RunHandle, lane: Lane, *, wait: bool = True) -> Carved:
     run = handle.record()
     spec = yard.bulk.jobs.get(run.job)
     source = source_of(yard.runtime, spec, spec.build(run.parameters), run)
@@ -76,6 +76,7 @@ def try_to_carve(yard: Yard, handle: RunHandle, lane: Lane) -> Carved:
             source=source,
             chunks=1,
             owner=uuid4(),
+            wait=wait,
         )
 
 
@@ -108,6 +109,18 @@ def test_postgres_who_carves_meanwhile_finds_that_the_frontier_has_moved(
         second = Other(yard, lambda: try_to_carve(yard, handle, other))
     assert second.outcome() == Carved(ground=Ground.MOVED)
     assert [row["number"] for row in yard.rows_of("chunks")] == [1]
+
+
+def test_postgres_in_a_crowd_nobody_waits_for_what_will_have_moved(postgres_yard: Yard) -> None:
+    """Behind others in line for the lock a lane would walk again and again for nothing."""
+    yard = postgres_yard
+    handle = yard.submit(yard.job())
+    lane, other = yard.lane(handle), yard.lane(handle, 1)
+    with yard.transaction() as connection:
+        insert_chunk(yard, connection, handle, lane, 10)
+        assert try_to_carve(yard, handle, other, wait=False) == Carved(ground=Ground.MOVED)
+    carved = try_to_carve(yard, handle, other, wait=False)
+    assert [claim.ref.number for claim in carved.claims] == [2]
 
 
 def test_postgres_who_claims_meanwhile_finds_nothing_waiting(postgres_yard: Yard) -> None:

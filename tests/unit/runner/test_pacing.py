@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from breakbulk.runner.pacing import Pace, share_of_last
+from breakbulk.runner import pacing
+from breakbulk.runner.pacing import Crowd, Pace, share_of_last
 
 
 def test_nobody_hoards_before_the_pace_is_known() -> None:
@@ -38,3 +39,26 @@ def test_the_last_chunks_are_halved_until_none_is_left(found: int, share: int) -
     while left:
         left -= share_of_last(left)
     assert left == 0
+
+
+def test_who_was_not_the_fastest_asks_later_and_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(pacing.time, "sleep", waits.append)
+    monkeypatch.setattr(pacing.random, "uniform", lambda _least, most: most)
+    crowd = Crowd()
+    assert not crowd.met
+    assert crowd.seconds(1.0) == 1.0
+    for _ in range(20):
+        crowd.wait()
+    assert crowd.met
+    assert crowd.seconds(1.0) == 8.0
+    assert waits == sorted(waits)
+    assert waits[0] == 0.002
+    assert waits[-1] == 0.1
+    crowd.passed()
+    assert 1.0 < crowd.seconds(1.0) < 8.0
+    crowd.wait()
+    assert waits[-1] == 0.002, "it begins anew"
+    for _ in range(30):
+        crowd.passed()
+    assert not crowd.met
