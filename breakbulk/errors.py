@@ -30,6 +30,7 @@
     ├── LedgerUnreachable         the database does not answer
     ├── SchemaError               the ledger's tables are missing, too old or too new
     ├── BrokerUnreachable         the broker does not answer
+    ├── ProviderRefused           where nodes come from, none can be had or stopped now
     ├── LostClaim                 another attempt owns the chunk; this one rolled back
     └── EmbeddedError             an embedded server cannot be started
 
@@ -221,6 +222,10 @@ class BrokerUnreachable(BreakbulkError):
     """The message broker does not answer."""
 
     exit_code = 7
+
+
+class ProviderRefused(BreakbulkError):
+    """Where nodes come from says no, or nothing: nodes cannot be started or stopped now."""
 
 
 class LostClaim(BreakbulkError):

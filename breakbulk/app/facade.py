@@ -16,14 +16,16 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from breakbulk import parts, worker
+from breakbulk.app.backlog import backlog_of, places_of
 from breakbulk.app.handle import RunHandle, who
 from breakbulk.app.nudging import Nudges
 from breakbulk.app.pruning import prune_old
+from breakbulk.app.scaling import Scaling
 from breakbulk.app.starting import Starting
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
-from breakbulk.domain.backlog import Backlog, backlog
+from breakbulk.domain.backlog import Backlog
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
@@ -121,6 +123,8 @@ class Breakbulk:
         #: For our own front doors; everybody else submits.
         self.starting = Starting(self.runtime, lambda: self._broker)
         self.webhooks = Webhooks(self.runtime)
+        #: For whoever scales workers.
+        self.scaling = Scaling(self.runtime)
         if celery is not None:
             self._broker = Broker(celery)
             worker.install(
@@ -319,16 +323,21 @@ class Breakbulk:
 
         Of each queue that a run, a worker or a declared job has, zeros included.
         """
-        place = self._broker.queue_for if self._broker is not None else lambda queue: queue or ""
-        known = {place(spec.options.queue) for spec in self.jobs}
-        ledger = self.runtime.ledger
         with self.reading() as connection:
-            return backlog(
-                ledger.lanes.now(connection),
-                ledger.backlogs.runs(connection),
-                ledger.backlogs.slots(connection),
-                known - {""},
-            )
+            queues = {queue for queue, _job in self.places()}
+            return backlog_of(self.runtime, connection, queues)
+
+    def places(self) -> set[tuple[str, str]]:
+        """The queue of each declared job, with its name; without a broker, only those that say."""
+        return places_of(self.jobs, self._broker)
+
+    def is_led(self) -> bool:
+        """Whether a worker's steward leads: without one nobody rescues the dead."""
+        if not self.runtime.database.is_postgresql:
+            # There a file lock says who, and any live worker takes it.
+            return bool(self.live_workers())
+        with self.reading() as connection:
+            return self.runtime.ledger.vitals.leader(connection) is not None
 
     def tag(self) -> str:
         """Changes whenever a look at all the runs would show something else."""

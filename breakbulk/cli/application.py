@@ -71,6 +71,21 @@ class Application:
         self.bulk.check_schema()
         return self.bulk
 
+    def celery_address(self) -> str | None:
+        """The Celery application as ``celery -A`` finds it, MODULE:NAME; None where it cannot."""
+        if self._target and _is_ini(self._target):
+            # Its Celery application is made of settings, and found in a module of its own.
+            return None
+        celery = self.bulk.celery
+        for name, module in sorted(sys.modules.items()):
+            if name == "__main__" or celery is None:
+                continue
+            # Modules may be lazy, or no modules at all.
+            for known, value in list(getattr(module, "__dict__", {}).items()):
+                if value is celery and not known.startswith("_"):
+                    return f"{name}:{known}"
+        return None
+
     def close(self) -> None:
         """Close the connections, rather than let the database find out that they are gone."""
         if "bulk" in vars(self):

@@ -11,6 +11,9 @@ from typing import Any
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.status import RunStatus
 
+#: What a chunk counts as while neither its run nor the last of its job that ended has done any.
+UNKNOWN_CHUNK_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RunBacklog:
@@ -69,6 +72,11 @@ class RunBacklog:
     def usable_slots(self) -> int:
         """Slots that it can keep busy at once."""
         return self.chunks if self.max_lanes is None else min(self.chunks, self.max_lanes)
+
+    @property
+    def pace_is_known(self) -> bool:
+        """Whether a run of its job has done a chunk: else ``chunk_seconds`` is only a guess."""
+        return self.chunk_seconds != UNKNOWN_CHUNK_SECONDS
 
     @property
     def late(self) -> bool:

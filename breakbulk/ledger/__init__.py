@@ -22,6 +22,7 @@ from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.results import Results
 from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
+from breakbulk.ledger.scalers import Scalers
 from breakbulk.ledger.signs import SignReader
 from breakbulk.ledger.stays import Stays
 from breakbulk.ledger.throttles import Throttles
@@ -59,6 +60,7 @@ class Ledger:
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
         self.backlogs = Backlogs(database)
+        self.scalers = Scalers(database)
         self.tokens = Tokens(database)
         self.folding = Folding(database)
         self.throttles = Throttles(database)

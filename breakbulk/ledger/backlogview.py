@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Dialect
 
+from breakbulk.domain.backlog import UNKNOWN_CHUNK_SECONDS
 from breakbulk.ledger.schema import Schema
 
 NAME = "backlog"
@@ -17,8 +18,6 @@ NAME = "backlog"
 TARGET_SECONDS = 300
 #: What a chunk takes is the mean of so many, the last ones.
 _PACE_CHUNKS = 100
-#: What a chunk counts as while neither this run nor the last of its job that ended has done any.
-_UNKNOWN_SECONDS = 1.0
 _RATE_SECONDS = 10
 
 # Materialized: else each mention of a figure further down would look it up once more.
@@ -110,7 +109,7 @@ def create(schema: Schema, dialect: Dialect) -> str:
     words = _POSTGRESQL if dialect.name == "postgresql" else _SQLITE
     figures = {
         "pace": _PACE_CHUNKS,
-        "unknown": _UNKNOWN_SECONDS,
+        "unknown": UNKNOWN_CHUNK_SECONDS,
         "rate_seconds": _RATE_SECONDS,
         "target": TARGET_SECONDS,
     }

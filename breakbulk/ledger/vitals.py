@@ -55,12 +55,10 @@ class Vitals:
     def health(self, connection: Connection) -> Health:
         """Look."""
         schema = self._database.schema
-        workers, leader, runs = schema.workers, schema.leader, schema.runs
+        workers, runs = schema.workers, schema.runs
         left = seconds_between(clock(), workers.c.lease_until)
         leases = connection.execute(select(workers.c.id, left.label("left"))).all()
-        leads = connection.execute(
-            select(leader.c.worker_id).where(leader.c.lease_until >= clock())
-        ).scalar()
+        leads = self.leader(connection)
         oldest = connection.execute(
             select(runs.c.id, runs.c.submitted_at).order_by(runs.c.id).limit(1)
         ).one_or_none()
@@ -72,6 +70,13 @@ class Vitals:
             whole,
             None if oldest is None else (RunId(oldest.id), oldest.submitted_at),
         )
+
+    def leader(self, connection: Connection) -> UUID | None:
+        """The worker whose steward leads; None when nobody does."""
+        leader = self._database.schema.leader
+        return connection.execute(
+            select(leader.c.worker_id).where(leader.c.lease_until >= clock())
+        ).scalar()
 
     def _sizes(self, connection: Connection) -> tuple[list[TableSize], int]:
         if not self._database.is_postgresql:

@@ -144,8 +144,8 @@ def _insert(
         if claims.frontier(connection, run.id, lane.token) != frontier:
             return Carved(ground=Ground.MOVED)
         # Who has taken of a cap since then has moved the frontier, or took what waited.
-        if (wait := cap_wait(runtime, connection, run)) > 0:
-            return Carved(ground=Ground.CAPPED, wait=wait)
+        if (rest := cap_wait(runtime, connection, run)) > 0:
+            return Carved(ground=Ground.CAPPED, wait=rest)
         # No cut but the end: the last chunk happened to end there, and nobody has said so yet.
         if take == 0 and not walk.reached_end:
             if walk.scout is not None:

@@ -28,6 +28,7 @@ _ROUTES = {
     "jobs": "/jobs",
     "job": "/jobs/{job}",
     "workers": "/workers",
+    "metrics": "/metrics",
     "run": r"/runs/{run:\d{1,18}}",
     "chunks": r"/runs/{run:\d{1,18}}/chunks",
     "chunk": r"/runs/{run:\d{1,18}}/chunks/{chunk:\d{1,9}(\.[01]{1,62})?}",

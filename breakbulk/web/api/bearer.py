@@ -15,8 +15,11 @@ def is_here(request: Request) -> bool:
 
 
 def given(request: Request) -> str | None:
-    """The token of ours that a request to the API brings; anybody else's is not our business."""
-    if not is_here(request):
+    """The token of ours that a machine brings; anybody else's is not our business.
+
+    To the API, or to ``/metrics``: who scrapes is a machine, too.
+    """
+    if not is_here(request) and request.environ["PATH_INFO"] != "/metrics":
         return None
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     text = text.strip()

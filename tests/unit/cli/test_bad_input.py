@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Refused = Callable[[Result, int], str]
 _NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "token", "webhooks"}
 """Verbs that need no ledger's tables, or have more to say of them than a sentence."""
-_OF_NO_RUN = [["run", "reprice"], ["runs"], ["backlog"], ["serve"], ["webhooks", "list"]]
+_OF_NO_RUN = [
+    *(["run", "reprice"], ["runs"], ["backlog"], ["serve"], ["exporter"], ["webhooks", "list"]),
+    ["autoscale", "--once", "--worker", "true"],
+]
 # Whoever adds a verb adds it here: by default it is one about a run.
 _OF_ONE_RUN = sorted(
     set(breakbulk.list_commands(click.Context(breakbulk)))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from breakbulk.runner import pacing
 from breakbulk.runner.pacing import Crowd, Pace, share_of_last
 
 
@@ -43,8 +42,8 @@ def test_the_last_chunks_are_halved_until_none_is_left(found: int, share: int) -
 
 def test_who_was_not_the_fastest_asks_later_and_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(pacing.time, "sleep", waits.append)
-    monkeypatch.setattr(pacing.random, "uniform", lambda _least, most: most)
+    monkeypatch.setattr("breakbulk.runner.pacing.time.sleep", waits.append)
+    monkeypatch.setattr("breakbulk.runner.pacing.random.uniform", lambda _least, most: most)
     crowd = Crowd()
     assert not crowd.met
     assert crowd.seconds(1.0) == 1.0

@@ -1,0 +1,186 @@
+"""The controller on a real ledger: one leads, all that it knows is kept, runs are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
+
+from breakbulk.autoscale import Controller, Node
+from breakbulk.domain.scaling import Limits
+from breakbulk.errors import ProviderRefused
+from breakbulk.ledger.sql import clock
+from breakbulk.ledger.workers import Worker
+from tests.support.rack import Rack
+
+if TYPE_CHECKING:
+    from breakbulk import RunHandle
+    from tests.support.yard import Yard
+
+LIMITS = Limits(minimum=1, maximum=8, out_cooldown=0, in_cooldown=0, start_seconds=0)
+
+
+def controller(yard: Yard, rack: Rack, **options: Any) -> Controller:
+    """One for the queue of the yard's jobs."""
+    return Controller(yard.bulk, rack, LIMITS, queues=["celery"], **options)
+
+
+def big_run(yard: Yard, **options: Any) -> RunHandle:
+    """A run that takes all nodes: its job's last run took long, and it is wanted at once."""
+    job = yard.job()
+    yard.settle(yard.submit(job))
+    schema = yard.ledger.database.schema
+    with yard.transaction() as connection:
+        connection.execute(update(schema.chunks).values(seconds=100.0))
+    handle = yard.submit(job, finish_by=1, **options)
+    with yard.transaction() as connection:
+        is_it = schema.runs.c.id == handle.id
+        connection.execute(update(schema.runs).where(is_it).values(rows_estimate=10_000))
+    return handle
+
+
+def told(handle: RunHandle) -> list[tuple[str, str, str | None]]:
+    """What the run's activity says of scaling, the oldest first."""
+    found = [(one.actor, one.verb, one.detail) for one in handle.activity()]
+    return [one for one in reversed(found) if one[0].startswith("autoscale")]
+
+
+def test_it_grows_step_by_step_and_the_run_is_told(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(1)
+    scaling = controller(yard, rack)
+    scaling.turn()
+    assert rack.size() == 1
+    handle = big_run(yard)
+    turn = scaling.turn()
+    assert turn.decision is not None
+    assert (turn.decision.before, turn.decision.nodes, rack.size()) == (1, 2, 2)
+    late, grown = told(handle)
+    assert late[:2] == ("autoscale rack", "late")
+    assert late[2] is not None
+    assert "cannot be done in time" in late[2]
+    assert grown[:2] == ("autoscale rack", "scaled out")
+    assert grown[2] is not None
+    assert grown[2].startswith("1 to 2 nodes: ")
+    scaling.turn()
+    assert len(told(handle)) == 2, "what has been said is not said again"
+
+
+def test_it_shrinks_to_the_least_when_there_is_nothing_to_do(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(5)
+    controller(yard, rack).turn()
+    assert rack.size() == 1
+
+
+def test_one_leads_and_another_one_goes_on_when_it_resigns(yard: Yard) -> None:
+    rack = Rack()
+    first, second = controller(yard, rack), controller(yard, rack)
+    assert first.turn().leads
+    big_run(yard)
+    turn = second.turn()
+    assert (turn.leads, turn.as_dict()) == (False, {"leads": False})
+    assert rack.size() == 1
+    first.resign()
+    taken = second.turn()
+    assert taken.leads
+    assert taken.decision is not None
+    assert taken.decision.before == 1, "it knows what the first one has done"
+    assert not first.turn().leads
+
+
+def test_who_has_not_been_heard_from_is_replaced(yard: Yard) -> None:
+    rack = Rack()
+    first, second = controller(yard, rack), controller(yard, rack)
+    first.turn()
+    scalers = yard.ledger.database.schema.scalers
+    with yard.transaction() as connection:
+        connection.execute(update(scalers).values(lease_until=clock(-1.0)))
+    assert second.turn().leads
+    assert not first.turn().leads
+
+
+def test_who_has_lost_the_lease_meanwhile_does_nothing(yard: Yard) -> None:
+    """It was frozen between looking and acting."""
+
+    class Slow(Rack):
+        def nodes(self) -> list[Any]:
+            yard.bulk.scaling.resign("rack", scaling._holder)
+            assert yard.bulk.scaling.lead("rack", uuid4(), 60)
+            return super().nodes()
+
+    rack = Slow()
+    scaling = controller(yard, rack)
+    assert not scaling.turn().leads
+    assert rack.there == []
+
+
+def test_what_could_not_be_done_is_done_by_the_next_one(yard: Yard) -> None:
+    """As if it had died between writing down what it does, and doing it."""
+    rack = Rack(broken=ProviderRefused("No machine is to be had."))
+    handle = big_run(yard)
+    with pytest.raises(ProviderRefused):
+        controller(yard, rack).turn()
+    assert [verb for _, verb, _ in told(handle)] == ["late", "scaled out"]
+    rack.broken = None
+    scalers = yard.ledger.database.schema.scalers
+    with yard.transaction() as connection:
+        connection.execute(update(scalers).values(holder=None))
+    turn = controller(yard, rack).turn()
+    assert rack.size() == 2
+    assert turn.decision is not None
+    assert turn.decision.nodes == turn.decision.before == 2
+
+
+def test_a_dry_run_writes_nothing_and_starts_nothing(yard: Yard) -> None:
+    rack = Rack()
+    handle = big_run(yard)
+    dreaming = controller(yard, rack, dry_run=True)
+    turns = [dreaming.turn() for _ in range(2)]
+    assert [turn.decision.nodes for turn in turns if turn.decision] == [2, 2]
+    assert yard.count("scalers") == 0
+    assert (rack.there, rack.tended, told(handle)) == ([], [], [])
+    assert controller(yard, rack).turn().leads, "and it is in nobody's way"
+
+
+def test_who_is_at_work_is_tended_and_taken_away_last(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(3)
+    handle = yard.submit(yard.job(max_lanes=1))
+    busy = yard.crew()
+    lane = yard.lane(handle, crew=busy)
+    with yard.transaction() as connection:
+        workers = yard.ledger.database.schema.workers
+        mine = workers.c.id == busy.process.worker_id
+        connection.execute(update(workers).where(mine).values(host="host3.example.org"))
+    controller(yard, rack).turn()
+    assert [node.id for node in rack.there] == ["n3"], "though it came last"
+    ((tended, (signal,)),) = rack.tended
+    assert tended == ["n3"]
+    assert (signal.queue, signal.lanes) == ("celery", 1)
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lane.token)
+
+
+def test_nodes_that_die_are_counted_and_those_that_were_taken_away_are_not(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(3)
+    scaling = controller(yard, rack)
+    turn = scaling.turn()
+    assert (rack.size(), turn.look and turn.look.lost) == (1, 0)
+    turn = scaling.turn()
+    assert turn.look is not None
+    assert turn.look.lost == 0
+    rack.there.clear()
+    turn = scaling.turn()
+    assert (rack.size(), turn.look and turn.look.lost) == (1, 1)
+
+
+def test_a_node_is_known_by_host_and_process() -> None:
+    worker = Worker(uuid4(), "ip-10-0-0-5.ec2.internal", 77, 1, "prefork", (), (), "")
+    assert Node("i-1", "ip-10-0-0-5").runs(worker.host, worker.pid)
+    assert not Node("i-1", "ip-10-0-0-50").runs(worker.host, worker.pid)
+    assert Node("p", worker.host, 77).runs(worker.host, worker.pid)
+    assert not Node("p", worker.host, 78).runs(worker.host, worker.pid)

@@ -1,0 +1,50 @@
+"""Nodes that exist only by name, for a controller that scales them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from breakbulk.autoscale import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from breakbulk.domain.backlog import QueueBacklog
+
+
+@dataclass
+class Rack:
+    """A provider that does at once what it is told, unless it breaks."""
+
+    name: str = "rack"
+    replaces: bool = False
+    there: list[Node] = field(default_factory=list)
+    tended: list[tuple[list[str], list[QueueBacklog]]] = field(default_factory=list)
+    broken: Exception | None = None
+    _count: int = 0
+
+    def nodes(self) -> list[Node]:
+        """Those that are there."""
+        return list(self.there)
+
+    def size(self) -> int:
+        """How many."""
+        return len(self.there)
+
+    def grow(self, size: int) -> None:
+        """Add what is missing, unless it breaks."""
+        if self.broken is not None:
+            raise self.broken
+        while len(self.there) < size:
+            self._count += 1
+            self.there.append(Node(f"n{self._count}", f"host{self._count}"))
+
+    def shrink(self, nodes: Sequence[Node]) -> None:
+        """Take these away."""
+        for node in nodes:
+            self.there.remove(node)
+
+    def tend(self, busy: Collection[Node], signal: Sequence[QueueBacklog]) -> None:
+        """Note what one is told."""
+        self.tended.append(([node.id for node in busy], list(signal)))
