@@ -53,7 +53,9 @@ class Throttled:
             lanes = "1 lane" if self.lanes == 1 else f"{self.lanes} lanes"
             return f"to {lanes} for the time being, after this: {self.reason}"
         since = "" if self.since is None else f"; since {self.since.astimezone(UTC):%H:%M} UTC"
-        return f"{self.reason}{since}"
+        over = self.value is None or self.limit is None or self.value > self.limit
+        soon = "" if over else ", which has to last"
+        return f"{self.reason}{soon}{since}"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""

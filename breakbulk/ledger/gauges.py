@@ -102,7 +102,7 @@ class Gauges:
         rows = self._rows(gauge, statement)
         if isinstance(rows, Reading):
             return rows
-        said = rows[0][0] if rows else None
+        said = rows[0][0] if rows and len(rows[0]) else None
         if isinstance(said, str):
             reason = storable(" ".join(said.split()), _LONGEST)
             return Reading(gauge, f"its check says: {reason}", bool(reason), not reason)
@@ -119,6 +119,8 @@ class Gauges:
                 if fault_of(error) is Fault.CONNECTION:
                     raise
                 self._known[key] = _why(error)
+            except Exception as error:  # noqa: BLE001  (a driver may not know what a check gives)
+                self._known[key] = storable(f"{type(error).__name__}: {error}", _LONGEST)
         found = self._known[key]
         return Reading.failed(gauge, found) if isinstance(found, str) else found
 

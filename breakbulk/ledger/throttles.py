@@ -155,8 +155,9 @@ class Throttles:
             .values(throttle=rules, throttled_to=at_first)
         )
         # What a former cap has used up says nothing of the new one, nor a reading of new limits.
-        for table in (schema.allowances, schema.throttles):
-            connection.execute(delete(table).where(table.c.run_id == run_id))
+        connection.execute(insert(schema.allowances).values(run_id=run_id, used_until=clock()))
+        mine = schema.throttles.c.run_id == run_id
+        connection.execute(delete(schema.throttles).where(mine))
         return changed.rowcount == 1
 
     def pace(self, connection: Connection, run_id: RunId) -> tuple[int, float]:

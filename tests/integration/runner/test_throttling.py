@@ -149,6 +149,8 @@ def test_nobody_is_asked_to_come_to_a_run_that_holds_back(flags: Yard) -> None:
         ("SELECT 1 WHERE 1 = 0", None),
         ("SELECT NULL", None),
         ("SELECT ''", None),
+        ("SELECT 0", None),
+        ("SELECT 'first' UNION ALL SELECT 'first'", "its check says: first"),
         ("SELECT 1 = 0", None),
         ("SELECT 1 = 1", "its check says so"),
         ("SELECT '50% of :all'", "its check says: 50% of :all"),

@@ -11,8 +11,10 @@ from sqlalchemy import create_engine, delete, insert, select
 
 from breakbulk import Items, RunStatus
 from breakbulk.domain.verdict import Again, Hopeless, Kept
+from breakbulk.errors import ParameterError
 from breakbulk.ledger.chunks import Chunks
 from breakbulk.ledger.runs import Runs
+from breakbulk.runner.throttling import Throttling
 from tests.support.yard import Base, Boom, Goods, Notice, Yard, tell, touch
 
 if TYPE_CHECKING:
@@ -262,3 +264,25 @@ def test_a_callback_reads_the_items_that_failed_one_by_one(elsewhere: Elsewhere)
     yard.settle(handle)
     assert handle.status() is RunStatus.PARTIAL
     assert seen == [(2, "tests.support.yard.Boom", "two")]
+
+
+def test_it_holds_back_on_what_is_where_the_rows_are(elsewhere: Elsewhere) -> None:
+    """Only there are goods, and an SQLite ledger does not keep PostgreSQL from being asked."""
+    yard = elsewhere.yard
+    check = "SELECT 'there are ' || count(*) || ' goods' FROM goods"
+    handle = yard.submit(yard.job(throttle_on=check))
+    yard.crew()
+    with yard.runtime.database.connect_apart() as connection:
+        Throttling(yard.runtime).look(connection)
+    assert str(handle.progress().throttled).startswith("its check says: there are 25 goods; since ")
+    if elsewhere.rows.dialect.name == "postgresql":
+        handle.limit(max_lock_waits=100, throttle_on=None)
+        with yard.runtime.database.connect_apart() as connection:
+            Throttling(yard.runtime).look(connection)
+        assert handle.progress().throttled is None
+    else:
+        with pytest.raises(ParameterError, match="max_lock_waits needs PostgreSQL"):
+            handle.limit(max_lock_waits=100)
+    handle.limit(throttle_on=None, max_lock_waits=None)
+    yard.settle(handle)
+    elsewhere.assert_proper(handle)

@@ -90,6 +90,12 @@ def test_what_is_shown_says_what_was_measured_and_since_when() -> None:
     }
 
 
+def test_what_is_shown_of_a_run_that_goes_on_soon() -> None:
+    assert str(Throttled.of(ThrottleState(lag(9), NOON), 0)) == (
+        "lag is 9, which has to last; since 12:00 UTC"
+    )
+
+
 def test_what_is_shown_of_a_run_with_fewer_lanes() -> None:
     fewer = Throttled.of(ThrottleState(lag(12.4), None, 2, NOON), 2)
     assert str(fewer) == "to 2 lanes for the time being, after this: lag is 12.4"
