@@ -172,7 +172,8 @@ _SEAL = "breakbulk_seal"
 
 def _compiled(mark: Update) -> tuple[str, list[str]]:
     """The statement with numbered parameters, and their names in that order."""
-    done = mark.cte("done")
+    # A copy: others add to the mark, and would find the columns that it had for us remembered.
+    done = mark.execution_options().cte("done")
     status, _seal = done.c
     marked = select(func.count()).select_from(done).scalar_subquery()
     same = transaction_began() == bindparam(_SEAL, type_=String())
