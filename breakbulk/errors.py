@@ -63,7 +63,16 @@ class UnsupportedPool(ConfigurationError):
 
 
 class TaskUnworkable(ConfigurationError):
-    """A part of a canvas is of a task that this worker cannot call."""
+    """A part of a canvas is of a task that this worker cannot call.
+
+    Args:
+        message: what is the matter.
+        task: the task's name.
+    """
+
+    def __init__(self, message: str, task: str | None = None) -> None:
+        super().__init__(message)
+        self.task = task
 
 
 class DeclarationError(BreakbulkError):

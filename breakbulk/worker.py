@@ -223,6 +223,7 @@ def _settings(parent: Any, pool: str) -> dict[str, Any]:
         worker_prefetch_multiplier=parent.prefetch_multiplier,
         task_time_limit=parent.time_limit,
         task_soft_time_limit=parent.soft_time_limit,
+        tasks=sorted(name for name in parent.app.tasks if not name.startswith("celery.")),
         **known,
     )
 

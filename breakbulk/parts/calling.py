@@ -104,7 +104,8 @@ def task_of(app: Celery, name: str) -> Any:
     except NotRegistered:
         raise TaskUnworkable(
             f"The task {name} is not known to this worker: name its module in Celery's imports"
-            " (or autodiscover_tasks), restart the workers and resume the run."
+            " (or autodiscover_tasks), restart the workers and resume the run.",
+            name,
         ) from None
 
 

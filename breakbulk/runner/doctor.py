@@ -29,6 +29,7 @@ from breakbulk.ledger.gauges import blind_role
 from breakbulk.ledger.schema import HEAD
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.celery_settings import check_settings
+from breakbulk.runner.elsewhere import check_tasks
 from breakbulk.runner.grace import Chunks, check_grace
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.runtime import Runtime
@@ -60,6 +61,7 @@ def examine(
                 findings += _life(runtime, connection, queue_for)
                 workers = live_workers(runtime, connection)
                 findings += _grace(runtime, connection, workers)
+                findings += check_tasks(workers)
                 here = {one.what for one in check_settings(settings or {}, runtime.settings)}
                 findings += _settings_of(runtime, workers, here)
                 findings += _gauges(runtime)

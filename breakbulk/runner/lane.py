@@ -37,6 +37,7 @@ from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.lastword import NotPrepared
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
 from breakbulk.runner.carve import use_cap
+from breakbulk.runner.elsewhere import leave_to_others
 from breakbulk.runner.hand import ConnectionGone, Hand, Slice
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.itemwork import ItemWork
@@ -226,7 +227,7 @@ class LaneWork:
         except CancelRun as cancel:
             self._cancel(connection, claim, cancel)
             return False
-        except (KeyChanged, TaskUnworkable, UnsupportedPool):
+        except (KeyChanged, UnsupportedPool):
             # A mistake in the job or the worker, not in these rows: every chunk would fail alike.
             raise
         except BaseException as error:  # noqa: BLE001  (user code may raise anything)
@@ -254,6 +255,10 @@ class LaneWork:
         if not isinstance(error, Exception) and process.stopping():
             # Of the shutdown, and not the chunk's fault.
             raise error
+        if isinstance(error, TaskUnworkable):
+            if not self._leave_to_others(connection, claim, error):
+                raise error
+            return False
         if work.keeps and isinstance(error, Verdict):
             return self._judge(self._isolation(connection, data, work), claim, error, began)
         goes_on = self._failed(connection, claim, error, time.monotonic() - began)
@@ -391,6 +396,24 @@ class LaneWork:
         self._hand.put_down()
         # The done-mark would have told of a pause, and nothing was marked.
         return self._still_here(connection)
+
+    def _leave_to_others(
+        self, connection: Connection, claim: Claim, unworkable: TaskUnworkable
+    ) -> bool:
+        """Give a part back whose task another worker knows; whether one does."""
+        process = self._slice.process
+        if not leave_to_others(self._runtime, connection, self._run, process, unworkable.task):
+            return False
+        log.warning(
+            "run %s: the task %s is not known here, so it is left to workers that know it",
+            self._run.id,
+            unworkable.task,
+        )
+        with self._runtime.database.transaction(connection):
+            self._runtime.ledger.claims.lock(connection, self._run.id)
+            self._runtime.ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False)
+        self._hand.put_down()
+        return True
 
     def _cancel(self, connection: Connection, claim: Claim, cancel: CancelRun) -> None:
         # Whatever user code has given for a reason, and whether or not it can be printed.

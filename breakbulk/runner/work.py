@@ -21,6 +21,7 @@ from breakbulk.errors import LedgerUnreachable, SchemaError
 from breakbulk.ledger.faults import Fault, fault_of, translated
 from breakbulk.ledger.lanes import Demand, Lane
 from breakbulk.runner.attempt import settled
+from breakbulk.runner.elsewhere import is_left_to_others
 from breakbulk.runner.finish import call_back, close_run, settle
 from breakbulk.runner.hand import ConnectionGone, Slice
 from breakbulk.runner.lane import LaneWork
@@ -229,6 +230,7 @@ def _enter(
             return None
         if late > 0:
             demands = [demand for demand in demands if not demand.present]
+        demands = [one for one in demands if not is_left_to_others(runtime, one.run_id)]
         for demand in demands:
             place = _take_place(runtime, connection, process, demand)
             if place is None:

@@ -160,6 +160,17 @@ def test_settings_of_a_worker_that_are_not_those_of_this_process(bulk: Breakbulk
     assert any("worker_prefetch_multiplier is 1" in one for one in _said(bulk, Severity.OK))
 
 
+def test_worker_that_does_not_know_the_tasks_of_others(bulk: Breakbulk) -> None:
+    _register(bulk, settings={"tasks": ["shop.price", *(f"shop.task{n}" for n in range(5))]})
+    _register(bulk, host="there", settings={"tasks": ["shop.price"]})
+    _register(bulk, host="apart", queues=("mail",), settings={"tasks": ["shop.mail"]})
+    (said,) = (one for one in _said(bulk, Severity.WARNING, Subject.WORKERS) if "know" in one)
+    assert said == (
+        f"Worker {os.getpid()} on there does not know shop.task0, shop.task1, shop.task2 and 2"
+        " more, which another worker of its queue knows: parts of a canvas are left to that one."
+    )
+
+
 def test_chunks_that_take_longer_than_a_shutdown_may(bulk: Breakbulk, run: int) -> None:
     _register(bulk, settings={"grace_seconds": 30.0})
     for number, seconds in ((1, 3.0), (2, 42.0)):
