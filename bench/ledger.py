@@ -31,16 +31,16 @@ def measure(stage: Stage, _pairs: int | None) -> Findings:
         wal = _wal(stage)
         grown = _growth(stage, lambda: stage.measure(shop.Nothing(rows=chunks * shop.ROWS_A_CHUNK)))
         wal = (_wal(stage) - wal) / chunks
-        each = _tell(found, "chunk", grown, chunks, ("chunks", "tallies", "stays"))
+        each = _tell(found, "a chunk", grown, chunks, ("chunks", "tallies", "stays"))
         found.add("write-ahead log a chunk", "bytes", [wal])
         grown = _growth(stage, lambda: stage.settle(shop.Fail(rows=failing * shop.ROWS_A_CHUNK)))
-        _tell(found, "failed attempt", grown, failing // 2, ("failures", "failure_tallies"))
+        _tell(found, "a failed attempt", grown, failing // 2, ("failures", "failure_tallies"))
         items = stage.size(ITEMS)
         grown = _growth(stage, lambda: stage.measure(shop.Listed(items=items)))
-        _tell(found, "item of an iterable", grown, items, ("items",))
+        _tell(found, "an item of an iterable", grown, items, ("items",))
     results = stage.size(RESULTS)
     grown = _growth(stage, lambda: chord(stage, BREAKBULK, results))
-    _tell(found, "part of a canvas", grown, results, ("items", "results", "item_states", "chunks"))
+    _tell(found, "a part of a canvas", grown, results, ("items", "results", "item_states", "chunks"))
     number = _BILLION // _CHUNK_SIZE
     found.notes.append(
         f"on paper: {_BILLION:,} rows in chunks of {_CHUNK_SIZE} are {number:,} chunks,"
@@ -65,10 +65,10 @@ def _tell(found: Findings, what: str, grown: Sizes, count: int, tables: tuple[st
     """Add the tables' bytes, and the sum; return the sum."""
     for table in tables:
         own, indexes = grown[table]
-        found.add(f"a {what}: {table}", "bytes", [own / count])
-        found.add(f"a {what}: indexes of {table}", "bytes", [indexes / count])
+        found.add(f"{what}: {table}", "bytes", [own / count])
+        found.add(f"{what}: indexes of {table}", "bytes", [indexes / count])
     total = sum(sum(grown[table]) for table in tables) / count
-    found.add(f"a {what}: all of these", "bytes", [total])
+    found.add(f"{what}: all of these", "bytes", [total])
     return total
 
 

@@ -48,7 +48,7 @@ def _measure(stage: Stage, found: Findings, pairs: int, *, pinned: bool) -> None
         for mode, *rates in zip(MODES, before, after, strict=True):
             bares[mode].append(mean(rates))
     found.ratios(
-        f"{where}: chunks / transactions", ours, bares["transaction"], limit=0.5, at_least=True
+        f"{where}: chunks / transactions", ours, bares["transaction"], limit=0.7, at_least=True
     )
     found.ratios(f"{where}: chunks / autocommits", ours, bares["autocommit"])
     found.add(f"{where}: chunks", "/s", ours)
