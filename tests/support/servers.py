@@ -11,8 +11,9 @@ Whoever runs many short sessions starts one PostgreSQL for all of them and names
 ``BREAKBULK_RUNNING_POSTGRES``.
 
 A test whose server is missing is skipped, with the reason; it fails when ``BREAKBULK_REQUIRE``
-(names from `NAMES`, separated by blanks) demands that server. ``netns`` and ``tmpfs`` are no
-servers: as root some tests cut a network of their own, or fill a disk.
+(names from `NAMES`, separated by blanks) demands that server. ``netns``, ``tmpfs``
+and ``chroot`` are no servers: as root some tests cut a network of their own, fill a disk, or start
+a worker in a root of its own. ``promtool`` and ``systemd`` check what `deploy/` holds.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
 Embedded = TypeVar("Embedded", EmbeddedPostgres, EmbeddedValkey)
 
-NAMES = ("embedded", "postgres", "redis", "amqp", "browser", "pgbouncer", "netns", "tmpfs")
+NAMES = (
+    *("embedded", "postgres", "redis", "amqp", "browser", "pgbouncer", "netns", "tmpfs"),
+    *("promtool", "systemd", "chroot"),
+)
 RUNNING_POSTGRES = "BREAKBULK_RUNNING_POSTGRES"
 _ANSWER_SECONDS = 10
 TEST_SETTINGS = {
