@@ -70,6 +70,15 @@ def test_every_setting_is_documented() -> None:
     assert [field.name for field in fields(Settings) if f"`{field.name}`" not in text] == []
 
 
+def test_every_environment_variable_is_documented() -> None:
+    text = page("reference/settings.md")
+    code = " ".join(path.read_text() for path in (ROOT / "breakbulk").rglob("*.py"))
+    # Between a worker and the processes that it starts, and of the demo.
+    own = {"BREAKBULK_WORKER_ID", "BREAKBULK_DEADLINES", "BREAKBULK_DEMO_LIFELINE"}
+    names = set(re.findall(r"\bBREAKBULK_[A-Z_]+\b", code)) - own
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
 def test_every_error_is_documented_and_drawn_in_the_tree() -> None:
     text = page("reference/errors.md")
     tree, _, table = text.partition("```\n\n")
