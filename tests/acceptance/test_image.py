@@ -314,8 +314,10 @@ def _packages_of_this_machine() -> dict[str, Path]:
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    paths = re.findall(r"(?:file://|[\s'=])(/[\w./-]+)", told)
-    given = [Path(one) for one in ("/etc/resolv.conf", "/etc/pip.conf", *paths)]
+    # An index of files names those beside it.
+    indexes = [Path(one).parent for one in re.findall(r"file://(/[\w./-]+)", told)]
+    paths = [Path(one) for one in re.findall(r"[\s'=](/[\w./-]+)", told)]
+    given = [Path("/etc/resolv.conf"), Path("/etc/pip.conf"), *indexes, *paths]
     return {str(one): one.resolve() for one in given if one.exists()}
 
 
