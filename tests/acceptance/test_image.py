@@ -43,6 +43,8 @@ _USER = int(dict(_LAST)["USER"])
 _HOME = dict(_LAST)["WORKDIR"]
 #: What a build has before the Dockerfile says otherwise.
 _PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+#: Certificates, whose own place a package writes to when it is installed.
+_LENT = re.compile(r"/etc/ssl/(?:[\w.-]+/)*([\w.-]+)")
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -318,7 +320,7 @@ def _packages_of_this_machine() -> dict[str, Path]:
     indexes = [Path(one).parent for one in re.findall(r"file://(/[\w./-]+)", told)]
     paths = [Path(one) for one in re.findall(r"[\s'=](/[\w./-]+)", told)]
     given = [Path("/etc/resolv.conf"), Path("/etc/pip.conf"), *indexes, *paths]
-    return {str(one): one.resolve() for one in given if one.exists()}
+    return {_LENT.sub(r"/lent/\1", str(one)): one.resolve() for one in given if one.exists()}
 
 
 def _proxies() -> dict[str, str]:
@@ -330,5 +332,6 @@ def _proxies() -> dict[str, str]:
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2].replace("-", "_").upper()
         kept.setdefault(f"PIP_{option}", " ".join(shlex.split(value)))
+    kept = {name: _LENT.sub(r"/lent/\1", value) for name, value in kept.items()}
     names = ("http_proxy", "https_proxy", "no_proxy")
     return kept | {name: os.environ[name] for name in names if name in os.environ}
