@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 from breakbulk.embedded.process import wheel_directory
 from breakbulk.errors import EmbeddedError
 from tests.support import brokers, databases, servers
+from tests.support.grouping import pytest_xdist_make_scheduler  # noqa: F401  (a hook of ours)
 from tests.support.workers import WorkerFactory
 
 if TYPE_CHECKING:
@@ -56,16 +57,6 @@ def pytest_report_header() -> list[str]:
         f"seed: BREAKBULK_SEED={_SEED}",
         f"databases: {', '.join(_DATABASES)}; brokers: {', '.join(_BROKERS)}",
     ]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep apart what cannot run beside each other: the one Redis database is emptied."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        values = callspec.params.values() if callspec is not None else ()
-        # Asked for its type first: what columns are compared with is an expression, and true.
-        if any(isinstance(value, str) and value == "redis" for value in values):
-            item.add_marker(pytest.mark.xdist_group("redis"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -400,7 +400,6 @@ def finished(test_servers: Servers) -> Iterator[Finished]:
         engine.dispose()
 
 
-@pytest.mark.xdist_group("a finished demo")
 def test_json_tells_everything(finished: Finished, test_servers: Servers) -> None:
     names = [event["event"] for event in finished.events]
     assert names[:2] == ["starting", "started"]
@@ -422,7 +421,6 @@ def test_json_tells_everything(finished: Finished, test_servers: Servers) -> Non
 class TestProofs:
     """Each proof finds what is wrong, and names it."""
 
-    @pytest.mark.xdist_group("a finished demo")
     @pytest.mark.parametrize(
         ("harm", "finding"),
         [

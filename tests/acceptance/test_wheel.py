@@ -35,7 +35,6 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("embedded")
-@pytest.mark.xdist_group("wheel")
 def test_the_demo_of_an_installed_wheel(wheel: Path, directory: Path) -> None:
     environment = directory / "environment"
     _run("-m", "venv", "--without-pip", str(environment))
@@ -58,7 +57,6 @@ def test_the_demo_of_an_installed_wheel(wheel: Path, directory: Path) -> None:
     assert not list(elsewhere.iterdir())
 
 
-@pytest.mark.xdist_group("wheel")
 def test_a_wheel_holds_all_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

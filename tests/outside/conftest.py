@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Servers
 
-_HERE = Path(__file__).parent
 _RECORD = Record()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let all scenarios run in one process, so that they share their workers."""
-    for item in items:
-        if item.path.parent == _HERE:
-            item.add_marker(pytest.mark.xdist_group("outside"))
 
 
 @pytest.hookimpl(wrapper=True)
