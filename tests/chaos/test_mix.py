@@ -26,7 +26,13 @@ _STYLES: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(30, id="short"), pytest.param(600, id="long", marks=pytest.mark.soak)]
+    "seconds",
+    [
+        # Every session mixes anew, so many short ones meet as much as a long one.
+        pytest.param(10, id="short"),
+        pytest.param(30, id="longer", marks=pytest.mark.thorough),
+        pytest.param(600, id="long", marks=pytest.mark.soak),
+    ],
 )
 def test_a_mix_of_faults(set_arena: Arenas, seed: random.Random, seconds: int) -> None:
     """Everything that can go wrong goes wrong, and still every row is done once."""

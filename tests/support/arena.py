@@ -41,6 +41,8 @@ T = TypeVar("T")
 TRIES = 5
 #: When a fault strikes, drawn from this range: what happens meanwhile has to fit in the window.
 _MOMENTS = (0.12, 0.75)
+#: Of so many rows: a longer run is longer for the work to outlast the fault, so it strikes early.
+_USUAL = 1000
 
 
 class Arena:
@@ -245,7 +247,9 @@ class Arena:
         self.expect(fault.complaints)
         self.sound = False
         run = self.submit()
-        before = self.until_share(run, self.dice.uniform(*_MOMENTS))
+        first, last = _MOMENTS
+        last = first + (last - first) * min(1.0, _USUAL / self.rows)
+        before = self.until_share(run, self.dice.uniform(first, last))
         if not before.in_window:
             self.see_through(run)
             return self._missed(fault, f"{before}")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Faults that strike one run, at most.
 _MOST = 3
+#: Runs until a fault strikes one, at most.
+_RUNS = 10
 #: So many runs of a hundred have bad rows, so many at most.
 _POISONED, _BAD = 25, 2
 #: What logs hold because of them.
@@ -41,7 +43,8 @@ def endure(arena: Arena, faults: Sequence[Fault], seconds: float, *, deeds: Sequ
     began = time.monotonic()
     seed = arena.dice.random()
     struck = number = 0
-    while time.monotonic() - began < seconds:
+    # On a slow machine the only run there was time for may be over before anything strikes it.
+    while time.monotonic() - began < seconds or (not struck and number < _RUNS):
         number += 1
         arena.dice = random.Random(f"{seed} {number}")
         chosen = arena.dice.sample(faults, arena.dice.randint(1, _MOST))
