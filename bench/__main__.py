@@ -13,6 +13,7 @@ from bench import (
     canvas,
     catalogue,
     claims,
+    gentle,
     lanes,
     latency,
     ledger,
@@ -43,9 +44,10 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "sparse": sparse.measure,
     "pages": pages.measure,
     "canvas": canvas.measure,
+    "gentle": gentle.measure,
 }
-#: Measured only when they are named: a Celery chord takes its time.
-_NAMED = ("canvas",)
+#: Measured only when they are named: a Celery chord takes its time, and so does a p99.
+_NAMED = ("canvas", "gentle")
 
 
 def main() -> None:
