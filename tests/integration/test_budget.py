@@ -26,11 +26,13 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    Row,
     Table,
     create_engine,
     event,
     insert,
     select,
+    text,
     update,
 )
 
@@ -55,6 +57,10 @@ _MESSAGE = re.compile(
     r"^([FB])\t\d+\t(\w+)(?:\t (.*?))?$(?=\n[FB]\t|\n*\Z)", re.MULTILINE | re.DOTALL
 )
 _WRITES = ("INSERT", "UPDATE", "DELETE")
+_WRITTEN = text(
+    "SELECT wal_records, wal_fpi, wal_bytes FROM pg_stat_get_backend_wal(pg_backend_pid())"
+)
+_PAGE = 8192
 
 
 @dataclass
@@ -233,6 +239,31 @@ def test_a_statement_of_the_users_costs_itself(
         counted.usual(lambda one: one.round_trips)
         <= chunk["round_trips"] + 2 * statement["round_trips"]
     )
+
+
+def test_how_much_a_chunk_writes_to_the_log(
+    count: Callable[[Callable[[Chunk[Any]], None]], Counted],
+) -> None:
+    """Of the lane's own session, so that it does not matter who else writes on the server."""
+    first, last = 100, 400
+    written: dict[int, Row[Any]] = {}
+
+    def process(chunk: Chunk[Any]) -> None:
+        if chunk.number in (first, last):
+            # At the end of this chunk's transaction, which is the last that is counted.
+            chunk.session.execute(text("SELECT pg_stat_force_next_flush()"))
+        elif chunk.number - 1 in (first, last):
+            written[chunk.number - 1] = chunk.session.execute(_WRITTEN).one()
+
+    count(process)
+    chunks = last - first
+    records, whole_pages, size = (
+        after - before for before, after in zip(written[first], written[last], strict=True)
+    )
+    allowed = _BUDGET["chunk"]
+    # What a checkpoint in between makes of the first change of each page is not the chunk's.
+    assert 0 < int(size) - whole_pages * _PAGE <= allowed["wal_bytes"] * chunks
+    assert records <= allowed["wal_records"] * chunks
 
 
 def test_a_part_of_a_canvas_takes_its_mark_and_result_in_one(
