@@ -14,16 +14,19 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal,
+    literal_column,
     or_,
     select,
     text,
+    true,
 )
 
 from breakbulk.sources.keyspace import fetch
 from breakbulk.sources.planner import Guess, guess
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.sql.selectable import CTE, Subquery
 
     from breakbulk.domain.keys import Key
@@ -60,6 +63,8 @@ class Horizon:
             for whole, last in ((False, False), (False, True), (True, True))
         }
         self._rest = {after: self._remainder(after=after) for after in (False, True)}
+        self._leaps: dict[tuple[bool, int], Statement] = {}
+        self._leapable: bool | None = None
         self._matching = {after: self._hits(after=after) for after in (False, True)}
         self._passed = {
             after: select(*space.base).where(*space.within(space.base, after=after))
@@ -121,6 +126,30 @@ class Horizon:
             )
         ]
 
+    def leap(
+        self, connection: Connection, position: Key | None, until: Key, *, size: int, chunks: int
+    ) -> list[Mark] | None:
+        """Find where up to so many full chunks end, by leaps from end to end.
+
+        An index is passed over without looking at what is in it: 2.1 to 2.7 times faster than to
+        number the keys (measured on PostgreSQL, 125,000 keys). Right only for rows that are all
+        taken, and where each leap is short, which takes an index of a plain table.
+
+        Returns:
+            None where it cannot be done so.
+        """
+        if not self._may_leap(connection):
+            return None
+        after = position is not None
+        if (after, size) not in self._leaps:
+            self._leaps[after, size] = self._leaping(size, after=after)
+        values = self._ends(position, until) | {"breakbulk_chunks": chunks}
+        rows = fetch(connection, self._leaps[after, size], values)
+        return [
+            Mark(self._space.key(key), number * size, number * size, full=True)
+            for *key, number in rows
+        ]
+
     def remainder(
         self, connection: Connection, position: Key | None, upto: Key, *, limit: int
     ) -> int:
@@ -166,6 +195,46 @@ class Horizon:
         # The highest of them: a sort that keeps one row, where row numbers cost three times more
         # and MAX knows neither composite keys nor UUIDs.
         return select(*window.c).order_by(*(column.desc() for column in window.c)).limit(1)
+
+    def _may_leap(self, connection: Connection) -> bool:
+        """Whether the keys are the primary key of what is a plain table to the database, too."""
+        if self._leapable is None:
+            table = self._space.table
+            self._leapable = (
+                connection.dialect.name == "postgresql"
+                and self._space.single
+                and self._space.base == tuple(table.primary_key.columns)
+                and bool(connection.scalar(_HAS_KEY, {"name": table.fullname}))
+            )
+        return self._leapable
+
+    def _leaping(self, size: int, *, after: bool) -> Statement:
+        """From end to end, each found by leaving out the rows of a chunk.
+
+        The numbers are written out: not knowing how far a leap goes, a planner might sort the whole
+        table for each.
+        """
+        space = self._space
+        skip = literal(size - 1, Integer, literal_execute=True)
+        one = literal(1, Integer, literal_execute=True)
+
+        def end(*where: ColumnElement[bool]) -> Any:
+            keys = [column.label(f"key_{n}") for n, column in enumerate(space.columns)]
+            found = space.statement.with_only_columns(*keys, maintain_column_froms=True)
+            return found.where(*where).order_by(*space.columns).offset(skip).limit(one)
+
+        first = end(*space.within(space.columns, after=after)).subquery("first")
+        ends = select(*first.c, literal_column("1").label("number")).cte("ends", recursive=True)
+        *last, number = ends.c
+        beyond = [space.beyond(space.columns, last), *space.within(space.columns, after=False)]
+        following = end(*beyond).lateral("following")
+        further = (
+            select(*following.c, number + literal_column("1"))
+            .select_from(ends.join(following, true()))
+            .where(number < bindparam("breakbulk_chunks", type_=Integer))
+        )
+        ends = ends.union_all(further)
+        return select(*ends.c).order_by(ends.c.number)
 
     def _hits(self, *, after: bool) -> Statement:
         space = self._space
@@ -228,4 +297,9 @@ class Horizon:
         )
 
 
+_HAS_KEY = text(
+    "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"
+    " WHERE indrelid = to_regclass(:name) AND indisprimary AND indisvalid"
+    " AND relkind = 'r' AND NOT relhassubclass)"
+)
 _PLAN_ANEW = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")

@@ -80,6 +80,12 @@ class KeySpace:
             conditions.append(_compare(operator.le, columns, self._named("upto")))
         return conditions + self._reachable(columns)
 
+    def beyond(
+        self, columns: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]
+    ) -> ColumnElement[bool]:
+        """The condition on a key to lie behind another one that the database has at hand."""
+        return _compare(operator.gt, columns, other)
+
     def between(
         self, columns: Sequence[ColumnElement[Any]], after: Key | None, upto: Key
     ) -> list[ColumnElement[bool]]:

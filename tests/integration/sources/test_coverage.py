@@ -25,12 +25,14 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
 )
 from sqlalchemy.orm import Session
 
 from breakbulk.domain.keys import decode_key, encode_key
 from breakbulk.sources import table_source
 from breakbulk.sources import walk as walking
+from breakbulk.sources.horizon import Horizon
 
 if TYPE_CHECKING:
     import random
@@ -183,7 +185,9 @@ def walk_all(
 
 @pytest.fixture
 def windows(seed: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Usual windows, or ones so small that a few rows need many of them."""
+    """Usual windows, or ones so small that a few rows need many of them; leaps, or none."""
+    if seed.random() < 0.5:
+        monkeypatch.setattr(walking, "LEAPS_PAY", 1)
     if seed.random() < 0.7:
         monkeypatch.setattr(walking, "FIRST_WINDOW", 3)
         monkeypatch.setattr(walking, "LARGEST_WINDOW", 20)
@@ -251,3 +255,53 @@ def test_chunks_are_full_but_for_the_last_one(
             assert [source.key_of(row) for row in source.rows(session, cut.bounds)] == keys
             where = select(goods.table).where(source.condition(cut.bounds))
             assert len(session.execute(where).all()) == cut.rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leaps_end_where_numbering_does(
+    postgres_engine: Engine, kind: str, seed: random.Random
+) -> None:
+    goods = Warehouse(postgres_engine, kind, seed)
+    goods.add(200, 0.5)
+    horizon = Horizon(table_source(select(goods.table))._space)
+    size = seed.randint(1, 7)
+    with postgres_engine.connect() as connection:
+        until = table_source(select(goods.table)).until(connection)
+        assert until is not None
+        for chunks in (1, 5, 200):
+            leaps = horizon.leap(connection, None, until, size=size, chunks=chunks)
+            assert leaps
+            limit = size * chunks
+            numbered = horizon.marks(connection, None, until, seen=0, size=size, limit=limit)
+            assert leaps == [mark for mark in numbered if mark.full]
+            behind = horizon.leap(connection, leaps[0].key, until, size=size, chunks=chunks)
+            assert [mark.key for mark in behind or []][: chunks - 1] == [
+                mark.key for mark in leaps[1:]
+            ]
+
+
+def test_what_is_no_plain_table_with_that_key_is_not_leapt_over(
+    postgres_engine: Engine, seed: random.Random
+) -> None:
+    """A view has no index, so each leap would sort all of it."""
+    goods = Warehouse(postgres_engine, "integer", seed)
+    goods.add(50, 0.5)
+    with postgres_engine.begin() as connection:
+        connection.execute(text("CREATE VIEW shown AS SELECT * FROM goods"))
+        connection.execute(text("CREATE TABLE kin () INHERITS (goods)"))
+        for name in ("shown", "goods"):
+            table = goods.table.to_metadata(MetaData(), name=name)
+            horizon = Horizon(table_source(select(table))._space)
+            assert horizon.leap(connection, None, (300,), size=2, chunks=5) is None
+
+
+def test_leaps_are_of_no_use_at_the_end(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch, seed: random.Random
+) -> None:
+    monkeypatch.setattr(walking, "LEAPS_PAY", 1)
+    goods = Warehouse(postgres_engine, "integer", seed)
+    goods.add(100, 0.5)
+    rows = len(goods.keys_now())
+    statement = select(goods.table)
+    cuts = walk_all(postgres_engine, lambda: table_source(statement), chunk_size=7, chunks=4)
+    assert [cut.rows for cut in cuts] == [7] * (rows // 7) + [rows % 7] * bool(rows % 7)
