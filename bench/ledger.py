@@ -40,9 +40,8 @@ def measure(stage: Stage, _pairs: int | None) -> Findings:
         _tell(found, "an item of an iterable", grown, items, ("items",))
     results = stage.size(RESULTS)
     grown = _growth(stage, lambda: chord(stage, BREAKBULK, results))
-    _tell(
-        found, "a part of a canvas", grown, results, ("items", "results", "item_states", "chunks")
-    )
+    tables = ("items", "results", "item_states", "chunks")
+    _tell(found, "a part of a canvas", grown, results, tables)
     number = _BILLION // _CHUNK_SIZE
     found.notes.append(
         f"on paper: {_BILLION:,} rows in chunks of {_CHUNK_SIZE} are {number:,} chunks,"
