@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -39,6 +39,8 @@ class Processes:
         group: tells these processes from those of other controllers.
         logs: directory for what they say; default one of this user in the system's temporary one.
         directory: where they run; default here.
+        environment: theirs; default ours.
+        pass_fds: descriptors of ours that they are to have.
 
     Raises:
         ConfigurationError: there is no place for their logs.
@@ -53,10 +55,14 @@ class Processes:
         group: str,
         logs: Path | None = None,
         directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._command = list(command)
         self._host = socket.gethostname()
         self._directory = directory
+        self._environment = environment
+        self._pass_fds = tuple(pass_fds)
         self.name = f"{group} on {self._host}"
         self.logs = logs or Path(tempfile.gettempdir()) / f"breakbulk-nodes-{os.getuid()}"
         try:
@@ -112,6 +118,14 @@ class Processes:
             time.sleep(_PAUSE)
         return True
 
+    def kill(self) -> None:
+        """End all at once, with their children; the chunks in hand are rolled back."""
+        for process in self._processes().values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for child in self._children:
+            child.wait()
+
     def _start(self) -> None:
         name = f"node-{uuid4().hex[:8]}"
         command = self._command
@@ -126,7 +140,8 @@ class Processes:
                     stderr=log,
                     start_new_session=True,
                     cwd=self._directory,
-                    env={**os.environ, MARK: self.name},
+                    env={**(self._environment or os.environ), MARK: self.name},
+                    pass_fds=self._pass_fds,
                 )
             except OSError as error:
                 raise ProviderRefused(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from breakbulk.demo.interrupts import Interrupts, Stopped
 from breakbulk.errors import ConfigurationError
 
+_MOST_FOLLOWERS = 4
 _COUNT = click.IntRange(min=1)
 _CODES = """\b
 Exit codes:
@@ -42,6 +44,17 @@ def _usable(context: click.Context, parameter: click.Parameter, url: str | None)
     help="Celery workers: each a `celery worker` with one process that works.",
 )
 @click.option(
+    "--autoscale",
+    is_flag=True,
+    help="Begin with one worker, and let as many as --workers (4 unless given) follow the work.",
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --autoscale: write what is seen and decided, as lines of JSON.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -59,6 +72,8 @@ def demo(
     rows: int,
     chunk_size: int,
     workers: int,
+    autoscale: bool,
+    record: Path | None,
     keep: Path | None,
     once: bool,
     stay: bool,
@@ -76,13 +91,19 @@ def demo(
     """
     if once and stay:
         raise click.UsageError("Give either --once or --stay: one ends, the other does not.")
+    if record is not None and not autoscale:
+        raise click.UsageError("--record needs --autoscale: it writes what that decides.")
+    if autoscale and context.get_parameter_source("workers") is ParameterSource.DEFAULT:
+        workers = _MOST_FOLLOWERS
     # Before anything else is imported or started, so that a Ctrl-C is never too early.
     with Interrupts() as interrupts:
         try:
             from breakbulk.demo.screen import Screen
             from breakbulk.demo.show import Options, show
 
-            options = Options(rows, chunk_size, workers, keep, once, database, broker)
+            options = Options(
+                rows, chunk_size, workers, keep, once, database, broker, autoscale, record
+            )
             code = show(options, Screen(as_json=as_json, stay=stay), interrupts)
         except Stopped as stopped:
             code = stopped.exit_code

@@ -151,19 +151,12 @@ class Crew:
 
     def _launch(self, number: int) -> Worker:
         log = self._home / f"worker{number}.log"
-        command = [
-            *(sys.executable, "-m", "celery", "--app", _APP, "worker"),
-            *("--ini", str(self._file)),
-            *("--hostname", f"worker{number}@%h", "--concurrency", "1"),
-            *("--loglevel", "INFO", "--include", lifeline.__name__),
-            # Talk among workers that nobody needs here; it costs a second at each start.
-            *("--without-mingle", "--without-gossip"),
-        ]
+        command = [*command_of(self._file), "--hostname", f"worker{number}@%h"]
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 cwd=self._home,
-                env=self._environment(),
+                env=environment(self._scratch, self._lifeline[0]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -173,21 +166,38 @@ class Crew:
             )
         return Worker(number, process, log, time.monotonic())
 
-    def _environment(self) -> dict[str, str]:
-        environment = {
-            **os.environ,
-            # A killed pool leaves a directory behind.
-            "TMPDIR": str(self._scratch),
-            lifeline.VARIABLE: str(self._lifeline[0]),
-        }
-        paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-        ours = Path(breakbulk.__file__).parents[1]
-        if ours.name not in {"site-packages", "dist-packages"}:
-            paths.insert(0, str(ours))  # a checkout that is not installed
-        if paths:
-            # Absolute, because they run elsewhere.
-            environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
-        return environment
+
+def command_of(file: Path) -> list[str]:
+    """What starts a worker of one process, but for its name.
+
+    Args:
+        file: the shop's ``.ini``.
+    """
+    return [
+        *(sys.executable, "-m", "celery", "--app", _APP, "worker"),
+        *("--ini", str(file), "--concurrency", "1"),
+        *("--loglevel", "INFO", "--include", lifeline.__name__),
+        # Talk among workers that nobody needs here; it costs a second at each start.
+        *("--without-mingle", "--without-gossip"),
+    ]
+
+
+def environment(scratch: Path, line: int) -> dict[str, str]:
+    """What workers find in their environment.
+
+    Args:
+        scratch: for what they leave behind when they are killed.
+        line: the workers' end of the lifeline.
+    """
+    found = {**os.environ, "TMPDIR": str(scratch), lifeline.VARIABLE: str(line)}
+    paths = [path for path in found.get("PYTHONPATH", "").split(os.pathsep) if path]
+    ours = Path(breakbulk.__file__).parents[1]
+    if ours.name not in {"site-packages", "dist-packages"}:
+        paths.insert(0, str(ours))  # a checkout that is not installed
+    if paths:
+        # Absolute, because they run elsewhere.
+        found["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
+    return found
 
 
 def _last_line(log: Path) -> str:

@@ -9,13 +9,16 @@ from typing import Self
 
 from breakbulk.console.views import View
 from breakbulk.demo.crew import Crew
+from breakbulk.demo.following import Followers
 from breakbulk.demo.interrupts import Interrupts
 from breakbulk.demo.screen import Screen
 from breakbulk.demo.servers import Servers
 from breakbulk.domain.progress import Progress
 
 
-def look_after(crew: Crew, servers: Servers, screen: Screen, interrupts: Interrupts) -> None:
+def look_after(
+    crew: Crew | Followers, servers: Servers, screen: Screen, interrupts: Interrupts
+) -> None:
     """Replace workers that have ended, and say so.
 
     Raises:

@@ -20,6 +20,7 @@ from breakbulk.console.watching import follow
 from breakbulk.demo import place, servers
 from breakbulk.demo.crew import Crew
 from breakbulk.demo.finale import finale
+from breakbulk.demo.following import Followers
 from breakbulk.demo.hints import hints
 from breakbulk.demo.interrupts import Interrupts, Stopped
 from breakbulk.demo.minding import Watched, look_after
@@ -49,6 +50,8 @@ class Options:
         once: end when the run has ended, also on a terminal.
         database: URL of a database to use; None for one of our own.
         broker: URL of a broker to use; None for one of our own.
+        autoscale: begin with one worker, and have as many as the work takes, up to ``workers``.
+        record: where what is decided for that is written; None for nowhere.
     """
 
     rows: int = 1_000_000
@@ -58,6 +61,8 @@ class Options:
     once: bool = False
     database: str | None = None
     broker: str | None = None
+    autoscale: bool = False
+    record: Path | None = None
 
 
 class Demo:
@@ -94,7 +99,7 @@ class Demo:
         stack.callback(self._engine.dispose)
         self._make_tables()
         with interrupts.deferred():
-            self._crew = Crew(home, self._file, options.workers)
+            self._crew: Crew | Followers = self._hire(home)
             stack.callback(self._crew.stop)
             self._crew.start()
         self._tell()
@@ -106,6 +111,24 @@ class Demo:
             screen.remark(
                 "  shop      on a terminal, or with --stay, its page and dashboard are there, too"
             )
+
+    def _hire(self, home: Path) -> Crew | Followers:
+        options = self._options
+        if not options.autoscale:
+            return Crew(home, self._file, options.workers)
+        return Followers(
+            self._bulk,
+            home,
+            self._file,
+            most=options.workers,
+            screen=self._screen,
+            record=options.record,
+        )
+
+    def settle(self) -> None:
+        """Wait until the workers that are needed no more have gone."""
+        while isinstance(self._crew, Followers) and not self._crew.settled:
+            self._wait()
 
     def perform(self, before_proofs: Callable[[Engine, RunHandle], None]) -> int:
         """Run the job and prove what it did; what to exit with."""
@@ -232,7 +255,11 @@ class Demo:
         )
 
     def _hint(self) -> None:
-        self._screen.say("hint", hints(self._file, self._servers, self._crew.pids[0], self._link()))
+        self._screen.say("hint", hints(self._file, self._servers, self._a_worker(), self._link()))
+
+    def _a_worker(self) -> int:
+        # For an instant there may be none: it was killed, and the next look replaces it.
+        return next(iter(self._crew.pids), 0)
 
     def _look(self) -> None:
         look_after(self._crew, self._servers, self._screen, self._interrupts)
@@ -261,6 +288,7 @@ def show(
         try:
             demo = Demo(options, screen, interrupts, stack)
             code = demo.perform(before_proofs)
+            demo.settle()
             if screen.lasts and not options.once:
                 demo.stay()
             return code

@@ -168,7 +168,7 @@ def _told(look: Look) -> str:
         return "there is no work"
     seconds = math.fsum(work.seconds for work in look.work)
     lefts = [work.left for work in look.work if work.left is not None]
-    until = f", the first deadline in {min(lefts):.0f} s" if lefts else ""
+    until = f", the first deadline in {max(min(lefts), 0.0):.0f} s" if lefts else ""
     unknown = "" if any(work.paced for work in look.work) else " at a guess"
     return f"{seconds:.0f} s of work{unknown}{until}"
 

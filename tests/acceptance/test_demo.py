@@ -231,6 +231,22 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
     assert not list(directory.iterdir())
 
 
+def test_with_autoscale_it_ends_with_as_many_workers_as_it_began_with(directory: Path) -> None:
+    record = directory / "turns.jsonl"
+    options = ("--autoscale", "--rows", "3000", "--json", "--record", str(record))
+    with demo(directory, *options) as started:
+        started.await_output('"event":"scaled"')
+        family = wait_for(started.family)
+        assert started.wait() == 0, started.output
+        assert not living(family)
+    turns = documents(record.read_text())
+    assert (turns[0]["before"], turns[0]["nodes"], turns[-1]["nodes"]) == (0, 1, 1)
+    assert max(turn["nodes"] for turn in turns) <= 4
+    assert documents(started.output)[-1]["exit_code"] == 0
+    record.unlink()
+    assert not list(directory.iterdir())
+
+
 def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) -> None:
     cookies = CookieJar()
     with demo(directory, "--rows", "20000", terminal=True) as started:

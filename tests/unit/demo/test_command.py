@@ -21,6 +21,7 @@ from breakbulk.cli import breakbulk
         (["--broker", "memory://"], "leave --broker out"),
         (["--keep", __file__], "is a file"),
         (["--once", "--stay"], "Give either --once or --stay"),
+        (["--record", "turns.jsonl"], "--record needs --autoscale"),
         (["--unknown"], "No such option"),
     ],
 )
@@ -38,6 +39,8 @@ def test_help_tells_the_exit_codes() -> None:
         "rows",
         "chunk-size",
         "workers",
+        "autoscale",
+        "record",
         "keep",
         "once",
         "stay",
