@@ -25,7 +25,7 @@ def test_it_tells_of_a_run_that_grew_to_the_limit_and_shrank_back() -> None:
 def test_what_was_decided_holds_until_the_next_decision() -> None:
     turns = [TURN, {**TURN, "at": 10.0, "nodes": 3, "ready": 1, "rows_per_second": 9.0}]
     drawn = plot_autoscale.drawn("\n".join(map(json.dumps, [*turns, {"leads": False}])))
-    paths = [one.get("d") for one in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}path")]  # noqa: S314
+    paths = [one.get("d") for one in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}path")]
     assert len(paths) == 4
     assert paths[1] is not None
     assert "H790.0 V168.0" in paths[1]
