@@ -41,17 +41,12 @@ class Crowd:
     """
 
     _MOST = 8.0
-    _LONGEST = 0.1
+    _LONGEST = 1.0
     _FIRST = 0.002
 
     def __init__(self) -> None:
         self._share = 1.0
         self._tries = 0
-
-    @property
-    def met(self) -> bool:
-        """Whether others were faster lately."""
-        return self._share > 1.0
 
     def seconds(self, alone: float) -> float:
         """How much work to take at a time, instead of so much if the lane carved alone."""
