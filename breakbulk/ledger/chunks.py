@@ -120,6 +120,11 @@ class Chunks:
         end one way or the other.
         """
         chunks = self._database.schema.chunks
+        if self._database.is_postgresql:
+            # The mark may be on its way together with its COMMIT, and the row not locked yet; but
+            # their transaction has the chunk's name.
+            name = self._database.lock_key(claim.ref.run_id, str(claim.ref))
+            connection.execute(select(func.pg_advisory_xact_lock(name)))
         query = select(chunks.c.status, chunks.c.attempt, chunks.c.losses)
         query = query.where(*self._is(claim.ref))
         if self._database.is_postgresql:

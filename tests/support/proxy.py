@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+#: Alone, and behind a chunk's mark in one message.
+_COMMITS = (b"Q\x00\x00\x00\x0bCOMMIT\x00", b";COMMIT\x00")
 _AT_ONCE = 65536
 _RESET = struct.pack("ii", 1, 0)
 _LOOPBACK = "127.0.0.1"
@@ -229,7 +230,7 @@ class _Pair:
     async def _there(self) -> Ambush | None:
         while data := await self._client[0].read(_AT_ONCE):
             self._said += data
-            if _COMMIT in data:
+            if any(commit in data for commit in _COMMITS):
                 ambush = self._proxy.sprung(bytes(self._said))
                 if ambush is not None:
                     self._withheld = data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,10 +16,11 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.errors import LostClaim, TransactionMisuse
 from breakbulk.ledger.driver import answers_to, prepared_in
 from breakbulk.ledger.lastword import LastWord
-from breakbulk.runner.attempt import Tally, Work
+from breakbulk.runner.attempt import Tally, Work, settled
 from breakbulk.runner.carve import carve
 from breakbulk.runner.origin import source_of
 from tests.support.preparing import unprepared
+from tests.support.waiting import wait_for
 from tests.support.yard import Goods, together, touch
 
 if TYPE_CHECKING:
@@ -152,6 +154,40 @@ def test_a_connection_that_is_cut_meanwhile_is_settled(
     assert handle.failures() == []
     assert sum(row["rows"] for row in yard.rows_of("tallies")) == 25
     yard.engine.dispose()
+
+
+def test_one_that_is_still_on_its_way_is_waited_for(postgres_yard: Yard) -> None:
+    """It has not locked the chunk's row yet, but its transaction has the chunk's name."""
+    yard = postgres_yard
+    lane = Lane(yard, yard.submit(yard.job()))
+    claim, chunks = lane.claim, yard.ledger.chunks
+    answer: list[bool] = []
+
+    def settle() -> None:
+        with yard.runtime.database.connect() as connection:
+            answer.append(settled(yard.runtime, connection, claim))
+
+    with yard.engine.connect() as old:
+        chunks.last_word.prepare(old)
+        with old.begin():
+            seal = chunks.begin(old, claim.ref)
+            asking = threading.Thread(target=settle)
+            asking.start()
+            wait_for(lambda: waits(yard) or answer, message="the question to wait")
+            assert answer == []
+            chunks.last_word.say(old, claim.ref, claim.owner, 1.0, seal)
+    asking.join(timeout=60)
+    assert answer == [True]
+
+
+def waits(yard: Yard) -> bool:
+    """Whether a session waits for a chunk's name."""
+    query = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+        " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+    )
+    with yard.engine.connect() as connection:
+        return connection.execute(query).scalar_one() == 1
 
 
 def test_a_commit_that_is_refused_is_told_as_ever(postgres_yard: Yard, said: list[int]) -> None:
