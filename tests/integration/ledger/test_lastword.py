@@ -187,7 +187,7 @@ def waits(yard: Yard) -> bool:
         " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
     )
     with yard.engine.connect() as connection:
-        return connection.execute(query).scalar_one() == 1
+        return bool(connection.execute(query).scalar_one())
 
 
 def test_a_commit_that_is_refused_is_told_as_ever(postgres_yard: Yard, said: list[int]) -> None:
