@@ -21,6 +21,7 @@ from sqlalchemy import Select
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.options import JobOptions, Options
+from breakbulk.domain.sizing import ChunkSize
 from breakbulk.errors import DeclarationError, ParameterError, SourceError, UnknownJob
 from breakbulk.sources import Items, Source, table_source
 
@@ -350,7 +351,7 @@ def declare_keeping(
         DeclarationError: the class or an option is not what such a job needs.
     """
     options = Options.checked(cls.__name__, **given)
-    if options.chunk_size != 1:
+    if options.size != ChunkSize(1):
         raise DeclarationError(f"The job {cls.__name__} keeps results, so it needs chunk_size=1.")
     return _declared(cls, add, replace(options, keeps_results=True))
 

@@ -32,6 +32,8 @@ class Settings:
             would let one lane hoard at the end of a run; less costs more carving.
         max_carve: chunks in one carve at most, so that the carve row is locked for
             milliseconds however short the chunks are.
+        max_chunk_rows: rows at most in a chunk that sizes itself. A lane has all of a chunk's rows
+            in memory, and a table may be cheap to work on for long before it is not.
         tally_seconds: how often a lane notes its progress, inside a chunk's transaction.
         poll_seconds: how often a lane looks for chunks that wait for a retry, and for a
             drain. Looking once a chunk would cost a statement a chunk.
@@ -68,6 +70,7 @@ class Settings:
     slice_seconds: float = 5.0
     carve_seconds: float = 1.0
     max_carve: int = 1000
+    max_chunk_rows: int = 10_000
     tally_seconds: float = 1.0
     poll_seconds: float = 1.0
     lease_seconds: float = 15.0
@@ -102,6 +105,8 @@ class Settings:
                 )
         if self.max_carve < 1:
             raise ConfigurationError("max_carve must be at least 1: a lane takes what it works on.")
+        if self.max_chunk_rows < 1:
+            raise ConfigurationError("max_chunk_rows must be at least 1: a chunk has rows.")
         if self.held_after_chunks < 1:
             raise ConfigurationError("held_after_chunks must be at least 1.")
         if self.slice_seconds < _SHORTEST_SLICE:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any, TypeVar, Unpack, dataclass_transform
+from typing import Any, Literal, TypeVar, Unpack, dataclass_transform
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
@@ -31,6 +31,7 @@ from breakbulk.domain.finding import Finding
 from breakbulk.domain.options import JobOptions
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.sizing import SizeOptions
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttle import Limits
 from breakbulk.errors import (
@@ -192,6 +193,8 @@ class Breakbulk:
         countdown: float | None = None,
         eta: datetime | None = None,
         finish_by: datetime | float | None = None,
+        chunk_size: int | Literal["auto"] | None = None,
+        chunk_seconds: float | None = None,
         loading: Tell | None = None,
         **limits: Unpack[Limits],
     ) -> RunHandle:
@@ -211,6 +214,7 @@ class Breakbulk:
             eta: start it then: a time with its zone. One that has passed means now.
             finish_by: when it should have ended: a time with its zone, or so many seconds from now.
                 It is a wish, which :meth:`backlog` and ``breakbulk autoscale`` go by.
+            chunk_size, chunk_seconds: instead of the job's.
             loading: told the run's number and how many items of its iterable are stored by now.
             limits: ``max_lanes``, and on what the run holds back (``ThrottleOptions``), instead of
                 what the job says; None takes one away.
@@ -221,18 +225,17 @@ class Breakbulk:
         """
         spec = self._startable(job)
         broker = self.starting.broker
-        place = broker.queue_for(queue or spec.options.queue)
-        links = broker.links(link, link_error)
         order = submitting.Order.checked(
-            place,
+            broker.queue_for(queue or spec.options.queue),
             submitted_by or who(),
             idempotency_key,
             overlap,
-            links,
+            broker.links(link, link_error),
             countdown=countdown,
             eta=eta,
             finish_by=finish_by,
             limits=limits,
+            size=submitting.size_of(spec, chunk_size, chunk_seconds),
         )
         return self.starting.place(job, order, session=session, tell=loading)
 
@@ -247,14 +250,16 @@ class Breakbulk:
         parameters = self.runtime.vault.seal(spec, spec.dump(job))
         return self.starting.broker.submitting(spec.name, parameters, options)
 
-    def plan(self, job: Any, *, queue: str | None = None) -> submitting.Plan:
+    def plan(
+        self, job: Any, *, queue: str | None = None, **size: Unpack[SizeOptions]
+    ) -> submitting.Plan:
         """What submitting the job would do; nothing is written."""
         spec = self._startable(job)
-        name = queue or spec.options.queue
+        chosen, name = submitting.size_of(spec, **size), queue or spec.options.queue
         if self._broker is not None:
             name = self._broker.queue_for(name)
         with translated(), self.runtime.data.connect() as rows, self.runtime.data.reading(rows):
-            return submitting.plan(rows, spec, job, name or "celery")
+            return submitting.plan(rows, spec, job, name or "celery", chosen)
 
     def build(self, job: str, parameters: Mapping[str, Any]) -> Any:
         """An instance of a job from text, as a command line gives it.

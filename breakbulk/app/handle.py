@@ -22,6 +22,7 @@ from breakbulk.domain.progress import Progress
 from breakbulk.domain.retry import class_name
 from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series
+from breakbulk.domain.sizing import SizeReport
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.domain.throttle import Throttle, ThrottleOptions
 from breakbulk.errors import RunNotFound, RunUnsuccessful, WaitTimeout
@@ -288,6 +289,11 @@ class RunHandle:
         """Who did what to it, newest first, those before the one with this id."""
         with self._reading() as connection:
             return self.runtime.ledger.reports.activity(connection, self.id, limit, before=before)
+
+    def sizes(self, limit: int = 10) -> list[SizeReport]:
+        """How the size of its chunks has changed, newest first; none where it is fixed."""
+        with self._reading() as connection:
+            return self.runtime.ledger.sizes.latest(connection, self.id, limit)
 
     def parts(self, number: int, path: str = "") -> list[ChunkReport]:
         """A chunk with all that it was split off from and into; empty if it is not there."""

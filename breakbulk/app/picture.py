@@ -13,12 +13,15 @@ from breakbulk.domain.history import History
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.series import Series
+from breakbulk.domain.sizing import SizeReport
 from breakbulk.domain.webhook import Event
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.reports import ActivityReport, ChunkReport
 from breakbulk.ledger.stays import LaneReport
 from breakbulk.runner.query import query_of
 from breakbulk.runner.runtime import Runtime
+
+_SIZES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Picture:
         activity: who did what to it, newest first.
         lanes: those at work, with their workers and what each has in hand.
         events: what somebody outside is told of it, newest first.
+        sizes: the last changes of its chunk size, newest first; none where that is fixed.
     """
 
     run: Run
@@ -42,6 +46,7 @@ class Picture:
     activity: list[ActivityReport]
     lanes: list[LaneReport]
     events: list[Event]
+    sizes: list[SizeReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +117,5 @@ def picture(
         ledger.reports.activity(connection, run_id, activity),
         ledger.stays.lanes(connection, run_id),
         ledger.deliveries.events(connection, run_id, events),
+        [] if run.chunk_seconds is None else ledger.sizes.latest(connection, run_id, _SIZES),
     )

@@ -38,7 +38,7 @@ def jobs(application: Application, *, as_json: bool) -> None:
             if spec.options.max_lanes
             else ""
         )
-        output.say(f"    {spec.options.chunk_size} rows a chunk, queue {_queue(bulk, spec)}{lanes}")
+        output.say(f"    {spec.options.size} a chunk, queue {_queue(bulk, spec)}{lanes}")
         if spec.options.throttle:
             output.say(f"    holds back: {', '.join(spec.options.throttle.words())}")
     if not list(bulk.jobs):
@@ -75,6 +75,7 @@ def _document(bulk: Breakbulk, spec: JobSpec) -> dict[str, Any]:
             for parameter in spec.parameters.values()
         ],
         "chunk_size": spec.options.chunk_size,
+        "chunk_seconds": spec.options.chunk_seconds,
         **spec.options.policy.as_dict(),
         "max_lanes": spec.options.max_lanes,
         "throttle": spec.options.throttle.as_dict(),

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from breakbulk.domain.chunk import HIGHEST_ID, parse_chunk
 from breakbulk.domain.deadline import parse_deadline
 from breakbulk.domain.run import Run
+from breakbulk.domain.sizing import DEFAULT_SECONDS, LONGEST_SECONDS, SHORTEST_SECONDS
 from breakbulk.domain.status import ChunkStatus, RunStatus
 from breakbulk.errors import ParameterError
 
@@ -83,6 +84,38 @@ def start_options(function: Function) -> Function:
 def age_option(name: str, *, help: str) -> Callable[[Function], Function]:  # noqa: A002
     """How long ago, as a number with its unit."""
     return click.option(name, metavar="AGE", callback=_age, help=help)
+
+
+def size_options(function: Function) -> Function:
+    """How large chunks are: ``--chunk-size`` and ``--chunk-seconds``."""
+    rows = click.option(
+        "--chunk-size",
+        type=_Size(),
+        metavar="ROWS|auto",
+        help="Rows in a chunk; auto: as many as take --chunk-seconds.",
+    )
+    seconds = click.option(
+        "--chunk-seconds",
+        type=click.FloatRange(min=SHORTEST_SECONDS, max=LONGEST_SECONDS),
+        metavar="SECONDS",
+        callback=_seconds,
+        help=f"What a chunk is to take with --chunk-size auto; {DEFAULT_SECONDS:g} unless given.",
+    )
+    return rows(seconds(function))
+
+
+class _Size(click.ParamType[Any]):
+    """A number of rows, or the word for chunks that size themselves."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        """Read what was typed."""
+        if value == "auto":
+            return "auto"
+        return click.IntRange(min=1, max=2**31 - 1).convert(value, param, ctx)
 
 
 def parameters_option(function: Function) -> Function:

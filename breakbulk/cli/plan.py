@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from breakbulk.cli.application import Application
-from breakbulk.cli.options import json_option, parameters_option
+from breakbulk.cli.options import json_option, parameters_option, size_options
 from breakbulk.console import output, words
 
 
@@ -18,6 +18,7 @@ from breakbulk.console import output, words
 @click.argument("job")
 @parameters_option
 @click.option("--queue", help="Celery queue, instead of the job's.")
+@size_options
 @json_option
 @click.pass_obj
 def plan(
@@ -26,11 +27,18 @@ def plan(
     parameters: dict[str, Any],
     queue: str | None,
     *,
+    chunk_size: int | Literal["auto"] | None,
+    chunk_seconds: float | None,
     as_json: bool,
 ) -> None:
     """Show what running JOB would do. Nothing is written."""
     bulk = application.bulk
-    found = bulk.plan(bulk.build(job, parameters), queue=queue)
+    found = bulk.plan(
+        bulk.build(job, parameters),
+        queue=queue,
+        chunk_size=chunk_size,
+        chunk_seconds=chunk_seconds,
+    )
     if as_json:
         output.document(found.as_dict())
         return
@@ -38,7 +46,7 @@ def plan(
     output.fields(
         {
             "rows": _estimate(found.rows_estimate),
-            "chunks": f"{_estimate(found.chunks_estimate)} of {found.chunk_size} rows",
+            "chunks": f"{_estimate(found.chunks_estimate)} of {found.size}",
             "key": ", ".join(found.key_names),
             "first chunk": words.first_chunk(found.first, found.last_key, found.rows_estimate),
             "walked to": words.walked_to(found.last_key, found.rows_estimate),
@@ -46,7 +54,10 @@ def plan(
             "queue": found.queue,
         }
     )
-    again = [*_given(parameters, found.parameters), *(() if queue is None else ("--queue", queue))]
+    again = [*_given(parameters, found.parameters)]
+    given = {"queue": queue, "chunk-size": chunk_size, "chunk-seconds": chunk_seconds}
+    for name, value in given.items():
+        again += [] if value is None else [f"--{name}", str(value)]
     start = application.hint("run", found.job, *(shlex.quote(word) for word in again))
     output.warn(f"Nothing was written. Start it with: {start}")
 

@@ -12,6 +12,7 @@ from breakbulk.cli.options import (
     json_option,
     parameters_option,
     run_document,
+    size_options,
     start_options,
     timeout_option,
 )
@@ -31,6 +32,7 @@ Examples:
   breakbulk run ProcessWarehouse -p rate=1.05 --watch
   breakbulk run ProcessWarehouse --wait --timeout 3600 && echo all done
   breakbulk run ProcessWarehouse --idempotency-key nightly-2026-01-31
+  breakbulk run ProcessWarehouse --chunk-size auto --chunk-seconds 0.5
   breakbulk run ProcessWarehouse --eta 2026-01-31T22:00Z
   breakbulk run ProcessWarehouse --max-replica-lag 10 --only '22:00-06:00 Europe/Berlin'
 """
@@ -48,6 +50,7 @@ Examples:
     show_default=True,
     help="When a run of the same job and parameters still goes on.",
 )
+@size_options
 @start_options
 @click.option(
     "--max-lanes", type=click.IntRange(1, MOST_LANES), metavar="N", help="Chunks at work at most."

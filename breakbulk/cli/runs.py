@@ -21,6 +21,7 @@ from breakbulk.domain.status import RunStatus
 if TYPE_CHECKING:
     from breakbulk.domain.progress import Progress
     from breakbulk.domain.run import Run
+    from breakbulk.domain.sizing import SizeReport
 
 _FAILURES = 5
 
@@ -88,12 +89,13 @@ def status(application: Application, run_id: int, *, exit_code: bool, as_json: b
                 "run": run_document(bulk, run),
                 "progress": progress.as_dict(),
                 "failures": [failure.as_dict() for failure in failures],
+                "sizes": [size.as_dict() for size in handle.sizes()],
                 "activity": [one.as_dict() for one in handle.activity()],
             }
         )
     else:
         output.say(f"Run {run.id}: {words.call(run.job, bulk.shown_parameters(run))}")
-        output.fields(_fields(run, progress))
+        output.fields(_fields(run, progress, handle.sizes(1)))
         for failure in failures:
             where = "callback" if failure.chunk is None else f"chunk {failure.chunk}"
             output.say(
@@ -105,13 +107,21 @@ def status(application: Application, run_id: int, *, exit_code: bool, as_json: b
         click.get_current_context().exit(exits.exit_code_of(run.status))
 
 
+def _size(run: Run, sizes: list[SizeReport]) -> str:
+    """Where chunks size themselves: how, how large they are now and why."""
+    if run.chunk_seconds is None:
+        return ""
+    now = f"; now {words.counted(sizes[0].rows, 'row')}: {sizes[0].detail}" if sizes else ""
+    return f"{run.size}{now}"
+
+
 def _rows(run: Run) -> str:
     if run.summary is not None:
         return words.number(run.summary.rows_done)
     return "" if run.rows_estimate is None else f"≈ {words.number(run.rows_estimate)}"
 
 
-def _fields(run: Run, progress: Progress) -> dict[str, str]:
+def _fields(run: Run, progress: Progress, sizes: list[SizeReport]) -> dict[str, str]:
     going = progress.status is RunStatus.RUNNING
     return {
         "status": words.status(progress),
@@ -119,6 +129,7 @@ def _fields(run: Run, progress: Progress) -> dict[str, str]:
         "rate": f"{words.number(progress.rate)} rows/s" if going else "",
         "left": words.left(progress).removesuffix(" left"),
         "chunks": ", ".join(filter(None, (words.chunks(progress), words.troubles(progress)))),
+        "size": _size(run, sizes),
         "lanes": words.number(progress.lanes) if going else "",
         "limits": ", ".join(run.throttle.words()),
         "queue": run.queue,

@@ -8,12 +8,13 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
 from breakbulk.domain.retry import RetryPolicy, class_name
+from breakbulk.domain.sizing import DEFAULT_ROWS, ChunkSize
 from breakbulk.domain.throttle import NO_THROTTLE, OPTIONS, Throttle
 from breakbulk.errors import DeclarationError
 
 Exceptions = type[BaseException] | Iterable[type[BaseException]]
 
-_WHOLE = {"chunk_size": 1, "max_retries": 0, "max_lanes": 1}
+_WHOLE = {"max_retries": 0, "max_lanes": 1}
 _SECONDS = ("retry_delay", "retry_backoff_max")
 
 
@@ -22,7 +23,10 @@ class JobOptions(TypedDict, total=False):
 
     Attributes:
         name: what the ledger calls it; survives renaming the class. Default: module and class.
-        chunk_size: rows in a chunk; 500 unless given.
+        chunk_size: rows in a chunk; 500 unless given. ``"auto"``: as many as take
+            ``chunk_seconds``, found out from the first chunk on and changed as rows get dearer or
+            cheaper, between one row and ``max_chunk_rows``.
+        chunk_seconds: what a chunk is to take with ``chunk_size="auto"``; 0.5 unless given.
         max_lanes: chunks at work at once at most; default as many as workers have slots.
         queue: Celery queue; default the one that Celery's routes lead to.
         max_retries: tries of a chunk after the first; 5 unless given.
@@ -49,7 +53,8 @@ class JobOptions(TypedDict, total=False):
     """
 
     name: str | None
-    chunk_size: int
+    chunk_size: int | Literal["auto"]
+    chunk_seconds: float
     max_lanes: int | None
     queue: str | None
     max_retries: int
@@ -74,17 +79,28 @@ class Options:
     """The same, checked and with defaults.
 
     Attributes:
+        size: how large chunks are.
         keeps_results: ``process`` says what came of its one item, which is kept; no option of
             users, for it is only of jobs of Breakbulk's own.
     """
 
     name: str | None = None
-    chunk_size: int = 500
+    size: ChunkSize = field(default_factory=ChunkSize)
     max_lanes: int | None = None
     queue: str | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     throttle: Throttle = NO_THROTTLE
     keeps_results: bool = False
+
+    @property
+    def chunk_size(self) -> int:
+        """Rows to a chunk; to the first one where chunks size themselves."""
+        return self.size.rows
+
+    @property
+    def chunk_seconds(self) -> float | None:
+        """What a chunk is to take where they size themselves; else None."""
+        return self.size.seconds
 
     @classmethod
     def checked(cls, job: str, **given: Unpack[JobOptions]) -> Self:
@@ -107,9 +123,14 @@ class Options:
             unlimited = word == "max_lanes" and value is None
             if not unlimited and (type(value) is not int or value < least):
                 raise _wrong(job, word, value, f"a whole number from {least} up")
+        try:
+            rows = given.get("chunk_size", None if "chunk_seconds" in given else DEFAULT_ROWS)
+            size = ChunkSize.checked(rows or 0, given.get("chunk_seconds"))
+        except ValueError as error:
+            raise DeclarationError(f"The job {job} has {error}.") from None
         return cls(
             name=given.get("name"),
-            chunk_size=given.get("chunk_size", 500),
+            size=size,
             max_lanes=given.get("max_lanes"),
             queue=given.get("queue"),
             policy=_policy(job, given),

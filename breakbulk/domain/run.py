@@ -10,6 +10,7 @@ from typing import Any, Final
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.items import ITEMS_FINGERPRINT
+from breakbulk.domain.sizing import ChunkSize
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 
@@ -38,6 +39,8 @@ class Run:
             an iterable is being read.
         rows_estimate: rows that are expected: the planner's guess at submit, told better once
             some were seen.
+        chunk_size: rows to a chunk; to the first one where chunks size themselves.
+        chunk_seconds: what a chunk is to take where they size themselves; else None.
         at_least_once: after a crash a row may be processed twice; :attr:`promise` says why.
         has_failed: somebody is to be told when the run fails or is cancelled: the job has a
             ``failed()``, or the application wants to know.
@@ -69,6 +72,7 @@ class Run:
     until: str | None
     rows_estimate: int | None
     chunk_size: int
+    chunk_seconds: float | None
     max_lanes: int | None
     policy: FailurePolicy
     suspect: str | None
@@ -101,6 +105,7 @@ class Run:
             "queue": self.queue,
             "round": self.round,
             "chunk_size": self.chunk_size,
+            "chunk_seconds": self.chunk_seconds,
             "max_lanes": self.max_lanes,
             "rows_estimate": self.rows_estimate,
             "until": self.until,
@@ -123,6 +128,11 @@ class Run:
     def trace_id(self) -> str | None:
         """The OpenTelemetry trace of its submit, 32 hexadecimal digits; None without one."""
         return None if self.trace is None else self.trace.split("-")[1]
+
+    @property
+    def size(self) -> ChunkSize:
+        """How large its chunks are to be."""
+        return ChunkSize(self.chunk_size, self.chunk_seconds)
 
     @property
     def of_items(self) -> bool:

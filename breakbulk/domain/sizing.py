@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypedDict
 
 #: A job that says nothing has so many rows in a chunk.
 DEFAULT_ROWS: Final = 500
@@ -40,7 +41,8 @@ WINDOW: Final = 8
 #: The size stays as it is while it is so little off: one that changed with each chunk would be
 #: noise on record, and would throw away what the walk saw ahead.
 DEADBAND: Final = 1.2
-#: Trouble divides the size by this, at once.
+#: Trouble divides the size by this, at once; down to the size of the first chunk and no further:
+#: if ten rows still meet it, it is not a matter of size.
 CUT: Final = 2.0
 #: After so many chunks without trouble the ceiling that it left is doubled.
 CALM: Final = 16
@@ -59,6 +61,18 @@ class Cause(StrEnum):
     MEMORY = "memory"
     #: The process of a chunk was killed, as it is when memory has run out.
     DEATH = "death"
+
+
+class SizeOptions(TypedDict, total=False):
+    """The options of a job and of a submit that say how large chunks are.
+
+    Attributes:
+        chunk_size: rows to a chunk, or ``"auto"``: as many as take ``chunk_seconds``.
+        chunk_seconds: what a chunk is to take that sizes itself.
+    """
+
+    chunk_size: int | Literal["auto"] | None
+    chunk_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,34 @@ class Size:
         return self.ceiling * 2.0 ** min(calm, 64)
 
 
+@dataclass(frozen=True, slots=True)
+class SizeReport:
+    """A change of a run's chunk size.
+
+    Attributes:
+        number: of the last chunk that had been carved by then.
+        rows: to a chunk, from then on.
+        cause: ``pace``, ``lock``, ``timeout``, ``memory`` or ``death``.
+        detail: why, in words.
+    """
+
+    at: datetime
+    number: int
+    rows: int
+    cause: str
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "at": self.at.isoformat(),
+            "number": self.number,
+            "rows": self.rows,
+            "cause": self.cause,
+            "detail": self.detail,
+        }
+
+
 def next_size(size: Size, number: int, done: Sequence[Timed], seconds: float, most: int) -> Size:
     """The size that counts from now on; ``size`` itself while it need not change.
 
@@ -185,7 +227,7 @@ def braked(size: Size, number: int, rows: int, cause: Cause) -> Size:
     """
     # One that was much smaller (the rest before a gap, the last one) tells nothing of its size.
     base = rows if rows * CUT >= size.rows else size.rows
-    left = max(LEAST_ROWS, _round(base / CUT))
+    left = max(FIRST_ROWS, _round(base / CUT))
     if left >= size.rows:
         return size
     return Size(left, number, cause, left, number, size.told)

@@ -24,6 +24,7 @@ from breakbulk.ledger.retries import Retries
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.scalers import Scalers
 from breakbulk.ledger.signs import SignReader
+from breakbulk.ledger.sizes import Sizes
 from breakbulk.ledger.stays import Stays
 from breakbulk.ledger.throttles import Throttles
 from breakbulk.ledger.tokens import Tokens
@@ -51,6 +52,7 @@ class Ledger:
         self.retries = Retries(database)
         self.lanes = Lanes(database)
         self.signs = SignReader(database)
+        self.sizes = Sizes(database)
         self.stays = Stays(database)
         self.loads = Loads(database)
         self.workers = Workers(database)

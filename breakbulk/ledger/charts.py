@@ -26,6 +26,7 @@ from breakbulk.domain.status import FINISHED, ChunkStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.paging import newest_first
 from breakbulk.ledger.reports import ChunkReport
+from breakbulk.ledger.sizes import Sizes
 from breakbulk.ledger.sql import clock, seconds_between
 
 _NOT_DONE = [status for status in ChunkStatus if status is not ChunkStatus.SUCCEEDED]
@@ -52,13 +53,21 @@ class Charts:
         for each cell.
         """
         carved = progress.chunks_carved
-        expected = -(-(progress.rows_total or 0) // run.chunk_size)
+        expected = self._expected(connection, run, progress)
         # A run that has ended carves no more, whatever was expected.
         over = progress.total_is_exact or run.status in FINISHED
         total = carved if over else max(carved, expected)
         cells = cells_for(total, most)
         found = self._found(connection, run.id, total, cells) if cells else []
         return lay_out(carved, total, exact=over, cells=cells, found=found)
+
+    def _expected(self, connection: Connection, run: Run, progress: Progress) -> int:
+        """How many chunks there will be, as far as one can tell."""
+        if run.chunk_seconds is None:
+            return -(-(progress.rows_total or 0) // run.chunk_size)
+        size = Sizes(self._database).current(connection, run.id, run.chunk_size).rows
+        left = max(0, (progress.rows_total or 0) - progress.rows_done)
+        return progress.chunks_done + -(-left // size)
 
     def _found(
         self, connection: Connection, run_id: RunId, total: int, cells: int

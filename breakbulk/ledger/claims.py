@@ -107,6 +107,12 @@ class Claims:
             walker_busy=bool(row.busy),
         )
 
+    def last_number(self, connection: Connection, run_id: RunId) -> int:
+        """The number of the last chunk carved; 0 before the first."""
+        chunks = self._database.schema.chunks
+        query = select(func.max(chunks.c.number)).where(chunks.c.run_id == run_id)
+        return int(connection.execute(query).scalar() or 0)
+
     def may_work(self, connection: Connection, run_id: RunId, lane: UUID) -> bool:
         """Whether the run still wants work, and of this lane.
 

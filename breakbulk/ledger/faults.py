@@ -13,6 +13,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from breakbulk.domain.sizing import Cause
 from breakbulk.errors import LedgerUnreachable, SchemaError
 from breakbulk.ledger.database import schema_names
 
@@ -31,6 +32,12 @@ _TRANSIENT = {"40001", "40P01", "55P03"}
 _DATABASE = {"25006", "53100", "53200", "53300"}
 _CONNECTION = ("08", "57P01", "57P02", "57P03")
 _TOOK_TOO_LONG = "57014"
+_PRESSURE = {
+    "40P01": Cause.LOCK,
+    "55P03": Cause.LOCK,
+    _TOOK_TOO_LONG: Cause.TIMEOUT,
+    "53200": Cause.MEMORY,
+}
 
 
 def fault_of(error: BaseException, *, ours: bool = False) -> Fault:
@@ -74,6 +81,22 @@ def _of_state(state: str) -> Fault:
     if state in _DATABASE:
         return Fault.DATABASE
     return Fault.CONNECTION if state.startswith(_CONNECTION) else Fault.ROWS
+
+
+def pressure_of(error: BaseException) -> Cause | None:
+    """What a smaller chunk would help against; None when nothing of the kind is to be seen.
+
+    A shorter transaction waits for fewer locks and holds its own for less long, a smaller statement
+    is done in time, and fewer rows fit in less memory.
+    """
+    if isinstance(error, MemoryError):
+        return Cause.MEMORY
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(original, "sqlstate", None)
+    if state is not None:
+        return _PRESSURE.get(str(state))
+    locked = type(original).__name__ == "OperationalError" and "is locked" in str(original)
+    return Cause.LOCK if locked else None
 
 
 @contextmanager

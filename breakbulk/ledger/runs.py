@@ -58,6 +58,7 @@ class NewRun:
     until: str | None
     rows_estimate: int | None
     chunk_size: int
+    chunk_seconds: float | None
     max_lanes: int | None
     policy: FailurePolicy
     at_least_once: bool
@@ -105,6 +106,7 @@ class Runs:
             "until": new.until,
             "rows_estimate": new.rows_estimate,
             "chunk_size": new.chunk_size,
+            "chunk_seconds": new.chunk_seconds,
             "max_lanes": new.max_lanes,
             "policy": json.dumps(new.policy.as_dict()),
             "at_least_once": new.at_least_once,
@@ -427,6 +429,7 @@ def run_of(row: Row[Any]) -> Run:
         until=row.until,
         rows_estimate=row.rows_estimate,
         chunk_size=row.chunk_size,
+        chunk_seconds=row.chunk_seconds,
         max_lanes=row.max_lanes,
         policy=FailurePolicy.from_dict(json.loads(row.policy)),
         suspect=row.suspect,

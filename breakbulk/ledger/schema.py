@@ -40,7 +40,13 @@ from sqlalchemy import (
 )
 
 from breakbulk.domain.status import ChunkStatus
-from breakbulk.ledger import itemtables, outsidetables, resulttables, throttletables
+from breakbulk.ledger import (
+    itemtables,
+    outsidetables,
+    resulttables,
+    sizingtables,
+    throttletables,
+)
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
@@ -89,6 +95,7 @@ class Schema:
         self.tokens = outsidetables.tokens(self.metadata, self.table_name("tokens"))
         self.items = itemtables.items(self.metadata, self.table_name("items"))
         self.loads = itemtables.loads(self.metadata, self.table_name("loads"))
+        self.sizes = sizingtables.sizes(self.metadata, self.table_name("sizes"))
         self.results = resulttables.results(self.metadata, self.table_name("results"))
         self.item_states = resulttables.item_states(self.metadata, self.table_name("item_states"))
         self.throttles = throttletables.throttles(self.metadata, self.table_name("throttles"))
@@ -165,6 +172,8 @@ class Schema:
             Column("until", Text),
             Column("rows_estimate", BigInteger),
             Column("chunk_size", Integer, nullable=False),
+            # What a chunk is to take: they size themselves. NULL: all have the same size.
+            Column("chunk_seconds", Float),
             Column("max_lanes", Integer),
             # On what it holds back, as JSON; NULL: on nothing.
             Column("throttle", Text),

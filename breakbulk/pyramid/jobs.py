@@ -40,6 +40,7 @@ def add_breakbulk_job(config: Configurator, job: type[Any] | str, **options: Any
         job=spec.cls,
         doc=spec.doc,
         chunk_size=spec.options.chunk_size,
+        chunk_seconds=spec.options.chunk_seconds,
         queue=spec.options.queue,
         max_lanes=spec.options.max_lanes,
         **spec.options.policy.as_dict(),

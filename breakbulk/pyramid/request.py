@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pyramid.request import Request
 from sqlalchemy.orm import Session, scoped_session
@@ -52,6 +52,8 @@ class RequestBreakbulk:
         countdown: float | None = None,
         eta: datetime | None = None,
         finish_by: datetime | float | None = None,
+        chunk_size: int | Literal["auto"] | None = None,
+        chunk_seconds: float | None = None,
     ) -> RunHandle:
         """Start a run of a job, as part of the request's own transaction: no commit, no run.
 
@@ -70,6 +72,9 @@ class RequestBreakbulk:
             countdown: start it so many seconds later.
             eta: start it then: a time with its zone. One that has passed means now.
             finish_by: when it should have ended: a time with its zone, or so many seconds from now.
+            chunk_size: rows in a chunk instead of the job's, or ``"auto"``: as many as take
+                ``chunk_seconds``.
+            chunk_seconds: what a chunk is to take that sizes itself.
 
         Raises:
             UnknownJob, ParameterError, SourceError, OverlapError, IdempotencyConflict,
@@ -90,6 +95,8 @@ class RequestBreakbulk:
                 countdown=countdown,
                 eta=eta,
                 finish_by=finish_by,
+                chunk_size=chunk_size,
+                chunk_seconds=chunk_seconds,
             )
         if handle.created:
             mark_changed(own)

@@ -126,11 +126,12 @@ class Work:
             DoubtfulCommit: settle it with :func:`settled`.
             Exception: whatever ``process`` raised; everything was rolled back.
         """
-        began = time.monotonic()
         if self.runtime.at_least_once:
-            return self._in_two_databases(connection, data, claim, began, at_work)
+            return self._in_two_databases(connection, data, claim, at_work)
         chunks, database = self.runtime.ledger.chunks, self.runtime.database
         with database.turn(), at_work(), unit(database, connection) as work:
+            # Not before: how long it waits for its turn on SQLite is no matter of its size.
+            began = time.monotonic()
             seal = chunks.begin(connection, claim.ref)
             guard_key(work.session, self.source)
             chunk = Chunk(self.run, claim, self.source, work.session)
@@ -185,12 +186,12 @@ class Work:
         connection: Connection,
         data: Connection,
         claim: Claim,
-        began: float,
         at_work: Callable[[], AbstractContextManager[None]],
     ) -> RunStatus | None:
         # The rows first: a crash between the two commits repeats the chunk, it loses nothing.
         database = self.runtime.data
         with database.turn(), at_work(), unit(database, data) as work:
+            began = time.monotonic()
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.allowance import Allowance
-from breakbulk.domain.chunk import Claim, Walk
+from breakbulk.domain.chunk import Claim, Scout, Walk
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run
@@ -25,6 +25,7 @@ from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.pacing import share_of_last
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.sizing import Sized, size_now
 from breakbulk.sources import Source
 
 #: How long others leave a long walk to the lane that is at it, in seconds.
@@ -90,13 +91,15 @@ def carve(
         if run.of_items and until is None:
             # It was loading when this lane came: how far is it now?
             until, whole = runtime.ledger.loads.reach(connection, run.id)
+        sized = size_now(runtime, connection, run, number=frontier.number, chunks=chunks)
     if frontier.exhausted or (until is None and whole):
         return Carved(ground=Ground.EXHAUSTED)
     if until is None or (until == frontier.upto and not whole):
         return Carved(ground=Ground.LOADING)
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
-    size = run.throttle.chunk_size(run.chunk_size)
+    # A cap on rows a second is no wish but a limit.
+    size, chunks = run.throttle.chunk_size(sized.rows), sized.chunks
     if allowance is not None:
         if allowance.wait:
             return Carved(ground=Ground.CAPPED, wait=allowance.wait)
@@ -106,7 +109,7 @@ def carve(
             walk = source.walk(
                 data,
                 after=frontier.upto,
-                scout=frontier.scout,
+                scout=_scout(frontier, size),
                 until=until,
                 chunk_size=size,
                 chunks=chunks,
@@ -116,8 +119,28 @@ def carve(
             raise SourceError(f"the rows cannot be walked: {Failure.of(error)}") from error
         raise
     return _insert(
-        runtime, connection, frontier, walk, run=run, lane=lane, owner=owner, whole=whole, wait=wait
+        runtime,
+        connection,
+        frontier,
+        walk,
+        run=run,
+        lane=lane,
+        owner=owner,
+        sized=sized,
+        whole=whole,
+        wait=wait,
     )
+
+
+def _scout(frontier: Frontier, size: int) -> Scout | None:
+    """How far somebody has walked, unless so much lies behind it that it would be too large.
+
+    The scout had a larger chunk in mind; what it has found is looked for once more then.
+    """
+    scout = frontier.scout
+    if scout is not None and scout.rows > size:
+        return None
+    return scout
 
 
 def _insert(
@@ -129,6 +152,7 @@ def _insert(
     run: Run,
     lane: Lane,
     owner: UUID,
+    sized: Sized,
     whole: bool,
     wait: bool,
 ) -> Carved:
@@ -161,6 +185,8 @@ def _insert(
             exhausts=whole and walk.reached_end and take == len(walk.cuts),
         )
         use_cap(runtime, connection, run, sum(claim.rows for claim in carved))
+        if carved:
+            sized.record(runtime, connection, run.id, f"lane {lane.number}")
     return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)
 
 

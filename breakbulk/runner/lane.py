@@ -32,7 +32,7 @@ from breakbulk.errors import (
     UnsupportedPool,
 )
 from breakbulk.jobs import JobRun
-from breakbulk.ledger.faults import Fault, fault_of
+from breakbulk.ledger.faults import Fault, fault_of, pressure_of
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.lastword import NotPrepared
 from breakbulk.runner.attempt import DoubtfulCommit, Tally, Work
@@ -45,6 +45,7 @@ from breakbulk.runner.origin import source_of
 from breakbulk.runner.outlook import Outlook
 from breakbulk.runner.patience import Backoff, Patience
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.sizing import brake
 from breakbulk.runner.tolerance import Gauge
 from breakbulk.runner.tracing import traced
 from breakbulk.runner.verdicts import Judge, Verdict
@@ -285,6 +286,7 @@ class LaneWork:
         if isinstance(error, TransactionMisuse) and error.deliberate:
             raise error
         fault = fault_of(error)
+        self._brake(connection, claim, error)
         innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
         if innocent and self._patience.lasts(claim):
             log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
@@ -313,6 +315,16 @@ class LaneWork:
         self._patience.over(claim.ref)
         self._record(connection, claim, failure, seconds, innocent=innocent)
         return self._still_here(connection)
+
+    def _brake(self, connection: Connection, claim: Claim, error: BaseException) -> None:
+        """Where chunks size themselves, let the next ones be smaller if that may help."""
+        cause = pressure_of(error)
+        if cause is None or self._run.chunk_seconds is None:
+            return
+        with self._runtime.database.transaction(connection):
+            self._runtime.ledger.claims.lock(connection, self._run.id)
+            why, who = str(Failure.of(error)), f"lane {self._lane.number}"
+            brake(self._runtime, connection, claim, cause, why, actor=who)
 
     def _record(
         self,

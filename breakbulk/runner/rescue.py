@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.failure import Failure
+from breakbulk.domain.sizing import Cause
 from breakbulk.ledger.lanes import Lane
 from breakbulk.runner.finish import CALLBACK, note_callback_failure
 from breakbulk.runner.isolate import note_failure
 from breakbulk.runner.runtime import Runtime
+from breakbulk.runner.sizing import brake
 
 log = logging.getLogger("breakbulk.rescue")
 
@@ -61,6 +63,10 @@ def rescue(
             in_hand = place == 0
             lost_too_often = claim.losses >= runtime.settings.max_losses
             blamed = failure or (Failure.of_death(why) if lost_too_often else None)
+            if in_hand and failure is not None:
+                late = failure.error == Failure.of_timeout(None).error
+                cause = Cause.TIMEOUT if late else Cause.DEATH
+                brake(runtime, connection, claim, cause, why, actor="steward")
             if in_hand and blamed is not None:
                 note_failure(
                     runtime,

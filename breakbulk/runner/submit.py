@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from sqlalchemy import Connection, select
@@ -20,6 +20,7 @@ from breakbulk.domain.chunk import Cut, RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.sizing import ChunkSize
 from breakbulk.domain.status import ACTIVE
 from breakbulk.domain.throttle import Limits
 from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
@@ -66,7 +67,9 @@ class Plan:
 
     Attributes:
         rows_estimate: what the planner expects; None when it cannot say.
-        chunks_estimate: the same in chunks.
+        chunk_size: rows to a chunk; to the first one where chunks size themselves.
+        chunk_seconds: what a chunk is to take where they size themselves; else None.
+        chunks_estimate: rows_estimate in chunks; None where chunks size themselves.
         first: bounds of the first chunk, encoded; None when there is nothing to do.
         last_key: up to where the run would walk, encoded: the table's highest key, whatever the
             filter lets through; None where there are no rows, and for items, not read yet.
@@ -78,6 +81,7 @@ class Plan:
     parameters: dict[str, Any]
     key_names: tuple[str, ...]
     chunk_size: int
+    chunk_seconds: float | None
     rows_estimate: int | None
     chunks_estimate: int | None
     first: tuple[str | None, str] | None
@@ -85,6 +89,11 @@ class Plan:
     sample: tuple[str, ...]
     queue: str
     fingerprint: str
+
+    @property
+    def size(self) -> ChunkSize:
+        """How large chunks are to be."""
+        return ChunkSize(self.chunk_size, self.chunk_seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -98,6 +107,7 @@ class Order:
     Attributes:
         links: what is to be sent when the run ends: of each its kind, and the signature.
         policy: instead of the job's own.
+        size: how large chunks are, instead of what the job says.
         not_before: no lane comes earlier: a time, or one so long after the submit.
         awaits: no lane comes before somebody releases it.
         finish_by: when it should have ended: a time, or one so long after the submit.
@@ -111,6 +121,7 @@ class Order:
     overlap: Overlap = Overlap.REFUSE
     links: tuple[tuple[str, str], ...] = ()
     policy: FailurePolicy | None = None
+    size: ChunkSize | None = None
     not_before: datetime | timedelta | None = None
     awaits: bool = False
     finish_by: datetime | timedelta | None = None
@@ -130,6 +141,7 @@ class Order:
         eta: datetime | None = None,
         finish_by: datetime | float | None = None,
         limits: Limits | None = None,
+        size: ChunkSize | None = None,
     ) -> Order:
         """Check what the caller said.
 
@@ -139,6 +151,7 @@ class Order:
             eta: when it may start.
             finish_by: when it should have ended, or seconds from the submit until then.
             limits: instead of the job's own.
+            size: how large chunks are, instead of what the job says.
 
         Raises:
             ConfigurationError: ``overlap`` is not one of the three words, or it cannot be told
@@ -162,6 +175,7 @@ class Order:
             not_before=start,
             finish_by=end,
             limits=chosen,
+            size=size,
         )
 
 
@@ -210,6 +224,22 @@ def _span(given: Any) -> timedelta | None:
     return None
 
 
+def size_of(
+    spec: JobSpec,
+    chunk_size: int | Literal["auto"] | None = None,
+    chunk_seconds: float | None = None,
+) -> ChunkSize:
+    """How large chunks are to be: as whoever submits says, and else as the job does.
+
+    Raises:
+        ConfigurationError: it cannot be meant.
+    """
+    try:
+        return ChunkSize.checked(chunk_size, chunk_seconds, spec.options.size)
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.".replace(": it", ", but it", 1)) from None
+
+
 def submit(
     runtime: Runtime,
     connection: Connection,
@@ -243,6 +273,7 @@ def submit(
     with _readable(spec):
         source = spec.source(job, JobRun(submitted_at))
         until, estimate = _extent(source, data)
+    size = order.size or spec.options.size
     new = NewRun(
         job=spec.name,
         parameters=runtime.vault.seal(spec, parameters),
@@ -255,7 +286,8 @@ def submit(
         key_names=source.key_names,
         until=None if until is None else encode_key(until),
         rows_estimate=estimate,
-        chunk_size=spec.options.chunk_size,
+        chunk_size=size.rows,
+        chunk_seconds=size.seconds,
         max_lanes=lanes_of(order.limits, spec.options.max_lanes),
         throttle=throttle_of(runtime, order.limits, spec.options.throttle),
         policy=order.policy or spec.options.policy,
@@ -299,14 +331,21 @@ def _after(given: datetime | timedelta | None, submitted_at: datetime) -> dateti
     return submitted_at + given if isinstance(given, timedelta) else given
 
 
-def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
+def plan(
+    data: Connection, spec: JobSpec, job: Any, queue: str, size: ChunkSize | None = None
+) -> Plan:
     """What a submit would do; nothing is written.
+
+    Args:
+        size: how large chunks are, instead of what the job says.
 
     Raises:
         ParameterError: a parameter does not fit.
         SourceError: the rows cannot be walked.
     """
     parameters = spec.dump(job)
+    size = size or spec.options.size
+    fixed = size.rows if size.seconds is None else None
     now = data.execute(select(clock())).scalar_one()
     with _readable(spec):
         source = spec.source(job, JobRun(now))
@@ -314,7 +353,7 @@ def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
     first: tuple[str | None, str] | None = None
     sample: tuple[str, ...] = ()
     if until is not None and not isinstance(source, Items):
-        cuts = _look(source, data, until, chunk_size=spec.options.chunk_size, chunks=1)
+        cuts = _look(source, data, until, chunk_size=size.rows, chunks=1)
         first = cuts[0].bounds.encoded() if cuts else None
         few = _look(source, data, until, chunk_size=1, chunks=_SAMPLE)
         sample = tuple(encode_key(cut.bounds.upto) for cut in few if cut.rows)
@@ -322,9 +361,10 @@ def plan(data: Connection, spec: JobSpec, job: Any, queue: str) -> Plan:
         job=spec.name,
         parameters=spec.shown(parameters),
         key_names=source.key_names,
-        chunk_size=spec.options.chunk_size,
+        chunk_size=size.rows,
+        chunk_seconds=size.seconds,
         rows_estimate=estimate,
-        chunks_estimate=None if estimate is None else -(-estimate // spec.options.chunk_size),
+        chunks_estimate=None if fixed is None or estimate is None else -(-estimate // fixed),
         first=first,
         last_key=None if until is None else encode_key(until),
         sample=sample,

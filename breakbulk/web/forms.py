@@ -25,6 +25,7 @@ _KINDS: dict[type[Any], str] = {
 }
 #: So that a field named like one of our own does no harm.
 PREFIX = "p."
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,27 @@ def values_of(spec: JobSpec, given: Mapping[str, str]) -> dict[str, Any]:
         elif text or (kind == "text" and parameter.required):
             values[name] = text
     return values
+
+
+def size_of(given: Mapping[str, str]) -> dict[str, Any]:
+    """How large a form wants chunks; what is left empty is as the job says.
+
+    Raises:
+        ParameterError: a field holds no number.
+    """
+    rows, seconds = (given.get(name, "").strip() for name in ("chunk_size", "chunk_seconds"))
+    found: dict[str, Any] = {"chunk_size": "auto" if rows == "auto" else None}
+    if rows and rows != "auto":
+        if not (rows.isascii() and rows.isdecimal() and len(rows) < _DIGITS):
+            raise ParameterError(
+                f"The chunk size {rows[:20]!r} is no number of rows, and not auto."
+            )
+        found["chunk_size"] = int(rows)
+    try:
+        found["chunk_seconds"] = float(seconds) if seconds else None
+    except ValueError:
+        raise ParameterError(f"The chunk seconds {seconds[:20]!r} are no number.") from None
+    return found
 
 
 def _kind(parameter: Parameter) -> str:

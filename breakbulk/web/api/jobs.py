@@ -26,7 +26,7 @@ def job(request: Request) -> dict[str, Any]:
 def plan(request: Request) -> dict[str, Any]:
     """What a run would do; nothing is written."""
     planned: dict[str, Any] = request.bulk.plan(
-        built(request), queue=request.json_body.get("queue")
+        built(request), queue=request.json_body.get("queue"), **sized(request)
     ).as_dict()
     return planned
 
@@ -37,6 +37,12 @@ def built(request: Request) -> Any:
     return request.bulk.jobs.get(given["job"]).build(given.get("parameters", {}))
 
 
+def sized(request: Request) -> dict[str, Any]:
+    """How large the body wants chunks."""
+    given = request.json_body
+    return {name: given.get(name) for name in ("chunk_size", "chunk_seconds")}
+
+
 def _shown(spec: JobSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
@@ -45,6 +51,7 @@ def _shown(spec: JobSpec) -> dict[str, Any]:
         "parameters": spec.json_schema(),
         "options": {
             "chunk_size": spec.options.chunk_size,
+            "chunk_seconds": spec.options.chunk_seconds,
             "max_lanes": spec.options.max_lanes,
             "queue": spec.options.queue,
             "throttle": spec.options.throttle.as_dict(),

@@ -11,7 +11,7 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
 from breakbulk.errors import ParameterError, UnknownJob
 from breakbulk.web.api.guard import changes, of_all, of_run, reads
-from breakbulk.web.api.jobs import built
+from breakbulk.web.api.jobs import built, sized
 from breakbulk.web.api.paging import limit_of, number_of, page
 
 
@@ -36,6 +36,7 @@ def submit(request: Request) -> dict[str, Any]:
     submitted = request.bulk.submit(
         built(request),
         queue=given.get("queue"),
+        **sized(request),
         overlap=given.get("overlap", "refuse"),
         idempotency_key=request.headers.get("Idempotency-Key"),
         submitted_by=request.access.user,
@@ -54,7 +55,11 @@ def run(request: Request) -> dict[str, Any]:
     """One run, and how far it is."""
     record = request.handle.record()
     progress = request.bulk.progress_of([record])[record.id]
-    return {"run": _shown(request, record), "progress": progress.as_dict()}
+    return {
+        "run": _shown(request, record),
+        "progress": progress.as_dict(),
+        "sizes": [size.as_dict() for size in request.handle.sizes()],
+    }
 
 
 @reads("api.activity", of_run)

@@ -16,7 +16,7 @@ from breakbulk.errors import BreakbulkError, SourceError
 from breakbulk.jobs import JobSpec
 from breakbulk.web import protection
 from breakbulk.web.access import OPERATE
-from breakbulk.web.forms import fields_of, values_of
+from breakbulk.web.forms import fields_of, size_of, values_of
 from breakbulk.web.limits import limit_fields, limits_of
 from breakbulk.web.spark import spark
 
@@ -50,7 +50,7 @@ def start(request: Request) -> Any:
     try:
         made = bulk.build(spec.name, values_of(spec, given))
         if given.get("act") != "start":
-            return _page(request, spec, given, plan=bulk.plan(made))
+            return _page(request, spec, given, plan=bulk.plan(made, **size_of(given)))
         run = bulk.submit(
             made,
             overlap="wait" if given.get("overlap") == "wait" else "refuse",
@@ -58,6 +58,7 @@ def start(request: Request) -> Any:
             submitted_by=request.access.user,
             finish_by=parse_deadline(end) if end else None,
             **limits_of(given),
+            **size_of(given),
         )
     except BreakbulkError as error:
         request.response.status_int = 422
@@ -89,6 +90,7 @@ def _page(
         # What was typed there is to be seen beside what is wrong with it.
         "limits_typed": any((given or {}).get(one.key) for one in limit_fields(NO_THROTTLE)),
         "waits": (given or {}).get("overlap") == "wait",
+        "size": {name: (given or {}).get(name, "") for name in ("chunk_size", "chunk_seconds")},
         "plan": None,
         "trouble": None,
         "ended": None,

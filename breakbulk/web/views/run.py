@@ -55,6 +55,7 @@ def run(request: Request) -> dict[str, Any]:
         "limits": limit_fields(record.throttle),
         "events": seen.events,
         "late": _late(record, progress),
+        "sizes": seen.sizes,
         "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
     }
 

@@ -141,7 +141,10 @@ def test_chunk_size_0(shop: Shop, refused: Refused) -> None:
         "    def source(self): ...\n    def process(self, chunk): ...\n",
     )
     sentence = refused(shop("jobs", target="store"), 1)
-    assert sentence == "The job Reprice has chunk_size=0: it must be a whole number from 1 up."
+    assert (
+        sentence
+        == "The job Reprice has chunk_size=0: it must be a whole number from 1 up, or 'auto'."
+    )
 
 
 def test_second_database_without_at_least_once(shop: Shop, refused: Refused) -> None:

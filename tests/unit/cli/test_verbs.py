@@ -52,6 +52,7 @@ def test_jobs_as_json(shop: Shop) -> None:
             },
         ],
         "chunk_size": 2,
+        "chunk_seconds": None,
         "max_retries": 0,
         "retry_delay": 0,
         "retry_backoff": 0.0,

@@ -38,8 +38,8 @@ def test_celerys_words_mean_what_they_mean_there() -> None:
 @pytest.mark.parametrize(
     ("given", "right"),
     [
-        ({"chunk_size": 0}, "a whole number from 1 up"),
-        ({"chunk_size": True}, "a whole number from 1 up"),
+        ({"chunk_size": 0}, "a whole number from 1 up, or 'auto'"),
+        ({"chunk_size": True}, "a whole number from 1 up, or 'auto'"),
         ({"max_retries": -1}, "a whole number from 0 up"),
         ({"max_lanes": 0}, "a whole number from 1 up"),
         ({"retry_delay": -1}, "seconds from 0 up"),

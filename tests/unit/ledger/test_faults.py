@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from breakbulk.domain.sizing import Cause
 from breakbulk.errors import LedgerUnreachable, SchemaError
 from breakbulk.ledger.database import Database
-from breakbulk.ledger.faults import Fault, fault_of, translated
+from breakbulk.ledger.faults import Fault, fault_of, pressure_of, translated
 
 
 def wrapped(original: Exception, kind: type[DBAPIError] = DBAPIError, **given: Any) -> DBAPIError:
@@ -129,3 +130,22 @@ def test_what_is_the_callers_own_stays_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as told, translated():
         raise error
     assert told.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (of_state("55P03"), Cause.LOCK),
+        (of_state("40P01"), Cause.LOCK),
+        (of_state("57014"), Cause.TIMEOUT),
+        (of_state("53200"), Cause.MEMORY),
+        (MemoryError(), Cause.MEMORY),
+        (wrapped(sqlite3.OperationalError("database is locked")), Cause.LOCK),
+        (wrapped(sqlite3.OperationalError("no such table: goods")), None),
+        (of_state("40001"), None),
+        (of_state("22012"), None),
+        (ValueError("database is locked"), None),
+    ],
+)
+def test_smaller_chunks_help_against_some_errors(error: Exception, cause: Cause | None) -> None:
+    assert pressure_of(error) is cause

@@ -11,7 +11,7 @@ import pytest
 from breakbulk import Masked
 from breakbulk.errors import ParameterError
 from breakbulk.jobs import JobSpec, declare
-from breakbulk.web.forms import Field, fields_of, values_of
+from breakbulk.web.forms import Field, fields_of, size_of, values_of
 
 
 class Season(StrEnum):
@@ -102,3 +102,25 @@ def test_a_form_gives_a_job(spec: JobSpec) -> None:
 def test_what_is_not_json_is_told(spec: JobSpec) -> None:
     with pytest.raises(ParameterError, match=r"'ids' of everything takes JSON, as in \[1, 2\]"):
         values_of(spec, {"p.ids": "[3"})
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ({}, (None, None)),
+        ({"chunk_size": " ", "chunk_seconds": ""}, (None, None)),
+        ({"chunk_size": "250"}, (250, None)),
+        ({"chunk_size": "auto", "chunk_seconds": "0.25"}, ("auto", 0.25)),
+    ],
+)
+def test_a_form_says_how_large_chunks_are(
+    given: dict[str, str], means: tuple[object, object]
+) -> None:
+    found = size_of(given)
+    assert (found["chunk_size"], found["chunk_seconds"]) == means
+
+
+@pytest.mark.parametrize("given", [{"chunk_size": "many"}, {"chunk_seconds": "soon"}])
+def test_a_size_that_is_no_number_is_told(given: dict[str, str]) -> None:
+    with pytest.raises(ParameterError, match="no number"):
+        size_of(given)

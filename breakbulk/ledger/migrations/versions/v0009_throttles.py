@@ -9,7 +9,7 @@ from breakbulk.ledger.schema import Schema
 from breakbulk.ledger.sql import ID, Instant
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
