@@ -25,7 +25,7 @@ from breakbulk.domain.backlog import QueueBacklog
 from breakbulk.errors import ConfigurationError, ProviderRefused
 from breakbulk.runner.runtime import process_started
 
-MARK = "BREAKBULK_NODE"
+MARK = "BREAKBULK_AUTOSCALED"
 _PAUSE = 0.05
 _NAMES = ("-n", "--hostname")
 

@@ -72,6 +72,8 @@ class Followers:
         )
         self._due_at = 0.0
         self._looks_at_rest = 0
+        self._starts = True
+        self._logs = home
         if record is not None:
             record.unlink(missing_ok=True)
 
@@ -121,6 +123,13 @@ class Followers:
         if self._record is not None:
             with self._record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(turn.as_dict()) + "\n")
+        if not decision.starts and self._starts:
+            self._screen.say(
+                "troubled",
+                f"Autoscale: {decision.reason} (see {self._logs}).",
+                reason=decision.reason,
+            )
+        self._starts = decision.starts
         if decision.nodes != decision.before:
             self._screen.say(
                 "scaled",
