@@ -21,7 +21,15 @@ BATCH: Final = 5_000
 #: Tables that have up to as many rows of a run as it has chunks or items, by their numbers.
 NUMBERED: Final = ("chunks", "items", "results", "item_states")
 #: Likewise, found by their ids.
-LISTED: Final = ("failures", "quarantine", "deliveries", "events", "activity", "allowances", "sizes")
+LISTED: Final = (
+    "failures",
+    "quarantine",
+    "deliveries",
+    "events",
+    "activity",
+    "allowances",
+    "sizes",
+)
 #: Few of each, or as many as a run takes seconds. The carve row is the last: it is the lock.
 FEW: Final = (
     "waiting",
