@@ -25,6 +25,7 @@ READING = {
     "jobs": "/jobs",
     "job": "/jobs/{job}",
     "workers": "/workers",
+    "metrics": "/metrics",
     "run": "/runs/{run}",
     "chunks": "/runs/{run}/chunks",
     "chunk": "/runs/{run}/chunks/1",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Shop
 
 Refused = Callable[[Result, int], str]
-_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "token", "webhooks"}
+_NEITHER = {"jobs", "plan", "doctor", "db", "demo", "lane", "token", "webhooks", "healthcheck"}
 """Verbs that need no ledger's tables, or have more to say of them than a sentence."""
 _OF_NO_RUN = [
     *(["run", "reprice"], ["runs"], ["backlog"], ["serve"], ["exporter"], ["webhooks", "list"]),
