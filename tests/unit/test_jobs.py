@@ -15,6 +15,9 @@ from breakbulk.errors import DeclarationError, SourceError, UnknownJob
 from breakbulk.jobs import JobRun, Registry, declare_keeping
 from tests.support.declared import GOODS, job_of, process, registered, source, with_parameter
 
+# Tests declare jobs for nobody in particular: every application after them would know those.
+pytestmark = pytest.mark.usefixtures("unbound")
+
 NOW = JobRun(datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -199,7 +202,6 @@ def test_a_callable_factory_is_kept() -> None:
     assert spec.build({}).things == [1]
 
 
-@pytest.mark.usefixtures("unbound")
 def test_two_unbound_jobs_of_one_name_are_told_by_whoever_knows_both() -> None:
     first, again = (breakbulk.job(name="twice")(job_of()) for _ in range(2))
     registry = Registry()
@@ -213,7 +215,6 @@ def test_two_unbound_jobs_of_one_name_are_told_by_whoever_knows_both() -> None:
         registry.of(again)
 
 
-@pytest.mark.usefixtures("unbound")
 def test_a_registry_of_its_own_knows_only_what_is_added() -> None:
     declared = breakbulk.job(name="somewhere")(job_of())
     registry = Registry(unbound=False)
