@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,20 @@ class _Counting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         _SEEN[f"log: {record.msg}"[:60]] += 1
+
+
+@contextmanager
+def only_counted() -> Iterator[None]:
+    """Nothing is logged meanwhile; whoever comes after, in the same process, is heard again."""
+    log = logging.getLogger("breakbulk")
+    handlers, propagate, level = log.handlers, log.propagate, log.level
+    log.handlers, log.propagate = [_Counting()], False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 class Machine(RuleBasedStateMachine):
@@ -350,6 +365,7 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine
         yield engine, None
 
 
+@only_counted()
 def explore(
     place: tuple[Engine, Server | None],
     seed: random.Random,
@@ -362,9 +378,6 @@ def explore(
     """Try so many examples, a few at a time until the time is over; what was seen."""
     _PLACE[:] = [place]
     _SEEN.clear()
-    log = logging.getLogger("breakbulk")
-    log.handlers, log.propagate = [_Counting()], False
-    log.setLevel(logging.INFO)
     until = time.monotonic() + seconds
     while _SEEN["tried"] < examples and (not _SEEN["tried"] or time.monotonic() < until):
         machine = seeded(seed.getrandbits(64))(Machine)
