@@ -73,8 +73,13 @@ def test_every_setting_is_documented() -> None:
 def test_every_environment_variable_is_documented() -> None:
     text = page("reference/settings.md")
     code = " ".join(path.read_text() for path in (ROOT / "breakbulk").rglob("*.py"))
-    # Between a worker and the processes that it starts, and of the demo.
-    own = {"BREAKBULK_WORKER_ID", "BREAKBULK_DEADLINES", "BREAKBULK_DEMO_LIFELINE"}
+    # Between a worker, or autoscale, and the processes that it starts, and of the demo.
+    own = {
+        "BREAKBULK_AUTOSCALED",
+        "BREAKBULK_DEADLINES",
+        "BREAKBULK_DEMO_LIFELINE",
+        "BREAKBULK_WORKER_ID",
+    }
     names = set(re.findall(r"\bBREAKBULK_[A-Z_]+\b", code)) - own
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
