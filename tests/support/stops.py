@@ -11,6 +11,7 @@ import re
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 from uuid import UUID
@@ -18,8 +19,8 @@ from uuid import UUID
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.ext.compiler import compiles
 
-from breakbulk.ledger import chunks, database
-from breakbulk.ledger.driver import ask, begin_with
+from breakbulk.ledger import chunks, database, lastword
+from breakbulk.ledger.driver import answers_to, ask, begin_with
 from breakbulk.ledger.sql import clock
 from breakbulk.ledger.turnstile import Turnstile
 from breakbulk.runner import attempt, finish, hand, lane, patience, rescue, steward, work
@@ -40,6 +41,11 @@ _DRAWING = (finish, hand, work)
 _READS = re.compile(
     r"\s*(SELECT|WITH|SET|RESET|SHOW|PRAGMA|BEGIN|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
 )
+_COMMIT = "COMMIT"
+#: What libpq calls a transaction that is open and healthy.
+_IN_TRANSACTION = 2
+#: Noted of a strand that has committed with a last word.
+_SAID = "said"
 _LIMIT = "idle_in_transaction_session_timeout"
 #: The server's patience with a session that sleeps in a transaction, in seconds.
 FROZEN_SECONDS = database._FROZEN / 1000
@@ -55,14 +61,15 @@ class Mishap(Enum):
     UNANSWERED = "it happens, and the connection is cut before the answer comes"
 
 
+class _Refused(Exception):
+    """The server has not committed."""
+
+
 class Watch(Protocol):
     """Whoever looks at what strands do, from the outside."""
 
     def statement(self, strand: Strand, words: str) -> None:
         """A strand is about to execute a statement."""
-
-    def before_commit(self, strand: Strand) -> None:
-        """A strand is about to commit what it has written."""
 
     def after_commit(self, strand: Strand) -> None:
         """A strand has committed what it has written."""
@@ -159,6 +166,8 @@ def stops(
         stack.enter_context(patch.object(Turnstile, "turn", _queued(loom, Turnstile.turn)))
         stack.enter_context(patch.object(chunks, "begin_with", _begun(loom, watch, begin_with)))
         stack.enter_context(patch.object(chunks, "ask", _asked(loom, watch, ask)))
+        said = _last_words(loom, watch, server, answers_to)
+        stack.enter_context(patch.object(lastword, "answers_to", said))
         dialect = engine.dialect
         stack.enter_context(
             patch.object(dialect, "do_commit", _committing(loom, watch, server, dialect.do_commit))
@@ -268,14 +277,13 @@ def _committing(
 ) -> Callable[..., None]:
     def committing(connection: Any) -> None:
         strand = loom.current
-        if strand is None:
+        # SQLAlchemy's own comes after a last word, and finds nothing to commit.
+        if strand is None or strand.notes.pop(_SAID, False):
             commit(connection)
             return
         loom.pause(Stop.COMMIT, "COMMIT")
         mishap = strand.notes.pop("mishap", None)
         wrote = strand.notes.get("wrote", False)
-        if wrote:
-            watch.before_commit(strand)
         if mishap is not None:
             assert server is not None
             if mishap is Mishap.UNANSWERED:
@@ -292,6 +300,37 @@ def _committing(
     return committing
 
 
+def _last_words(
+    loom: Loom, watch: Watch, server: Server | None, answers_to: Callable[..., list[Any]]
+) -> Callable[..., list[Any]]:
+    """Say the done-mark and COMMIT one after the other, as the server does them.
+
+    So whoever waits for a lock with the mark stops again before the COMMIT, like any other.
+    """
+    stop = _statement(loom, watch)
+
+    def said(driver: Any, message: str) -> list[Any]:
+        strand, (mark, end, rest) = loom.current, message.rpartition(f";{_COMMIT}")
+        if strand is None or not end or rest:
+            return answers_to(driver, message)
+        stop(None, None, mark)
+        answers = answers_to(driver, mark)
+        if driver.pgconn.transaction_status != _IN_TRANSACTION:
+            return answers
+
+        def commit(_connection: Any) -> None:
+            answers[1:] = answers_to(driver, _COMMIT)
+            if answers[-1].command_status != _COMMIT.encode():
+                raise _Refused
+
+        with suppress(_Refused):
+            _committing(loom, watch, server, commit)(SimpleNamespace(driver_connection=driver))
+            strand.notes[_SAID] = True
+        return answers
+
+    return said
+
+
 def _after(strand: Strand, watch: Watch, *, wrote: bool) -> None:
     strand.notes.pop("limited", None)
     strand.notes.pop("wrote", None)
@@ -300,6 +339,7 @@ def _after(strand: Strand, watch: Watch, *, wrote: bool) -> None:
 
 
 def _gone(strand: Strand, watch: Watch) -> None:
+    strand.notes.pop(_SAID, None)
     strand.notes.pop("limited", None)
     strand.notes.pop("wrote", None)
     watch.after_rollback(strand)

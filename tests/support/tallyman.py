@@ -79,23 +79,20 @@ class Tallyman:
             strand.notes[_BEGAN] = self.latest
         del words
 
-    def before_commit(self, strand: Strand) -> None:
-        """An attempt that commits owns its chunk."""
-        hand: InHand | None = strand.notes.get(_IN_HAND)
-        if hand is not None:
-            with self._noting():
-                chunk = self.latest.chunks[hand.name]
-                assert chunk.status is ChunkStatus.CARVED, f"{hand} commits {chunk}"
-                assert chunk.owner == hand.owner, f"{hand} commits what is not its own: {chunk}"
-
     def after_commit(self, strand: Strand) -> None:
-        """Look, and judge."""
+        """Look, and judge: an attempt that has committed owned its chunk.
+
+        Not before: who has lost it may say COMMIT all the same, to a session that is gone.
+        """
         hand: InHand | None = strand.notes.pop(_IN_HAND, None)
         began = strand.notes.pop(_BEGAN, self.latest)
         with self._noting():
             before, self.latest = self.latest, self.look()
             judge(before, self.latest, began)
             if hand is not None:
+                chunk = before.chunks[hand.name]
+                assert chunk.status is ChunkStatus.CARVED, f"{hand} committed {chunk}"
+                assert chunk.owner == hand.owner, f"{hand} committed what is not its own: {chunk}"
                 done = self.latest.chunks[hand.name].status
                 assert done is ChunkStatus.SUCCEEDED, f"{hand} committed, and is {done}"
 
