@@ -31,7 +31,8 @@ class Run:
         reason: why, when it is held, failed or cancelled.
         round: 1, and one more each time that failed chunks are retried.
         policy: retries, what becomes of what fails, and how much may fail.
-        suspect: the error that the run was held for, because nothing succeeded any more.
+        suspect: the errors that the run was held for, because nothing succeeded any more: one a
+            line.
         alone: no other run of the same job and parameters may go on beside it.
         callback_failed: it is the callback that failed, not the rows.
         fingerprint: of the source's statement at submit.

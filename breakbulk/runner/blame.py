@@ -24,6 +24,8 @@ from breakbulk.runner.runtime import Runtime
 #: More failures than these are never needed to see that all are alike: a few chunks, and the parts
 #: of one on the way to its first row.
 _RECENT = 100
+#: Between the names of what a run was held for.
+_NEXT = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def suspect(
 
     A run is held once for the same error: who resumes it without a change is taken at his word.
     """
-    if run.suspect == name_of(failure):
+    if name_of(failure) in (run.suspect or "").split(_NEXT):
         return None
     ledger = runtime.ledger
     recent = ledger.failures.recent(connection, run.id, round=run.round, limit=_RECENT)
@@ -100,4 +102,13 @@ def reason_of(failure: Failure) -> str:
 
 def name_of(failure: Failure) -> str:
     """What tells whether two failures have the same cause."""
-    return f"{failure.error} {failure.place or ''}".strip()
+    return f"{failure.error} {failure.place or ''}".strip().replace(_NEXT, " ")
+
+
+def with_suspect(before: str | None, failure: Failure) -> str:
+    """What a run has been held for by now, with this failure.
+
+    All of it: of two errors that take turns each would else be new again after the other, and
+    whoever resumes the run as it is would resume it for ever.
+    """
+    return name_of(failure) if before is None else f"{before}{_NEXT}{name_of(failure)}"

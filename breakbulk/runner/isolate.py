@@ -19,7 +19,7 @@ from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import Key, encode_key
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import ChunkStatus, RunStatus
-from breakbulk.runner.blame import name_of, reason_of, suspect
+from breakbulk.runner.blame import reason_of, suspect, with_suspect
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.tolerance import Gauge, excess
 from breakbulk.sources import Source
@@ -213,5 +213,10 @@ def _hold(
 ) -> None:
     log.error("run %s is held: %s", run.id, reason)
     runtime.ledger.runs.move(
-        connection, run.id, RunStatus.HELD, actor="lane", reason=reason, suspect=name_of(failure)
+        connection,
+        run.id,
+        RunStatus.HELD,
+        actor="lane",
+        reason=reason,
+        suspect=with_suspect(run.suspect, failure),
     )

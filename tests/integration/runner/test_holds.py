@@ -119,3 +119,22 @@ def test_parameters_that_the_code_does_not_know_any_more_are_held(yard: Yard) ->
     yard.settle(handle)
     assert handle.status() is RunStatus.HELD
     assert "has no parameter 'gone'" in str(handle.record().reason)
+
+
+def test_of_errors_that_take_turns_each_holds_the_run_once(yard: Yard) -> None:
+    """Whoever resumes it as it is has been told of both, and is taken at his word."""
+    errors: list[Exception] = [Boom("no stock")]
+
+    def process(_chunk: Chunk[Goods]) -> None:
+        raise errors[0]
+
+    handle = yard.run(process, chunk_size=1, max_retries=0, on_failure="skip", tolerate="100%")
+    assert handle.status() is RunStatus.HELD
+    for error in (ValueError("no price"), Boom("no stock")):
+        errors[0] = error
+        handle.resume()
+        yard.settle(handle)
+        assert handle.status() is (
+            RunStatus.HELD if isinstance(error, ValueError) else RunStatus.PARTIAL
+        )
+    assert len([one for one in handle.activity() if one.verb == "held"]) == 2
