@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
@@ -25,6 +25,7 @@ from breakbulk.runner.elsewhere import is_left_to_others
 from breakbulk.runner.finish import call_back, close_run, settle
 from breakbulk.runner.hand import ConnectionGone, Slice
 from breakbulk.runner.lane import LaneWork
+from breakbulk.runner.patience import Backoff
 from breakbulk.runner.rescue import rescue
 from breakbulk.runner.runtime import Process, Runtime, live_lanes
 from breakbulk.runner.sentry import attach
@@ -166,12 +167,25 @@ class _Visit:
         asks = stay.idle or self.run.status is RunStatus.FINISHING
         if asks and close_run(runtime, connection, run_id, tell=stay.tell):
             ended = call_back(runtime, connection, data, self.process, self.lane)
-        stay.sign_off(connection)
+        self._sign_off(stay, connection)
         with runtime.database.reading(connection):
             status = runtime.ledger.runs.status(connection, run_id)
         if status in STOPPING:
             settle(runtime, connection, run_id)
         return not ended and not stay.idle and status in WORKABLE
+
+    def _sign_off(self, stay: LaneWork, connection: Connection) -> None:
+        """Leave, for as long as somebody is in the way: that is nobody's fault, and no error."""
+        backoff = Backoff()
+        while True:
+            try:
+                stay.sign_off(connection)
+            except DBAPIError as error:
+                if fault_of(error, ours=True) is not Fault.TRANSIENT or self.process.stopping():
+                    raise
+                backoff.wait()
+            else:
+                return
 
     def _give_up(self, stay: LaneWork) -> None:
         try:

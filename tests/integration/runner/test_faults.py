@@ -75,7 +75,8 @@ def waits_for_lock(yard: Yard) -> bool:
 def test_postgres_a_ledger_that_keeps_a_lane_waiting_is_asked_again(postgres_url: str) -> None:
     """The team's ``statement_timeout`` is meant for the team's statements, and nobody's fault."""
     impatient = create_engine(postgres_url)
-    yard, refusals, blocking = Yard(impatient, rows=25), list[str](), list[threading.Thread]()
+    yard = Yard(impatient, rows=25, slice_seconds=1.0)
+    refusals, blocking = list[str](), list[threading.Thread]()
 
     @event.listens_for(impatient, "begin")
     def hurry(connection: Connection) -> None:
@@ -92,6 +93,7 @@ def test_postgres_a_ledger_that_keeps_a_lane_waiting_is_asked_again(postgres_url
     thread = threading.Thread(target=crew.work, daemon=True)
     blocking.append(thread)
     with blocker.begin() as connection:
+        # Who carves goes round it; who leaves has to wait for it.
         carves = yard.ledger.database.schema.carves.fullname
         connection.execute(text(f"SELECT * FROM {carves} FOR UPDATE"))
         thread.start()
