@@ -36,6 +36,10 @@ def judge(history: History, look: Look, limits: Limits, nodes: int) -> History:
     step = history.step
     if step is None:
         return history
+    if look.lost:
+        # What is done while one that has died is replaced says nothing of what it brings.
+        step = replace(step, at=look.at + 2 * SETTLE_SECONDS)
+        history = replace(history, step=step)
     if step.jobs != look.jobs or not step.rate:
         # There is nothing to compare with; so it only has to have come.
         return _over(history) if look.ready >= nodes else _unless_too_long(history, look, limits)

@@ -221,12 +221,15 @@ class Work:
 
     def _note(self, connection: Connection, claim: Claim) -> bool:
         """Write the tally with this chunk in it, if it is time; whether it was."""
-        if not self.tally.due(self.runtime.settings.tally_seconds):
-            return False
+        due = self.tally.due(self.runtime.settings.tally_seconds)
+        if due:
+            self._write_tally(connection, claim)
+        return due
+
+    def _write_tally(self, connection: Connection, claim: Claim) -> None:
         self.runtime.ledger.chunks.tally(
             connection, self.run.id, self.lane, self.tally.chunks + 1, self.tally.rows + claim.rows
         )
-        return True
 
 
 def overtaken(claim: Claim) -> LostClaim:

@@ -165,7 +165,8 @@ def _insert(
             return Carved(ground=Ground.MOVED)
         if not claims.may_work(connection, run.id, lane.token):
             return Carved(ground=Ground.STOPPED)
-        if claims.frontier(connection, run.id, lane.token) != frontier:
+        moved = claims.frontier(connection, run.id, lane.token) != frontier
+        if moved or sized.overtaken(runtime, connection, run.id):
             return Carved(ground=Ground.MOVED)
         # Who has taken of a cap since then has moved the frontier, or took what waited.
         if (rest := cap_wait(runtime, connection, run)) > 0:

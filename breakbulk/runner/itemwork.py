@@ -109,8 +109,8 @@ class ItemWork(Work):
     def _mark_alone(self, connection: Connection, claim: Claim, began: float, said: Kept) -> Marked:
         """Mark it where nothing is open."""
         marks, seconds = self.runtime.ledger.keptmarks, time.monotonic() - began
-        short = not said.outgoing and not self.tally.due(self.runtime.settings.tally_seconds)
-        if short and marks.possible(connection):
+        due = self.tally.due(self.runtime.settings.tally_seconds)
+        if not said.outgoing and not due and marks.possible(connection):
             try:
                 with _doubting(tallied=False):
                     found = marks.mark_done(
@@ -124,12 +124,12 @@ class ItemWork(Work):
                 if found is None:
                     raise overtaken(claim)
                 return found[0], False
-        tallied = False
-        with _doubting(tallied=True), self.runtime.database.transaction(connection):
+        with _doubting(tallied=due), self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)
             keep(self.runtime, connection, self.run, claim, said)
-            tallied = self._note(connection, claim)
-        return status, tallied
+            if due:
+                self._write_tally(connection, claim)
+        return status, due
 
 
 @contextmanager

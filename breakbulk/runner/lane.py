@@ -143,16 +143,21 @@ class LaneWork:
                 )
                 unused += claim.rows
             use_cap(self._runtime, connection, self._run, -unused)
-            self.tell(connection)
+            self._write_tally(connection)
             ledger.lanes.leave(connection, self._lane.token, worked=self._worked)
+        # Only now: what is rolled back is to be written by the next try.
+        self._tally.clear()
 
     def tell(self, connection: Connection) -> None:
         """Write down what was done since the last tally."""
+        self._write_tally(connection)
+        self._tally.clear()
+
+    def _write_tally(self, connection: Connection) -> None:
         if self._tally.chunks:
             self._runtime.ledger.chunks.tally(
                 connection, self._run.id, self._lane.number, self._tally.chunks, self._tally.rows
             )
-            self._tally.clear()
 
     def committed_after_all(self, claim: Claim) -> None:
         """The COMMIT whose answer was lost had happened: count the chunk."""

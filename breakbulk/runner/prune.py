@@ -96,10 +96,12 @@ def prune(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -
             why = ledger.pruning.needed(connection, run_id)
             if why is not None:
                 return _outcome(run, why)
-            # The compare-and-set is the second guard: the lock keeps everybody away already.
-            assert ledger.runs.move(
+            moved = ledger.runs.move(
                 connection, run_id, RunStatus.PRUNING, actor=actor, verb="pruned"
             )
+            # The lock keeps everybody away already; this is the second guard.
+            if not moved:
+                raise StateError(f"Run {run_id} was changed meanwhile: look at it again.")
             ledger.pruning.forget_key(connection, run_id)
     _clear(runtime, connection, run_id)
     log.info("run %d of %s pruned by %s", run_id, run.job, actor)

@@ -43,6 +43,7 @@ class Sized:
         change: what is to be written down with the carve; None when nothing is.
         detail: why it changes.
         tell: it may be told in the run's activity.
+        before: what was on record when it was chosen.
     """
 
     rows: int
@@ -50,6 +51,16 @@ class Sized:
     change: Size | None = None
     detail: str = ""
     tell: bool = True
+    before: Size | None = None
+
+    def overtaken(self, runtime: Runtime, connection: Connection, run_id: RunId) -> bool:
+        """Whether a change is due, and somebody has recorded another one since it was chosen.
+
+        Ask with the carve row locked: who has met trouble meanwhile must not be overruled.
+        """
+        if self.change is None or self.before is None:
+            return False
+        return runtime.ledger.sizes.current(connection, run_id, self.before.rows) != self.before
 
     def record(self, runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> None:
         """Write the change down, if there is one, with the carve row locked."""
@@ -89,7 +100,8 @@ def size_now(
         ahead = max(1, int(chunks * seconds / 2 / often))
     if size is known:
         return Sized(size.rows, ahead)
-    return Sized(size.rows, ahead, size, detail, not _on_its_way(size, number, done, seconds, most))
+    tell = not _on_its_way(size, number, done, seconds, most)
+    return Sized(size.rows, ahead, size, detail, tell, known)
 
 
 def brake(

@@ -133,7 +133,8 @@ class Steward:
             self._tidy(connection)
             if busy or signs.wanting:
                 self._wake(connection)
-            elif not signs.active:
+            else:
+                # Each run has a lane, and no slot is free: nobody waits to be asked for again.
                 self._nudged.clear()
         self._work_alone(connection, worker)
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from breakbulk import Items, RunStatus
 from breakbulk.domain.failure import Failure
-from breakbulk.domain.sizing import Size
+from breakbulk.domain.sizing import Cause, Size
 from breakbulk.errors import ConfigurationError
 from breakbulk.runner import attempt, sizing
 from breakbulk.runner.rescue import rescue
@@ -248,3 +248,28 @@ def test_whoever_submits_may_say_it(field: Yard, watch: Watch) -> None:
         field.submit(job, chunk_seconds=1)
     with pytest.raises(ConfigurationError, match="whole number from 1 up, or 'auto'"):
         field.submit(job, chunk_size=0)
+
+
+def test_who_has_met_trouble_meanwhile_is_not_overruled(
+    field: Yard, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another lane makes the size smaller between this one's look at it and its carve."""
+    chosen, braked = sizing.size_now, list[int]()
+
+    def and_then(runtime: Any, connection: Any, run: Any, **given: Any) -> sizing.Sized:
+        sized = chosen(runtime, connection, run, **given)
+        if sized.change is not None and given["number"] and not braked:
+            braked.append(given["number"])
+            size = Size(5, given["number"], Cause.LOCK, 5, given["number"])
+            with field.transaction() as other:
+                field.ledger.sizes.record(other, run.id, size, detail="a lock", actor="lane 7")
+        return sized
+
+    monkeypatch.setattr("breakbulk.runner.carve.size_now", and_then)
+    handle = auto(field, costing(watch, lambda _id: 0.001))
+    field.settle(handle)
+    assert braked
+    sizes = field.rows_of("sizes")
+    at = next(place for place, row in enumerate(sizes) if row["ceiling"] == 5)
+    assert sizes[at + 1]["ceiling"] is not None, "what was chosen before it is chosen anew"
+    field.assert_proper(handle)
