@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +65,19 @@ def test_a_slip_would_be_noticed(tmp_path: Path, old: str, new: str) -> None:
 def test_a_worker_knows_how_long_it_has() -> None:
     unit = (DEPLOY / "systemd" / "shop-worker@.service").read_text()
     assert f"BREAKBULK_GRACE_SECONDS={value('shop-worker@.service', 'TimeoutStopSec')}\n" in unit
+
+
+@pytest.mark.parametrize(("minutes", "asks"), [(0, False), (3, True)])
+def test_a_worker_that_has_just_been_started_is_let_be(
+    tmp_path: Path, minutes: int, *, asks: bool
+) -> None:
+    unit = (DEPLOY / "systemd" / "shop-worker-alive@.service").read_text()
+    _, condition = re.findall(r"^ExecCondition=(.*)$", unit, re.MULTILINE)
+    began = time.time() - 60 * minutes
+    os.utime(tmp_path, (began, began))
+    # As systemd reads it: two dollar signs are one.
+    told = condition.replace("/run/shop-worker-%i", str(tmp_path)).replace("$$", "$")
+    assert (subprocess.run(shlex.split(told), timeout=60, check=False).returncode == 0) is asks
 
 
 def test_only_the_main_process_hears_of_a_shutdown() -> None:
