@@ -13,7 +13,7 @@ ITEMS = 20_000
 RESULTS = 5_000
 _BILLION = 1_000_000_000
 _CHUNK_SIZE = 500
-_GIGABYTE = 2**30
+_GIGABYTE = 10**9
 _SIZES = """
 SELECT relname::text, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class
 WHERE relnamespace = 'breakbulk'::regnamespace AND relkind = 'r'

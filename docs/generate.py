@@ -231,9 +231,10 @@ def _option(command: click.Command, option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
     default = ""
-    shown = not option.is_flag and not option.multiple and isinstance(option.default, int | str)
-    if shown:
-        default = f" Default: {option.default}."
+    shown = isinstance(option.default, int | float | str)
+    if shown and not option.is_flag and not option.multiple:
+        told = f"{option.default:g}" if isinstance(option.default, float) else option.default
+        default = f" Default: {told}."
     name = f"{names}{value}".replace("|", "\\|")
     return f"| `{name}` | {_cell((option.help or '') + default)} |"
 

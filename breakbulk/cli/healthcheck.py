@@ -17,6 +17,7 @@ from breakbulk.nodes.heartbeat import HEARTBEAT_VARIABLE, LIVELY_SECONDS, silenc
     "--within",
     type=click.FloatRange(min=0, min_open=True),
     default=LIVELY_SECONDS,
+    show_default=True,
     metavar="SECONDS",
     help="How long it may have been silent.",
 )

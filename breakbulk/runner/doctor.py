@@ -169,8 +169,8 @@ def _database(runtime: Runtime, connection: Connection) -> Iterable[Finding]:
             Severity.NOTE,
             Subject.DATABASE,
             "A pooler stands between us and PostgreSQL, so statements are not prepared.",
-            "Let it have more sessions than all workers have slots, two more for each worker: who"
-            " waits for one cannot show that it lives.",
+            "Let it have more sessions than all workers have slots, two more for each worker, and"
+            " one for who looks at throttles: who waits for one cannot show that it lives.",
         )
     if runtime.at_least_once:
         yield Finding(
