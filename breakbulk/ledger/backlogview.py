@@ -24,6 +24,8 @@ _RATE_SECONDS = 10
 _VIEW = """
 WITH seen AS MATERIALIZED (
   SELECT r.id, r.job, r.queue, r.status, r.max_lanes, r.finish_by, r.chunk_size,
+    CASE WHEN r.chunk_seconds IS NULL THEN 0 ELSE 1 END AS sizes_itself,
+    (SELECT z.rows FROM {sizes} z WHERE z.run_id = r.id ORDER BY z.id DESC LIMIT 1) AS own_size,
     CASE WHEN r.finisher IS NULL THEN 0 ELSE 1 END AS calling_back,
     CASE WHEN r.status IN ('running', 'loading') AND r.awaits IS NOT TRUE
       AND (r.not_before IS NULL OR r.not_before <= {now}) THEN 1 ELSE 0 END AS going,
@@ -46,17 +48,32 @@ WITH seen AS MATERIALIZED (
   FROM {runs} r JOIN {carves} c ON c.run_id = r.id
   WHERE r.finished_at IS NULL
 ),
-counted AS MATERIALIZED (
+paced AS MATERIALIZED (
   SELECT s.*,
-    COALESCE(
-      (SELECT avg(p.seconds) FROM (SELECT k.seconds FROM {chunks} k WHERE k.run_id = s.id
-        ORDER BY k.number DESC, k.path DESC LIMIT {last_ones}) p),
+    (SELECT avg(p.seconds) FROM (SELECT k.seconds FROM {chunks} k WHERE k.run_id = s.id
+      ORDER BY k.number DESC, k.path DESC LIMIT {last_ones}) p) AS own_seconds
+  FROM seen s
+),
+sized AS MATERIALIZED (
+  SELECT s.*,
+    COALESCE(s.own_seconds,
       (SELECT avg(p.seconds) FROM (SELECT k.seconds FROM {chunks} k
         WHERE k.run_id = (SELECT b.id FROM {runs} b
           WHERE b.job = s.job AND b.id < s.id AND b.finished_at IS NOT NULL
           ORDER BY b.id DESC LIMIT 1)
         ORDER BY k.number DESC, k.path DESC LIMIT {pace}) p),
       {unknown}) AS chunk_seconds,
+    COALESCE(s.own_size,
+      CASE WHEN s.sizes_itself = 1 AND s.own_seconds IS NULL THEN
+        (SELECT COALESCE((SELECT z.rows FROM {sizes} z WHERE z.run_id = b.id
+            ORDER BY z.id DESC LIMIT 1), b.chunk_size)
+          FROM {runs} b WHERE b.job = s.job AND b.id < s.id AND b.finished_at IS NOT NULL
+          ORDER BY b.id DESC LIMIT 1) END,
+      s.chunk_size) AS size
+  FROM paced s
+),
+counted AS MATERIALIZED (
+  SELECT s.*,
     CASE WHEN s.exhausted = 1 OR s.expected < s.carved THEN 0 ELSE s.expected - s.carved END
       AS rows_left,
     s.in_hand + s.calling_back AS inflight,
@@ -64,9 +81,9 @@ counted AS MATERIALIZED (
       WHEN s.going = 0 THEN 0
       WHEN s.exhausted = 1 THEN s.due
       WHEN s.expected > s.carved
-        THEN s.due + (s.expected - s.carved + s.chunk_size - 1) / s.chunk_size
+        THEN s.due + (s.expected - s.carved + s.size - 1) / s.size
       ELSE s.due + 1 - s.loading END AS runnable
-  FROM seen s
+  FROM sized s
 ),
 needed AS MATERIALIZED (
   SELECT n.*,
@@ -104,7 +121,7 @@ FROM needed t
 def create(schema: Schema, dialect: Dialect) -> str:
     """The statement that makes the view, in the words of a database."""
     quoted = dialect.identifier_preparer.format_table
-    used = ("runs", "carves", "chunks", "waiting", "tallies", "lanes", "items")
+    used = ("runs", "carves", "chunks", "waiting", "tallies", "lanes", "items", "sizes")
     tables = {one: quoted(getattr(schema, one)) for one in used}
     words = _POSTGRESQL if dialect.name == "postgresql" else _SQLITE
     figures = {

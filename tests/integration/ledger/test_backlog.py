@@ -10,6 +10,7 @@ from sqlalchemy import insert, text, update
 
 from breakbulk import Items, RunStatus
 from breakbulk.domain.backlog import RunBacklog
+from breakbulk.domain.sizing import Size
 from breakbulk.errors import ConfigurationError
 from breakbulk.ledger import backlogview
 from breakbulk.ledger.sql import clock
@@ -90,6 +91,31 @@ def test_the_pace_is_that_of_the_run_or_of_the_jobs_last_one(yard: Yard) -> None
     second = begun(yard, job)
     found = left(yard, second)
     assert (found.chunk_seconds, found.backlog_seconds) == (20.0, 60.0)
+
+
+def resized(yard: Yard, handle: RunHandle, rows: int) -> None:
+    """Let a run that sizes its chunks itself have found so many rows to be right."""
+    with yard.transaction() as connection:
+        yard.ledger.sizes.record(connection, handle.id, Size(rows), detail="a test", actor="test")
+
+
+def test_chunks_that_size_themselves_are_counted_by_the_size_they_have(yard: Yard) -> None:
+    job = yard.job(chunk_size="auto")
+    first = begun(yard, job)
+    assert left(yard, first).runnable_chunks == 3, "ten rows each, as long as nobody knows"
+    resized(yard, first, 5)
+    resized(yard, first, 20)
+    assert left(yard, first).runnable_chunks == 2
+    yard.settle(first)
+    resized(yard, first, 20)
+    pace(yard, first, 0.5)
+    second = begun(yard, job)
+    found = left(yard, second)
+    assert (found.runnable_chunks, found.backlog_seconds) == (2, 1.0), "size and pace are a pair"
+    resized(yard, second, 7)
+    assert left(yard, second).runnable_chunks == 4
+    fixed = begun(yard, yard.job())
+    assert left(yard, fixed).runnable_chunks == 3
 
 
 def test_a_deadline_says_how_many_slots_it_takes(yard: Yard) -> None:
