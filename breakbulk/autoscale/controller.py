@@ -156,7 +156,7 @@ class Controller:
             lanes=sum(run.lanes for run in runs),
             rate=sum(run.rows_per_second for run in runs),
             jobs=" ".join(sorted({run.job for run in runs if run.chunks})),
-            work=tuple(_work(run) for run in runs if run.chunks),
+            work=tuple(_work(run) for run in runs if run.usable_slots),
             lost=0 if self._provider.replaces else len(gone),
         )
 
@@ -184,9 +184,9 @@ class Controller:
 
 
 def _work(run: RunBacklog) -> Work:
-    return Work(
-        run.run_id, run.backlog_seconds, run.usable_slots, run.seconds_left, run.pace_is_known
-    )
+    # What holds back has no deadline for the time being: it keeps a node, and more would not help.
+    left = run.seconds_left if run.chunks else None
+    return Work(run.run_id, run.backlog_seconds, run.usable_slots, left, run.pace_is_known)
 
 
 def _workers_of(nodes: Sequence[Node], live: Sequence[Worker]) -> dict[str, list[Worker]]:

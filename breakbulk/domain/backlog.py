@@ -26,7 +26,7 @@ class RunBacklog:
         status: where it stands.
         runnable_chunks: chunks that a free slot could begin with now: retries that are due, an
             estimate of what is not carved yet, and the callback when it is due. 0 while the run is
-            paused, held, or not to start yet.
+            paused, held, throttled to no lanes, or not to start yet.
         inflight_chunks: chunks in the hands of lanes, and the callback while it is at work.
         delayed_chunks: chunks that wait for a later time.
         rows_left: rows that are not carved yet, estimated.
@@ -38,11 +38,13 @@ class RunBacklog:
             slot; 0 when nothing waits.
         rows_per_second: rows done a second, over the last ten seconds.
         lanes: lanes at work.
-        max_lanes: lanes that it may have at most; None for as many as there are slots.
+        max_lanes: lanes that it may have at most now, what it is throttled to included; None for
+            as many as there are slots.
         finish_by: when it should have ended; None when nobody has said.
         seconds_left: seconds until then, below 0 afterwards; None without a deadline.
         desired_slots: slots that it takes to be done by then, or without a deadline within 300
-            seconds. Never more than it has chunks, or may have lanes.
+            seconds. Never more than it has chunks, or may have lanes; but 1 while it is throttled
+            to no lanes, for with no worker nobody would look whether it still has to be.
     """
 
     run_id: RunId
@@ -70,8 +72,9 @@ class RunBacklog:
 
     @property
     def usable_slots(self) -> int:
-        """Slots that it can keep busy at once."""
-        return self.chunks if self.max_lanes is None else min(self.chunks, self.max_lanes)
+        """Slots that it can keep busy at once; 1 for a run that only waits for a throttle's end."""
+        usable = self.chunks if self.max_lanes is None else min(self.chunks, self.max_lanes)
+        return max(usable, min(self.desired_slots, 1))
 
     @property
     def pace_is_known(self) -> bool:

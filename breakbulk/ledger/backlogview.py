@@ -20,15 +20,20 @@ TARGET_SECONDS = 300
 _PACE_CHUNKS = 100
 _RATE_SECONDS = 10
 
+# A run that holds back keeps a slot: with no worker nobody would look whether it still has to.
 # Materialized: else each mention of a figure further down would look it up once more.
 _VIEW = """
 WITH seen AS MATERIALIZED (
-  SELECT r.id, r.job, r.queue, r.status, r.max_lanes, r.finish_by, r.chunk_size,
+  SELECT r.id, r.job, r.queue, r.status, r.finish_by, r.chunk_size,
+    CASE WHEN r.status IN ('running', 'loading')
+      AND r.throttled_to < COALESCE(r.max_lanes, r.throttled_to + 1)
+      THEN r.throttled_to ELSE r.max_lanes END AS max_lanes,
+    CASE WHEN r.status IN ('running', 'loading') AND r.throttled_to = 0 AND {begun}
+      THEN 1 ELSE 0 END AS holding_back,
     CASE WHEN r.chunk_seconds IS NULL THEN 0 ELSE 1 END AS sizes_itself,
     (SELECT z.rows FROM {sizes} z WHERE z.run_id = r.id ORDER BY z.id DESC LIMIT 1) AS own_size,
     CASE WHEN r.finisher IS NULL THEN 0 ELSE 1 END AS calling_back,
-    CASE WHEN r.status IN ('running', 'loading') AND r.awaits IS NOT TRUE
-      AND (r.not_before IS NULL OR r.not_before <= {now}) THEN 1 ELSE 0 END AS going,
+    CASE WHEN r.status IN ('running', 'loading') AND {begun} THEN 1 ELSE 0 END AS going,
     CASE WHEN c.exhausted_at IS NULL THEN 0 ELSE 1 END AS exhausted,
     CASE WHEN r.status = 'loading' THEN 1 ELSE 0 END AS loading,
     COALESCE(r.rows_estimate, (SELECT max(i.number) FROM {items} i WHERE i.run_id = r.id), 0)
@@ -78,7 +83,7 @@ counted AS MATERIALIZED (
       AS rows_left,
     s.in_hand + s.calling_back AS inflight,
     CASE WHEN s.status = 'finishing' THEN 1 - s.calling_back
-      WHEN s.going = 0 THEN 0
+      WHEN s.going = 0 OR s.holding_back = 1 THEN 0
       WHEN s.exhausted = 1 THEN s.due
       WHEN s.expected > s.carved
         THEN s.due + (s.expected - s.carved + s.size - 1) / s.size
@@ -113,9 +118,12 @@ SELECT
   t.max_lanes,
   t.finish_by,
   t.seconds_left,
-  CAST({least}({ceiling}, t.chunks, COALESCE(t.max_lanes, t.chunks)) AS bigint) AS desired_slots
+  CAST({most}(t.holding_back, {least}({ceiling}, t.chunks, COALESCE(t.max_lanes, t.chunks)))
+    AS bigint) AS desired_slots
 FROM needed t
 """.strip()
+
+_BEGUN = "r.awaits IS NOT TRUE AND (r.not_before IS NULL OR r.not_before <= {now})"
 
 
 def create(schema: Schema, dialect: Dialect) -> str:
@@ -130,7 +138,8 @@ def create(schema: Schema, dialect: Dialect) -> str:
         "rate_seconds": _RATE_SECONDS,
         "target": TARGET_SECONDS,
     }
-    select = _VIEW.format(**tables, **words, **figures)
+    begun = _BEGUN.format(**words)
+    select = _VIEW.format(begun=begun, **tables, **words, **figures)
     return f"CREATE VIEW {full_name(schema, dialect)} AS\n{select}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -73,6 +74,19 @@ def test_it_shrinks_to_the_least_when_there_is_nothing_to_do(yard: Yard) -> None
     rack.grow(5)
     controller(yard, rack).turn()
     assert rack.size() == 1
+
+
+def test_a_run_that_holds_back_keeps_one_node_to_look_and_no_more(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(5)
+    scaling = Controller(yard.bulk, rack, replace(LIMITS, minimum=0), queues=["celery"])
+    handle = big_run(yard)
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).where(runs.c.id == handle.id).values(throttled_to=0))
+    scaling.turn()
+    assert rack.size() == 1
+    assert [verb for _, verb, _ in told(handle)] == ["scaled in"]
 
 
 def test_one_leads_and_another_one_goes_on_when_it_resigns(yard: Yard) -> None:

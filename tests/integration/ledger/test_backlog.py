@@ -165,11 +165,38 @@ def test_who_is_not_to_be_worked_on_wants_no_slots(yard: Yard) -> None:
     assert left(yard, paused).runnable_chunks == 3
 
 
+def throttled(yard: Yard, handle: RunHandle, lanes: int | None) -> None:
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).where(runs.c.id == handle.id).values(throttled_to=lanes))
+
+
+def test_who_holds_back_wants_no_more_slots_than_it_may_use(yard: Yard) -> None:
+    handle = begun(yard, yard.job(max_lanes=3), finish_by=0)
+    throttled(yard, handle, 0)
+    found = left(yard, handle)
+    assert (found.runnable_chunks, found.backlog_seconds, found.late) == (0, 0, False)
+    assert (found.rows_left, found.oldest_waiting_seconds, found.max_lanes) == (25, 0, 0)
+    assert (found.desired_slots, found.usable_slots) == (1, 1), "somebody has to look"
+    for lanes, desired in ((2, 2), (9, 3), (None, 3)):
+        throttled(yard, handle, lanes)
+        found = left(yard, handle)
+        assert (found.runnable_chunks, found.desired_slots) == (3, desired)
+        assert (found.max_lanes, found.usable_slots) == (desired, desired)
+    free = begun(yard, yard.job(), finish_by=0)
+    throttled(yard, free, 2)
+    assert (left(yard, free).max_lanes, left(yard, free).desired_slots) == (2, 2)
+    throttled(yard, handle, 0)
+    handle.pause()
+    assert left(yard, handle).desired_slots == 0, "paused is paused"
+
+
 def test_a_callback_that_is_due_is_work(yard: Yard) -> None:
     handle = begun(yard, yard.job())
     runs = yard.ledger.database.schema.runs
     with yard.transaction() as connection:
-        connection.execute(update(runs).values(status=str(RunStatus.FINISHING)))
+        values = {"status": str(RunStatus.FINISHING), "throttled_to": 0}
+        connection.execute(update(runs).values(values))
     assert (left(yard, handle).runnable_chunks, left(yard, handle).desired_slots) == (1, 1)
 
 
