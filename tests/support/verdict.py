@@ -104,6 +104,12 @@ def _expected(quay: Quay, handle: RunHandle) -> RunStatus:
     if picture.runs[handle.id].callback_failed:
         return RunStatus.FAILED
     lost = {ChunkStatus.FAILED, ChunkStatus.SKIPPED}
+    failed = sum(one.rows for one in chunks if one.status in lost)
+    whole = sum(one.rows for one in chunks if one.status != ChunkStatus.SPLIT)
+    # Where a table turns out smaller than was thought, only the end knows that it is too much.
+    too_much = f"{failed} rows of {whole} failed, more than tolerate="
+    if failed and (picture.runs[handle.id].reason or "").startswith(too_much):
+        return RunStatus.FAILED
     return RunStatus.PARTIAL if any(one.status in lost for one in chunks) else RunStatus.SUCCEEDED
 
 
