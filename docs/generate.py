@@ -230,11 +230,9 @@ def _verb(name: str, command: click.Command) -> str:
 def _option(command: click.Command, option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
-    default = ""
-    shown = isinstance(option.default, int | float | str)
-    if shown and not option.is_flag and not option.multiple:
-        told = f"{option.default:g}" if isinstance(option.default, float) else option.default
-        default = f" Default: {told}."
+    told, default = option.default, ""
+    if isinstance(told, int | float | str) and not option.is_flag and not option.multiple:
+        default = f" Default: {f'{told:g}' if isinstance(told, float) else told}."
     name = f"{names}{value}".replace("|", "\\|")
     return f"| `{name}` | {_cell((option.help or '') + default)} |"
 
