@@ -82,6 +82,8 @@ def test_a_worker_that_is_broken_holds_the_run(shop: Stage, tmp_path: Path) -> N
     assert record.status is RunStatus.HELD
     assert "nothing succeeds any more" in str(record.reason)
     assert run.errors() == []
+    # A child that has read the poison already would still die of it, after the run is resumed.
+    wait_for(lambda: not shop.chunk_statuses(run, "running"), message="nothing to be in hand")
     poison.write_text("{}")
     run.resume()
     shop.until(run, RunStatus.SUCCEEDED)

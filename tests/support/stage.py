@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, create_engine, func, insert, select
 
 from breakbulk import RunHandle, RunStatus
+from breakbulk.domain.status import FINISHED
 from tests.support.complaints import complaints as complaints_in
 from tests.support.waiting import wait_for
 from tests.support.warehouse import Application, Base, Config, Gate, Notice, Product, build
@@ -142,13 +143,18 @@ class Stage:
         return done.stdout
 
     def until(self, run: RunHandle, *statuses: RunStatus, timeout: float = 120) -> Run:
-        """Wait until a run is in one of these statuses."""
+        """Wait until a run is in one of these statuses; one that has ended otherwise never is.
+
+        Raises:
+            AssertionError: it is not, and how it stands.
+        """
         record = wait_for(
-            lambda: found if (found := run.record()).status in statuses else None,
+            lambda: found if (found := run.record()).status in {*statuses, *FINISHED} else None,
             timeout=timeout,
             message=f"run {run.id} to be {' or '.join(statuses)}",
         )
         assert record is not None
+        assert record.status in statuses, f"run {run.id} is {record.status}: {record.reason}"
         return record
 
     def until_succeeded(self, *runs: RunHandle, timeout: float = 120) -> None:
