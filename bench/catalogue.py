@@ -26,6 +26,8 @@ def load(connection: Connection, most: int = ROWS) -> int:
     Args:
         most: so many at most.
     """
+    # Each measurement asks for as many as it needs.
+    connection.execute(text("DROP TABLE IF EXISTS catalogue"))
     connection.execute(text("CREATE UNLOGGED TABLE catalogue (LIKE product)"))
     driver = connection.connection.driver_connection
     assert driver is not None
