@@ -23,6 +23,8 @@ export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 # Whatever the caller's shell is set up for, this environment stands alone.
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET VIRTUAL_ENV
+# Hundreds of processes are started by the tests, and each would compile all modules for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

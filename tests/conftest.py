@@ -20,6 +20,7 @@ from breakbulk.embedded.process import wheel_directory
 from breakbulk.errors import EmbeddedError
 from tests.support import brokers, databases, servers
 from tests.support.grouping import pytest_xdist_make_scheduler  # noqa: F401  (a hook of ours)
+from tests.support.nursery import Nursery
 from tests.support.workers import WorkerFactory
 
 if TYPE_CHECKING:
@@ -204,12 +205,20 @@ def valkey_url(test_servers: servers.Servers) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """What workers are forked from."""
+    started = Nursery()
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[WorkerFactory]:
+def start_worker(tmp_path: Path, nursery: Nursery) -> Iterator[WorkerFactory]:
     """Call it to start a real Celery worker; none of its processes outlives the test.
 
     Ask for it after the database and the broker, so that the worker goes before they do.
     """
-    factory = WorkerFactory(tmp_path)
+    factory = WorkerFactory(tmp_path, nursery)
     yield factory
     factory.close()

@@ -115,7 +115,9 @@ def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
     assert _quarantined(run) == {61: "ValueError"}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool", ["prefork", "threads", pytest.param("solo", marks=pytest.mark.thorough)]
+)
 def test_rows_that_hang(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
 ) -> None:
@@ -189,7 +191,7 @@ def test_a_callback_that_hangs(
     assert [failure.number for failure in run.failures()] == [None, None]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", [pytest.param("prefork", marks=pytest.mark.thorough), "threads"])
 def test_cancelled_by_force(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
 ) -> None:

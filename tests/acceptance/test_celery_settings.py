@@ -47,8 +47,14 @@ def _run_slowly(shop: Stage, *, seconds: float, **options: Any) -> Worker:
     ("celery", "arguments"),
     [
         ({"task_time_limit": 8, "task_soft_time_limit": 4}, []),
-        ({"task_annotations": {"breakbulk.lane": {"time_limit": 4}}}, []),
-        ({}, ["--time-limit", "8", "--soft-time-limit", "4"]),
+        pytest.param(
+            {"task_annotations": {"breakbulk.lane": {"time_limit": 4}}},
+            [],
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            {}, ["--time-limit", "8", "--soft-time-limit", "4"], marks=pytest.mark.thorough
+        ),
     ],
     ids=["settings", "annotations", "command line"],
 )

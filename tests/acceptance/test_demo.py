@@ -184,6 +184,7 @@ def test_in_a_pipe_it_ends_by_itself_and_leaves_nothing(directory: Path) -> None
     assert not list(directory.iterdir())
 
 
+@pytest.mark.thorough
 def test_with_autoscale_it_ends_with_as_many_workers_as_it_began_with(directory: Path) -> None:
     record = directory / "turns.jsonl"
     with demo(directory, "--autoscale", "--rows", "3000", "--record", str(record)) as started:
@@ -215,7 +216,8 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
         with build_opener(HTTPCookieProcessor(CookieJar())).open(again, timeout=60) as page:
             assert b"<title>The warehouse" in page.read()
         assert "20,000 rows in 40 chunks" in started.output
-        assert f"worker {worker} on " in started.output  # what the steward gave back
+        # What the steward has given back is not always said: the killed one's child may have done
+        # what it had in hand, and so may the database with a COMMIT that had been sent.
         assert "version 1: 20,000 products" in started.output
         assert "Each product was processed exactly once." in started.output
         home = link.partition("/login")[0]
@@ -239,6 +241,7 @@ def test_on_a_terminal_it_survives_a_killed_worker_and_stays(directory: Path) ->
     assert not list(directory.iterdir())
 
 
+@pytest.mark.thorough
 def test_it_stays_without_a_terminal_where_it_is_told_to(directory: Path) -> None:
     with demo(directory, "--rows", "1000", "--stay") as started:
         said = started.await_output(
@@ -253,6 +256,7 @@ def test_it_stays_without_a_terminal_where_it_is_told_to(directory: Path) -> Non
     assert not list(directory.iterdir())
 
 
+@pytest.mark.thorough
 def test_what_is_kept_goes_on_and_can_be_used_again(directory: Path) -> None:
     options = ("--keep", str(directory / "kept"), "--rows", "20000", "--json")
     with demo(directory, *options) as first:
@@ -277,7 +281,9 @@ def test_what_is_kept_goes_on_and_can_be_used_again(directory: Path) -> None:
     assert events[-1]["sql"]["answer"] == ["version 2: 20,000 products"]
 
 
-@pytest.mark.parametrize("moment", ["chunk", "process \\d+, process"])
+@pytest.mark.parametrize(
+    "moment", ["chunk", pytest.param("process \\d+, process", marks=pytest.mark.thorough)]
+)
 def test_killed_at_once_it_takes_everything_with_it(moment: str, directory: Path) -> None:
     with demo(directory, "--rows", "20000") as started:
         started.await_output(moment)
@@ -305,6 +311,7 @@ def test_a_signal_amid_the_filling_leaves_nothing_either(directory: Path) -> Non
     assert not list(directory.iterdir())
 
 
+@pytest.mark.thorough
 def test_a_reader_that_goes_away_ends_it(directory: Path) -> None:
     command = f"{' '.join(_DEMO)} --rows 3000 | head -n 3; echo ${{PIPESTATUS[0]}}"
     shell = Demo(["bash", "-c", command], directory, terminal=False)

@@ -33,9 +33,6 @@ from tests.support.roots import Root, borrowed, need_roots
 from tests.support.servers import missing
 from tests.support.waiting import wait_for
 
-# One root for all of them.
-pytestmark = pytest.mark.xdist_group("image")
-
 _IMAGE = instructions(DEPLOY / "Dockerfile")
 _LAST = last_stage(_IMAGE)
 _ENVIRONMENT = environment(_IMAGE)

@@ -26,7 +26,9 @@ def newest(stage: Stage) -> RunHandle:
     return stage.bulk.run(stage.bulk.runs()[0].id)
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_a_producer_that_is_killed_is_followed_by_another(
     request: pytest.FixtureRequest,

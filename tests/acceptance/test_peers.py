@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def results(test_servers: servers.Servers) -> Iterator[dict[str, Any]]:
@@ -47,7 +49,6 @@ def results(test_servers: servers.Servers) -> Iterator[dict[str, Any]]:
         yield found
 
 
-@pytest.mark.xdist_group("peers")
 @pytest.mark.parametrize("name", roster.NAMES)
 def test_a_contestant_does_every_row_once(results: dict[str, Any], name: str) -> None:
     if (package := roster.missing(name)) is not None:

@@ -302,7 +302,7 @@ def _due(connection: Any, run: int, attempt: int) -> int:
     return int(changed.rowcount)
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_worker_that_is_killed_in_the_callback(open_shop: Shop, *, whole: bool) -> None:
     shop = open_shop
     gate = shop.directory / "gate"

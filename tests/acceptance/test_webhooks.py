@@ -104,7 +104,9 @@ def _arrived(stage: Stage, outside: Receiver) -> bool:
     return len(outside.received) >= 2
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 def test_a_worker_that_dies_between_sending_and_marking(
     request: pytest.FixtureRequest,
     valkey_url: str,

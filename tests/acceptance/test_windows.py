@@ -72,7 +72,9 @@ _WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("window", _WINDOWS, ids=lambda window: window.name.replace(" ", "-"))
 def test_a_death_in_a_window(
     request: pytest.FixtureRequest,

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 #: Lanes are handed on all the time, so that much depends on messages.
 _KNOBS = {"slice_seconds": 1.0}
+_MESSAGES = [
+    one if one is brokers.MESSAGES[0] else pytest.param(one, marks=pytest.mark.thorough)
+    for one in brokers.MESSAGES
+]
 
 
-@pytest.mark.parametrize("what", brokers.MESSAGES, ids=lambda one: one.name.replace(" ", "-"))
+@pytest.mark.parametrize("what", _MESSAGES, ids=lambda one: one.name.replace(" ", "-"))
 def test_messages(set_arena: Arenas, what: Fault) -> None:
     arena = set_arena(breaks=what.breaks, knobs=_KNOBS)
     bout = arena.suffer(what)

@@ -40,7 +40,9 @@ def _called(gate: Gate, times: int) -> int:
     return pid
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 def test_killed_in_the_middle(
     request: pytest.FixtureRequest, valkey_url: str, set_stage: Stages, database: str
 ) -> None:
@@ -89,7 +91,9 @@ def test_cut_off_in_its_commit(
         stage.finish()
 
 
-@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+@pytest.mark.parametrize(
+    "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
+)
 def test_raising_until_somebody_puts_it_right(
     request: pytest.FixtureRequest,
     valkey_url: str,

@@ -25,9 +25,9 @@ _SECONDS = 0.06
 @pytest.mark.parametrize(
     "fault",
     [
-        processes.a_killed_child,
+        pytest.param(processes.a_killed_child, marks=pytest.mark.thorough),
         processes.a_killed_worker,
-        processes.a_cold_shutdown,
+        pytest.param(processes.a_cold_shutdown, marks=pytest.mark.thorough),
     ],
     ids=lambda fault: fault.name,
 )

@@ -24,9 +24,13 @@ _FOUND = {
     databases.a_commit_that_arrives_late: "the COMMIT of chunk .* had happened",
 }
 _SHORT = [one for one in databases.ALL if one is not databases.a_silent_network]
+_ALWAYS = (databases.a_commit_whose_answer_is_lost, databases.a_crashed_database)
+_MARKED = [
+    one if one in _ALWAYS else pytest.param(one, marks=pytest.mark.thorough) for one in _SHORT
+]
 
 
-@pytest.mark.parametrize("what", _SHORT, ids=lambda one: one.name.replace(" ", "-"))
+@pytest.mark.parametrize("what", _MARKED, ids=lambda one: one.name.replace(" ", "-"))
 def test_the_run_goes_on_when_it_is_back(set_arena: Arenas, what: Fault) -> None:
     # As by default: whoever is away for less is not missed.
     arena = set_arena(breaks=what.breaks, knobs={"lease_seconds": 15.0})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.faults import processes
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def test_a_worker_that_is_frozen_for_good(set_arena: Arenas) -> None:
     assert not arena.stage.attempts(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_frozen_main_process(set_arena: Arenas) -> None:
     """Somebody stops a worker to look at it; its children know nothing of it and work on."""
     arena = set_arena(rows=3000)
@@ -39,6 +42,7 @@ def test_a_frozen_main_process(set_arena: Arenas) -> None:
     assert not arena.stage.attempts(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_frozen_child(set_arena: Arenas) -> None:
     """Somebody attaches a debugger to one process of the pool and forgets about it."""
     arena = set_arena(job={"chunk_timeout": processes.CHUNK_TIMEOUT}, knobs=_ENDLESS)
@@ -47,6 +51,7 @@ def test_a_frozen_child(set_arena: Arenas) -> None:
     assert not arena.stage.losses(bout.run)
 
 
+@pytest.mark.thorough
 def test_workers_that_are_all_frozen(set_arena: Arenas) -> None:
     """The machine that all workers are on is suspended: they all look dead, and nobody is."""
     arena = set_arena(knobs={"lease_seconds": 5.0})

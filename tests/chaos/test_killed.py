@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.faults import processes
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def test_a_killed_child(set_arena: Arenas) -> None:
     assert not arena.stage.losses(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_death_in_commit(set_arena: Arenas) -> None:
     """The same, when the database has been told to commit and nobody hears its answer."""
     arena = set_arena(knobs=_ENDLESS)
@@ -38,6 +41,7 @@ def test_a_killed_worker(set_arena: Arenas) -> None:
     assert lost <= set(arena.stage.losses(bout.run)), "it is counted as a loss"
 
 
+@pytest.mark.thorough
 def test_a_killed_leader(set_arena: Arenas) -> None:
     """The machine that is lost is the one whose steward would rescue others."""
     arena = set_arena()
@@ -45,6 +49,7 @@ def test_a_killed_leader(set_arena: Arenas) -> None:
     assert not arena.stage.attempts(bout.run), "a lost machine costs nobody an attempt"
 
 
+@pytest.mark.thorough
 def test_a_killed_main_process(set_arena: Arenas) -> None:
     """Somebody kills the process that ``ps`` shows first; its children are orphans now."""
     arena = set_arena()

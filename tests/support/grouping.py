@@ -21,6 +21,8 @@ _GROUPS = {
     "redis": re.compile(r"[\[-]redis[\]-]"),
     # All scenarios share their contestants' workers.
     "outside": re.compile(r"^tests/outside/"),
+    "an image": re.compile(r"^tests/acceptance/test_image\.py"),
+    "the peers": re.compile(r"^tests/acceptance/test_peers\.py"),
     "a wheel": re.compile(r"^tests/acceptance/test_wheel\.py"),
     "a finished demo": re.compile(
         r"^tests/acceptance/test_demo\.py::(test_json_tells|TestProofs::test_the_right_one_)"

@@ -18,9 +18,13 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.support.nursery import Forked, Nursery
+
 _ROOT = Path(__file__).parents[2]
 _CLOCKS = Path(__file__).parent / "clocks"
 _LOG_LINES = 200
+#: Those that change nothing in what was imported before them.
+_FORKED_POOLS = ("prefork", "solo", "threads")
 
 
 def with_clock_off(seconds: float) -> dict[str, str]:
@@ -32,7 +36,7 @@ def with_clock_off(seconds: float) -> dict[str, str]:
 class Worker:
     """A ``celery worker`` that was started for one test, in a session of its own."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes] | Forked, log: Path) -> None:
         self.name = name
         """Node name, as Celery knows it."""
         self.pid = process.pid
@@ -125,10 +129,12 @@ class WorkerFactory:
 
     Args:
         directory: where the workers start and where their logs go.
+        nursery: where workers are forked that need not be started anew.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, nursery: Nursery | None = None) -> None:
         self._directory = directory
+        self._nursery = nursery
         self.workers: list[Worker] = []
 
     def __call__(
@@ -166,7 +172,7 @@ class WorkerFactory:
         celery = [str(Path(sys.executable).with_name("celery"))]
         program = celery if failpoint is None else ["-c", failpoints.PROGRAM]
         command = [
-            *(*within, sys.executable, *program, "-A", app_target, "worker"),
+            *(*program, "-A", app_target, "worker"),
             *("--hostname", name, "--pool", pool, "--concurrency", str(concurrency)),
             # Talk among workers that no test is about; it costs a second at each start.
             *("--loglevel", "INFO", "--without-mingle", "--without-gossip"),
@@ -181,16 +187,25 @@ class WorkerFactory:
             **(env or {}),
             **(failpoint.environment() if failpoint else {}),
         }
+        where = cwd or self._directory
+        # What is read before the first line, or takes the place of a module, asks for a new start.
+        usual = not within and failpoint is None and "PYTHONPATH" not in (env or {})
+        process: subprocess.Popen[bytes] | Forked
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=cwd or self._directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if self._nursery is not None and usual and pool in _FORKED_POOLS:
+                process = self._nursery.start(
+                    command, cwd=where, env=environment, output=output.fileno()
+                )
+            else:
+                process = subprocess.Popen(
+                    [*within, sys.executable, *command],
+                    cwd=where,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         worker = Worker(name, process, log)
         self.workers.append(worker)
         if ready:
