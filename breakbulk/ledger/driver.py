@@ -9,12 +9,17 @@ How the mark travels with COMMIT is told in :mod:`breakbulk.ledger.lastword`.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _CURSOR = "breakbulk_cursor"
+# Of libpq (PGTransactionStatusType, ExecStatusType): numbers, because psycopg's names for them are
+# made into objects at each comparison.
+_IDLE = 0
+_TUPLES_OK = 2
 
 
 def is_psycopg(driver: Any) -> bool:
@@ -72,8 +77,7 @@ def ask_apart(
 def is_idle(connection: Connection) -> bool:
     """Whether a connection is one of psycopg's and in no transaction, nobody else's either."""
     driver: Any = connection.connection.driver_connection
-    # libpq: 0 is IDLE.
-    return is_psycopg(driver) and int(driver.pgconn.transaction_status) == 0
+    return is_psycopg(driver) and int(driver.pgconn.transaction_status) == _IDLE
 
 
 def begin_with(driver: Any, query: str) -> tuple[bytes | None, ...]:
@@ -90,12 +94,11 @@ def begin_with(driver: Any, query: str) -> tuple[bytes | None, ...]:
     Raises:
         psycopg.Error: what the server said.
     """
-    from psycopg import pq
-    from psycopg.errors import error_from_result
-
-    idle = driver.pgconn.transaction_status == pq.TransactionStatus.IDLE
+    idle = driver.pgconn.transaction_status == _IDLE
     answer = answers_to(driver, f"{_begin(driver)};{query}" if idle else query)[-1]
-    if answer.status != pq.ExecStatus.TUPLES_OK:
+    if answer.status != _TUPLES_OK:
+        from psycopg.errors import error_from_result
+
         raise error_from_result(answer)
     return tuple(answer.get_value(0, column) for column in range(answer.nfields))
 
@@ -111,12 +114,19 @@ def answers_to(driver: Any, message: str) -> list[Any]:
     Raises:
         psycopg.Error: there is no answer: the connection is lost.
     """
-    from psycopg import generators
-
+    execute = _generators().execute
     with driver.lock:
         driver.pgconn.send_query(message.encode())
-        answers: list[Any] = driver.wait(generators.execute(driver.pgconn))
+        answers: list[Any] = driver.wait(execute(driver.pgconn))
     return answers
+
+
+@cache
+def _generators() -> Any:
+    # Where psycopg is not the driver it need not be there.
+    from psycopg import generators
+
+    return generators
 
 
 def prepared_in(driver: Any) -> MutableMapping[Any, bytes] | None:

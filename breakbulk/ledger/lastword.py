@@ -105,7 +105,7 @@ class LastWord:
         if known is None or self._key not in known:
             return False
         # What others do then belongs to the transaction, and would come after it.
-        return sum(1 for _ in connection.dispatch.commit) == 1
+        return len(connection.dispatch.commit) == 1
 
     def say(
         self, connection: Connection, ref: ChunkRef, owner: UUID, seconds: float, seal: object

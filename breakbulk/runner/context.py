@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from breakbulk.runner.chunk import Chunk, FinishedRun, SubmittedRun
@@ -51,12 +51,13 @@ class Notify(Protocol):
         """Be told."""
 
 
-@contextmanager
-def surrounded(context: Context | None, handed: Handed) -> Iterator[None]:
+def surrounded(context: Context | None, handed: Handed) -> AbstractContextManager[None]:
     """Call user code in the application's context, which cannot change what becomes of it."""
-    if context is None:
-        yield
-        return
+    return nullcontext() if context is None else _inside(context, handed)
+
+
+@contextmanager
+def _inside(context: Context, handed: Handed) -> Iterator[None]:
     manager = context(handed)
     handed.request = manager.__enter__()
     try:

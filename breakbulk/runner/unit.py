@@ -128,21 +128,13 @@ def unit(database: Database, connection: Connection) -> Iterator[Unit]:
         TransactionMisuse: the user's session does not use our connection.
     """
     session = database.session(connection)
-    with _closing(session, connection):
+    try:
         if not session.in_transaction():
             session.begin()  # also where the user has switched autobegin off
-        if session.connection() is not connection:
-            raise _elsewhere(session.connection())
-        opened = Unit(session, connection)
+        opened = Unit(session, _ours(session, connection))
         _watch(connection)
         _units[connection] = session.info[_KEY] = opened
         yield opened
-
-
-@contextmanager
-def _closing(session: Session, connection: Connection) -> Iterator[None]:
-    try:
-        yield
     except Exception:
         _close(session, connection)
         raise
@@ -153,6 +145,12 @@ def _closing(session: Session, connection: Connection) -> Iterator[None]:
         raise
     else:
         _close(session, connection)
+
+
+def _ours(session: Session, connection: Connection) -> Connection:
+    if session.connection() is not connection:
+        raise _elsewhere(session.connection())
+    return connection
 
 
 def _close(session: Session, connection: Connection) -> None:
