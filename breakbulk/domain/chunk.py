@@ -81,12 +81,25 @@ class Walk:
     scout: Scout | None
 
 
-_NAME = re.compile(r"(\d{1,10})(?:\.([01]+))?")
+_NAME = re.compile(r"(\d{1,10})(?:\.([ab]+[01]*|[01]+))?")
+
+#: What a split adds to the path of the lower half and of the upper: of a chunk that has failed,
+HALVES = "01"
+#: and of one that nobody had begun, so that lanes with nothing to do have a share in it.
+SHARES = "ab"
 
 
 def chunk_name(number: int, path: str | None) -> str:
     """What a chunk is called: ``12``, or ``12.01`` after a split."""
     return f"{number}.{path}" if path else str(number)
+
+
+def failed_part(path: str | None) -> str:
+    """The part of a path that failures have added: empty for a chunk that none has split.
+
+    Shares are as good as carved: they have all their tries, and are to blame for themselves.
+    """
+    return (path or "").lstrip(SHARES)
 
 
 def parse_chunk(name: str) -> tuple[int, str]:
@@ -106,7 +119,8 @@ class ChunkRef:
     """The name of a chunk: its run, its number from 1, and its path after splits.
 
     ``path`` is empty for a chunk as carved; each split adds ``0`` for the lower half and ``1``
-    for the upper, so the highest number is always the frontier.
+    for the upper, so the highest number is always the frontier. Where it was split for lanes that
+    had nothing to do, before anybody had begun it, that is ``a`` and ``b``.
     """
 
     run_id: RunId

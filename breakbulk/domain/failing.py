@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from breakbulk.domain.chunk import failed_part
 from breakbulk.domain.retry import RetryPolicy
 
 _PER_CENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
@@ -82,10 +83,10 @@ class FailurePolicy:
     def tries(self, path: str, rows: int) -> int:
         """How often a chunk is tried.
 
-        A half is tried once, for what it is made of has had its retries. A single row gets a
-        second try, after a delay, before it is put in quarantine.
+        Half of a chunk that has failed is tried once, for what it is made of has had its retries.
+        A single row gets a second try, after a delay, before it is put in quarantine.
         """
-        if not path:
+        if not failed_part(path):
             return self.retry.max_retries + 1
         return 1 if rows > 1 else 2
 
@@ -93,7 +94,7 @@ class FailurePolicy:
         self, attempt: int, path: str, rows: int, kinds: tuple[str, ...] = ()
     ) -> float | None:
         """Seconds to wait after a failed attempt; None when the chunk has had its tries."""
-        if not path:
+        if not failed_part(path):
             return self.retry.wait_after(attempt, kinds)
         if attempt >= self.tries(path, rows) or not self.retry.hopeful(kinds):
             return None

@@ -15,7 +15,7 @@ from itertools import takewhile
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import Claim
+from breakbulk.domain.chunk import ChunkRef, Claim, failed_part
 from breakbulk.domain.failed import FailedAttempt
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
@@ -56,20 +56,27 @@ def suspicion(
         chunks_in_a_row: so many different chunks that fail alike raise a suspicion.
     """
     alike = list(takewhile(lambda one: one.kind == recent[0].kind, recent))
-    probed = any(failure.path for failure in alike)
-    own = [failure for failure in alike if failure.number == claim.ref.number]
+    probed = any(failed_part(failure.path) for failure in alike)
+    own = [failure for failure in alike if _whole(failure) == _whole(claim.ref)]
     rows = {failure.path for failure in own if failure.rows == 1}
     # The chunk, and both halves at each step on the way down.
-    parts = 1 + 2 * len(claim.ref.path)
-    down = claim.ref.path and not own[-1].path and len({one.path for one in own}) >= parts
+    way = failed_part(claim.ref.path)
+    parts = 1 + 2 * len(way)
+    down = way and not failed_part(own[-1].path) and len({one.path for one in own}) >= parts
     if down and claim.rows == 1 and len(rows) > 1:
         return Suspicion(own[-1].at, frozenset({claim.ref.number}), proven=True, probed=True)
-    in_a_row: set[int] = set()
+    in_a_row: set[tuple[int, str]] = set()
     for failure in alike:
-        in_a_row.add(failure.number)
+        in_a_row.add(_whole(failure))
         if len(in_a_row) >= chunks_in_a_row:
-            return Suspicion(failure.at, frozenset(in_a_row), proven=False, probed=probed)
+            numbers = frozenset(number for number, _ in in_a_row)
+            return Suspicion(failure.at, numbers, proven=False, probed=probed)
     return None
+
+
+def _whole(one: FailedAttempt | ChunkRef) -> tuple[int, str]:
+    """The chunk that this is, or is a part of since it has failed: number and path."""
+    return (one.number, one.path.removesuffix(failed_part(one.path)))
 
 
 def suspect(

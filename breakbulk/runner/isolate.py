@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from breakbulk.domain.chunk import Bounds, Claim, Cut
+from breakbulk.domain.chunk import Bounds, Claim, Cut, failed_part
 from breakbulk.domain.failing import OnFailure
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import Key, encode_key
@@ -72,7 +72,8 @@ def note_failure(
     else:
         found = suspect(runtime, connection, run, claim, failure)
     # Single rows that are not part of a chunk cannot be split to see whether anything works.
-    splits = policy.on_failure is OnFailure.ISOLATE and (claim.rows > 1 or bool(claim.ref.path))
+    part = bool(failed_part(claim.ref.path))
+    splits = policy.on_failure is OnFailure.ISOLATE and (claim.rows > 1 or part)
     if found is not None and (found.proven or not splits):
         _hold(runtime, connection, run, failure, reason_of(failure))
     probes = found is not None and splits and not found.probed

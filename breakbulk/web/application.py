@@ -31,7 +31,7 @@ _ROUTES = {
     "metrics": "/metrics",
     "run": r"/runs/{run:\d{1,18}}",
     "chunks": r"/runs/{run:\d{1,18}}/chunks",
-    "chunk": r"/runs/{run:\d{1,18}}/chunks/{chunk:\d{1,9}(\.[01]{1,62})?}",
+    "chunk": r"/runs/{run:\d{1,18}}/chunks/{chunk:\d{1,9}(\.([ab]{1,31}[01]{0,31}|[01]{1,62}))?}",
     "failures": r"/runs/{run:\d{1,18}}/failures",
     "webhooks": "/webhooks",
     "endpoint_verb": r"/webhooks/{endpoint:\d{1,18}}/{verb:enable|disable}",

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakbulk.domain.chunk import Bounds, ChunkRef, RunId
+from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, failed_part, parse_chunk
+from breakbulk.errors import ParameterError
 
 key = st.tuples(st.integers(), st.text())
 
@@ -25,9 +26,25 @@ def test_bounds_read_as_an_interval(bounds: Bounds, words: str) -> None:
     assert str(bounds) == words
 
 
-@pytest.mark.parametrize(("path", "words"), [("", "7"), ("0", "7.0"), ("011", "7.011")])
+@pytest.mark.parametrize(
+    ("path", "words"), [("", "7"), ("0", "7.0"), ("011", "7.011"), ("ab1", "7.ab1")]
+)
 def test_a_chunk_is_named_by_number_and_path(path: str, words: str) -> None:
     assert str(ChunkRef(RunId(1), 7, path)) == words
+    assert parse_chunk(words) == (7, path)
+
+
+@pytest.mark.parametrize("name", ["7.", "7.0a", "7.c", ".a", "a", "7.a.0"])
+def test_what_no_split_gives_is_no_name(name: str) -> None:
+    with pytest.raises(ParameterError, match="is not a chunk"):
+        parse_chunk(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "part"), [(None, ""), ("", ""), ("ab", ""), ("01", "01"), ("ab01", "01")]
+)
+def test_what_failures_have_added_to_a_path(path: str | None, part: str) -> None:
+    assert failed_part(path) == part
 
 
 def test_two_chunks_never_share_a_name() -> None:

@@ -60,6 +60,14 @@ def test_halves_are_tried_once_and_single_rows_twice() -> None:
     assert policy.wait_after(2, "0101", 1) is None
 
 
+def test_shares_are_tried_as_often_as_any_chunk_and_their_halves_are_halves() -> None:
+    policy = FailurePolicy(RetryPolicy(max_retries=5, retry_delay=60))
+    assert [policy.tries(path, 9) for path in ("a", "ba", "a0", "ba01")] == [6, 6, 1, 1]
+    assert [policy.tries(path, 1) for path in ("b", "b1")] == [6, 2]
+    assert policy.wait_after(5, "ab", 9) == 60
+    assert policy.wait_after(1, "ab0", 9) is None
+
+
 def test_a_single_row_gets_no_second_try_for_what_is_given_up() -> None:
     policy = FailurePolicy(RetryPolicy(give_up_for=("ValueError",)))
     assert policy.wait_after(1, "01", 1, ("ValueError", "Exception")) is None
