@@ -29,7 +29,8 @@ class Settings:
             turn. A foreign task on the same queue waits at most this long; each hand-over
             costs one message and about six statements, so five seconds keep that invisible.
         carve_seconds: how much work a lane takes at a time once its pace is known. More
-            would let one lane hoard at the end of a run; less costs more carving.
+            would let one lane hoard at the end of a run; less costs more carving. So long after
+            the last carve others leave it what it has not begun; then they take it over.
         max_carve: chunks in one carve at most, so that the carve row is locked for
             milliseconds however short the chunks are.
         max_chunk_rows: rows at most in a chunk that sizes itself. A lane has all of a chunk's rows

@@ -100,7 +100,9 @@ CHUNK_ARROWS: dict[ChunkStatus, dict[ChunkStatus, str]] = {
     ChunkStatus.CARVED: {
         ChunkStatus.SUCCEEDED: "its transaction committed",
         ChunkStatus.WAITING: "it failed, was snoozed, or lost its worker",
-        ChunkStatus.SPLIT: "its retries are used up, two halves take its place",
+        ChunkStatus.SPLIT: (
+            "its retries are used up, or lanes had nothing to do, and two halves take its place"
+        ),
         ChunkStatus.FAILED: "its retries are used up and it is a single row, or the policy stops",
         ChunkStatus.SKIPPED: "its retries are used up and the policy is to go on",
         ChunkStatus.CANCELLED: "the run was cancelled",

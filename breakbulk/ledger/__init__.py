@@ -26,6 +26,7 @@ from breakbulk.ledger.scalers import Scalers
 from breakbulk.ledger.signs import SignReader
 from breakbulk.ledger.sizes import Sizes
 from breakbulk.ledger.stays import Stays
+from breakbulk.ledger.takeovers import Takeovers
 from breakbulk.ledger.throttles import Throttles
 from breakbulk.ledger.tokens import Tokens
 from breakbulk.ledger.vitals import Vitals
@@ -44,6 +45,7 @@ class Ledger:
         self.runs = Runs(database)
         self.finishers = Finishers(database)
         self.claims = Claims(database)
+        self.takeovers = Takeovers(database)
         self.chunks = Chunks(database)
         self.failures = Failures(database)
         self.quarantine = Quarantine(database)

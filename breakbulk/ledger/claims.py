@@ -8,7 +8,7 @@ lock sees the world as it was before the wait (reproduced).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from breakbulk.domain.chunk import Bounds, ChunkRef, Claim, Cut, RunId, Scout
+from breakbulk.domain.chunk import HALVES, Bounds, ChunkRef, Claim, Cut, RunId, Scout
 from breakbulk.domain.keys import Key, decode_key, encode_key
 from breakbulk.domain.status import WORKABLE, ChunkStatus
 from breakbulk.ledger.database import Database
@@ -199,7 +199,7 @@ class Claims:
         the lowest keys come first, and among the parts of one chunk those that were not tried
         yet: both halves, then down to the first row that fails.
         """
-        waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
+        waiting = self._database.schema.waiting
         now = select(clock()).scalar_subquery()
         oldest = (
             select(waiting.c.number, waiting.c.path, waiting.c.tried, waiting.c.spent)
@@ -213,8 +213,27 @@ class Claims:
         ).all()
         if not due:
             return []
-        names = [(row.number, row.path) for row in due]
         spent = {(row.number, row.path) for row in due if row.spent}
+        names = [(row.number, row.path) for row in due]
+        return self.claim(connection, run_id, names, lane=lane, owner=owner, spent=spent)
+
+    def claim(
+        self,
+        connection: Connection,
+        run_id: RunId,
+        names: Sequence[tuple[int, str]],
+        *,
+        lane: int,
+        owner: UUID,
+        spent: Collection[tuple[int, str]] = (),
+    ) -> list[Claim]:
+        """Take over these waiting chunks; call it with the carve row locked.
+
+        Args:
+            names: number and path of each.
+            spent: which of them have had their tries.
+        """
+        waiting, chunks = self._database.schema.waiting, self._database.schema.chunks
         connection.execute(
             delete(waiting).where(
                 waiting.c.run_id == run_id, tuple_(waiting.c.number, waiting.c.path).in_(names)
@@ -231,7 +250,7 @@ class Claims:
             )
             .returning(chunks)
         )
-        claims = (_claim(row, spent=(row.number, row.path) in spent) for row in rows)
+        claims = (claim_of(row, spent=(row.number, row.path) in spent) for row in rows)
         return sorted(claims, key=lambda claim: _order(claim.ref))
 
     def held_by(self, connection: Connection, run_id: RunId, owners: Sequence[UUID]) -> list[Claim]:
@@ -248,7 +267,7 @@ class Claims:
                 chunks.c.owner.in_(list(owners)),
             )
         )
-        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+        return sorted((claim_of(row) for row in rows), key=lambda claim: _order(claim.ref))
 
     def held_by_lane(self, connection: Connection, run_id: RunId, lane: int) -> list[Claim]:
         """All claims of a lane number; the first is the one in flight, a lane works in order."""
@@ -260,7 +279,7 @@ class Claims:
                 chunks.c.lane == lane,
             )
         )
-        return sorted((_claim(row) for row in rows), key=lambda claim: _order(claim.ref))
+        return sorted((claim_of(row) for row in rows), key=lambda claim: _order(claim.ref))
 
     def orphaned(self, connection: Connection, run_id: RunId) -> list[Claim]:
         """Claims of a lane that is not there; call it with the carve row locked.
@@ -276,7 +295,7 @@ class Claims:
                 ~exists().where(lanes.c.run_id == run_id, lanes.c.number == chunks.c.lane),
             )
         )
-        return [_claim(row) for row in rows]
+        return [claim_of(row) for row in rows]
 
     def give_back(
         self,
@@ -345,10 +364,15 @@ class Claims:
         )
         return result.rowcount == 1
 
-    def split(self, connection: Connection, claim: Claim, halves: Sequence[Cut]) -> bool:
+    def split(
+        self, connection: Connection, claim: Claim, halves: Sequence[Cut], names: str = HALVES
+    ) -> bool:
         """Put two halves in a chunk's place, to be tried; False when it is no longer this claim's.
 
         They keep its number, so the highest number is the frontier still.
+
+        Args:
+            names: what is added to its path for each.
         """
         schema, ref = self._database.schema, claim.ref
         chunks = schema.chunks
@@ -360,13 +384,13 @@ class Claims:
         ).one_or_none()
         if parent is None:
             return False
-        names = {"run_id": ref.run_id, "number": ref.number}
-        for digit, half in zip("01", halves, strict=True):
-            path = f"{ref.path}{digit}"
+        own = {"run_id": ref.run_id, "number": ref.number}
+        for name, half in zip(names, halves, strict=True):
+            path = f"{ref.path}{name}"
             after, upto = half.bounds.encoded()
             connection.execute(
                 insert(chunks).values(
-                    **names,
+                    **own,
                     path=path,
                     status=str(ChunkStatus.WAITING),
                     after=after,
@@ -376,9 +400,7 @@ class Claims:
                     attempt=0,
                 )
             )
-            connection.execute(
-                insert(schema.waiting).values(**names, path=path, not_before=clock())
-            )
+            connection.execute(insert(schema.waiting).values(**own, path=path, not_before=clock()))
         return True
 
     def exhausted(self, connection: Connection, run_id: RunId) -> bool:
@@ -429,7 +451,8 @@ def _order(ref: ChunkRef) -> tuple[int, str]:
     return (ref.number, ref.path)
 
 
-def _claim(row: Any, *, spent: bool = False) -> Claim:
+def claim_of(row: Any, *, spent: bool = False) -> Claim:
+    """The claim that a chunk's row tells of."""
     return Claim(
         ref=ChunkRef(RunId(row.run_id), row.number, row.path),
         bounds=Bounds.decoded(row.after, row.upto),

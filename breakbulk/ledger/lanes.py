@@ -29,12 +29,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.allowance import PATIENCE
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.status import STOPPING, UNFINISHED_CHUNK, WORKABLE, RunStatus
+from breakbulk.domain.status import (
+    STOPPING,
+    UNFINISHED_CHUNK,
+    WORKABLE,
+    ChunkStatus,
+    RunStatus,
+)
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
 
 #: So many chunks that wait are counted at most: no run has more lanes at a time.
 _MOST_LANES = 1_000
+#: So long after the last carve nobody comes for what others hold: mostly they are done with it.
+_TAIL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,21 @@ class Lanes:
             .subquery()
         )
         due = select(func.count()).select_from(some).scalar_subquery()
+        in_hands = (
+            select(chunks.c.number)
+            .where(chunks.c.run_id == runs.c.id, schema.open_chunks([ChunkStatus.CARVED]))
+            .limit(_MOST_LANES)
+            .correlate(runs)
+            .subquery()
+        )
+        # In a case, so that nobody counts while there is something to carve.
+        held = case(
+            (
+                carves.c.exhausted_at <= clock(-_TAIL_SECONDS),
+                select(func.count()).select_from(in_hands).scalar_subquery(),
+            ),
+            else_=0,
+        )
         used_until = (
             select(schema.allowances.c.used_until)
             .where(schema.allowances.c.run_id == runs.c.id)
@@ -157,6 +180,7 @@ class Lanes:
                 runs.c.served_at,
                 carves.c.exhausted_at.is_(None).label("fresh"),
                 due.label("due"),
+                held.label("held"),
                 present.label("present"),
                 unfinished.label("unfinished"),
                 case((loading, ahead), else_=True).label("ahead"),
@@ -192,12 +216,14 @@ class Lanes:
                 cap = min(cap, row.max_lanes)
             if row.throttled_to is not None:
                 cap = min(cap, row.throttled_to)
+            # What lanes hold and cannot have begun, others may take over.
+            open_to_others = row.due + max(row.held - row.present, 0)
             if row.status == str(RunStatus.FINISHING):
                 wanted = 1
             elif row.fresh and row.ahead:
                 wanted = cap
-            elif row.due:
-                wanted = min(cap, row.present + row.due)
+            elif open_to_others:
+                wanted = min(cap, row.present + open_to_others)
             else:
                 # Everything is carved and in somebody's hands; or done, and nobody has asked yet.
                 # Or its source has given nothing new yet: whoever reads it asks for lanes.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.allowance import PATIENCE
-from breakbulk.domain.chunk import Claim
+from breakbulk.domain.chunk import ChunkRef, Claim
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
 from breakbulk.errors import SourceError
@@ -23,12 +23,15 @@ from breakbulk.runner.carve import Carved, Ground, cap_wait, carve, use_cap
 from breakbulk.runner.pacing import Crowd, Pace
 from breakbulk.runner.patience import Backoff
 from breakbulk.runner.runtime import Process, Runtime
+from breakbulk.runner.takeover import TakeOver
 from breakbulk.sources import Source
 
 _WALK_WAIT = 0.1
 #: How long a lane waits for a source that gives nothing new, in seconds, before it leaves its slot
 #: to others.
 _LOADING_PATIENCE = 1.0
+#: How often a lane looks whether others still hold what it is soon to take over, in seconds.
+_TAIL_WAIT = 0.2
 
 
 class ConnectionGone(Exception):
@@ -76,6 +79,10 @@ class Hand:
         self._looked_at = float("-inf")
         self._fresh_next = False
         self._cap_wait = 0.0
+        self._own_until = float("-inf")
+        self._exhausted = False
+        self._safe: ChunkRef | None = None
+        self._told = False
         self.suspicious = False
         self.idle = False
 
@@ -117,6 +124,30 @@ class Hand:
             self._claims = self._runtime.ledger.claims.held_by(
                 connection, self._run.id, self.owners
             )
+        self._safe = self._claims[0].ref if self._claims else None
+
+    def keeps(self, connection: Connection) -> bool:
+        """Whether the chunk in hand is still this lane's; if not, what others took is put down.
+
+        Others take what a lane has not begun, but never its lowest, and nothing at all until
+        ``carve_seconds`` after the last chunk was carved. So it is asked only where it may be so.
+        """
+        at = self._claims[0]
+        if at.ref == self._safe or not (self._exhausted or time.monotonic() >= self._own_until):
+            return True
+        claims, run_id, now = self._runtime.ledger.claims, self._run.id, time.monotonic()
+        with self._runtime.database.reading(connection):
+            self._exhausted = self._exhausted or claims.exhausted(connection, run_id)
+            if not self._exhausted:
+                self._own_until = now + self._runtime.settings.carve_seconds
+                return True
+            if kept := claims.owns(connection, at):
+                self._safe = at.ref
+            else:
+                rest = claims.held_by(connection, run_id, self.owners)
+                held = {(one.ref, one.owner) for one in rest}
+                self._claims = [one for one in self._claims if (one.ref, one.owner) in held]
+        return kept
 
     def fill(self, connection: Connection, data: Connection, source: Source[object]) -> bool:
         """Get more to do: waiting chunks first, once a second, then fresh ones.
@@ -133,11 +164,12 @@ class Hand:
             return True
         patient_until = time.monotonic() + _LOADING_PATIENCE
         while not self._slice.over():
+            asked_at = time.monotonic()
             carved = self._carve(connection, data, source, wanted)
             if carved.claims:
                 # failpoint: after carve
                 self._crowd.passed()
-                self._take(list(carved.claims))
+                self._take(list(carved.claims), asked_at)
                 return True
             if carved.ground is Ground.WALKING:
                 continue
@@ -146,6 +178,8 @@ class Hand:
                 continue
             patient = time.monotonic() < patient_until
             goes_on = self._instead(connection, wanted, carved, fresh=fresh, patient=patient)
+            if goes_on is False and carved.ground is Ground.EXHAUSTED:
+                goes_on = self._take_over(connection, data, source)
             if goes_on is not None:
                 return goes_on
         return False
@@ -196,21 +230,55 @@ class Hand:
                 wait=False,
             )
         except DBAPIError as error:
-            fault = fault_of(error, ours=True)
-            if fault is Fault.CONNECTION:
-                raise ConnectionGone(None) from error
-            if fault is Fault.DATABASE:
-                raise
-            if fault is Fault.TRANSIENT:
-                self._backoff.wait()
-                return Carved(ground=Ground.MOVED)
-            raise SourceError(f"no chunk can be carved: {Failure.of(error)}") from error
+            self._sit_out(error, "no chunk can be carved")
+            return Carved(ground=Ground.MOVED)
         self._backoff.reset()
         return carved
 
+    def _take_over(
+        self, connection: Connection, data: Connection, source: Source[object]
+    ) -> bool | None:
+        """Take what another lane has not begun; None: look again, for there is something."""
+        if self.suspicious:
+            return False
+        self._exhausted = True
+        taking = TakeOver(self._runtime, connection, data, self._run, self._lane, source)
+        asked_at = time.monotonic()
+        try:
+            taken = taking.attempt(self._new_owner(), tell=not self._told)
+        except DBAPIError as error:
+            self._sit_out(error, "nothing can be taken over")
+            return None
+        self._backoff.reset()
+        if taken.claims:
+            # failpoint: after takeover
+            self._told, self.idle = True, False
+            self._take(list(taken.claims), asked_at)
+            return True
+        if taken.moved:
+            self._crowd.wait()
+            return None
+        return None if self._sleep(min(taken.wait, _TAIL_WAIT)) else False
+
+    def _sit_out(self, error: DBAPIError, what: str) -> None:
+        """Wait for a trouble that goes away; any other is raised.
+
+        Args:
+            what: does not work.
+        """
+        fault = fault_of(error, ours=True)
+        if fault is Fault.CONNECTION:
+            raise ConnectionGone(None) from error
+        if fault is Fault.DATABASE:
+            raise error
+        if fault is not Fault.TRANSIENT:
+            raise SourceError(f"{what}: {Failure.of(error)}") from error
+        self._backoff.wait()
+
     def _claim_waiting(self, connection: Connection, wanted: int) -> bool:
         ledger, database, run_id = self._runtime.ledger, self._runtime.database, self._run.id
-        self._looked_at, self._cap_wait = time.monotonic(), 0.0
+        asked_at = time.monotonic()
+        self._looked_at, self._cap_wait = asked_at, 0.0
         with database.reading(connection):
             if not ledger.claims.any_waiting(connection, run_id):
                 return False
@@ -232,7 +300,9 @@ class Hand:
                 limit=wanted if self._run.throttle.max_rows_per_second is None else 1,
             )
             use_cap(self._runtime, connection, self._run, sum(claim.rows for claim in claims))
-        self._take(claims)
+            if len(claims) > 1 and not self._exhausted:
+                self._exhausted = ledger.claims.exhausted(connection, run_id)
+        self._take(claims, asked_at)
         return bool(claims)
 
     def _sleep(self, seconds: float) -> bool:
@@ -256,6 +326,9 @@ class Hand:
     def _time_to_look(self) -> bool:
         return time.monotonic() - self._looked_at >= self._runtime.settings.poll_seconds
 
-    def _take(self, claims: list[Claim]) -> None:
+    def _take(self, claims: list[Claim], asked_at: float) -> None:
+        """Hold these as well; what made them this lane's was asked after ``asked_at``."""
         self._claims += claims
         self._claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))
+        self._own_until = asked_at + self._runtime.settings.carve_seconds
+        self._safe = self._claims[0].ref if self._claims else None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from breakbulk.domain.chunk import Claim
+from breakbulk.domain.chunk import Claim, failed_part
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import WORKABLE, RunStatus
@@ -105,15 +105,7 @@ class LaneWork:
 
     def _stay(self, connection: Connection, data: Connection) -> None:
         try:
-            work = self._begin(connection)
-            while not self._slice.over():
-                claim = self._hand.lowest
-                if claim is None:
-                    self._outlook.refine(connection, data, work.source)
-                    if not self._hand.fill(connection, data, work.source):
-                        return
-                elif not self._next(connection, data, work, claim):
-                    return
+            self._work(connection, data, self._begin(connection))
         except BreakbulkError as error:
             # Others put it into sentences of their own.
             self._hold(connection, str(error).removesuffix("."))
@@ -127,6 +119,16 @@ class LaneWork:
             # Of the job, but not of a chunk: every lane would meet it again, and for nothing.
             log.exception("run %s: an error outside process()", self._run.id)
             self._hold(connection, f"the job cannot be worked on: {Failure.of(error)}")
+
+    def _work(self, connection: Connection, data: Connection, work: Work) -> None:
+        while not self._slice.over():
+            claim = self._hand.lowest
+            if claim is None:
+                self._outlook.refine(connection, data, work.source)
+                if not self._hand.fill(connection, data, work.source):
+                    return
+            elif self._hand.keeps(connection) and not self._next(connection, data, work, claim):
+                return
 
     def sign_off(self, connection: Connection) -> None:
         """Give back what was not done, write down the rest of the tally, and leave."""
@@ -304,17 +306,18 @@ class LaneWork:
             return False
         failure = Failure.of(error)
         policy, path = self._run.policy, claim.ref.path
+        part = failed_part(path)
         last = policy.wait_after(claim.attempt, path, claim.rows, failure.kinds) is None
         log.log(
             # An error is what somebody should look at: once, and not for each try, nor again for
             # each part on the way to the row.
-            logging.ERROR if last and not path else logging.WARNING,
+            logging.ERROR if last and not part else logging.WARNING,
             "run %s: chunk %s failed (attempt %d%s)",
             self._run.id,
             claim.ref,
             claim.attempt,
             ", the last" if last else "",
-            exc_info=error if claim.rows == 1 or not path else None,
+            exc_info=error if claim.rows == 1 or not part else None,
             extra={"chunk": str(claim.ref), "attempt": claim.attempt},
         )
         self._patience.over(claim.ref)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from breakbulk.domain.status import (
     CHUNK_ARROWS,
@@ -146,12 +146,17 @@ def _moved(name: Name, before: Picture, now: Picture) -> None:
         assert new.losses == new.snoozes == 0, what
         if name[2]:
             parent = now.chunks[name[0], name[1], name[2][:-1]]
-            assert new.status is ChunkStatus.WAITING, what
+            assert owned == (name[2][-1] == "a"), f"{what}: who shares keeps the lower half"
             assert parent.status is ChunkStatus.SPLIT, f"{what}: no half of it"
+            if name[2][-1] in "ab":
+                assert before.chunks[name[0], name[1], name[2][:-1]].attempt == 1, f"{what}: tried"
         else:
             assert owned, what
         return
     assert (old.after, old.upto) == (new.after, new.upto), f"{what}: bounds"
+    if old.status is new.status is ChunkStatus.CARVED:
+        _taken_over(name, before, now)
+        return
     if old.status is new.status:
         assert old.status is ChunkStatus.WAITING, f"{what}: without any change of status"
         assert new.attempt == 0, f"{what}: neither tried nor as good as new"
@@ -169,6 +174,22 @@ def _moved(name: Name, before: Picture, now: Picture) -> None:
             assert now.runs[run].round == before.runs[run].round + 1, f"{what}: in no new round"
         case _:
             assert new.attempt == old.attempt, what
+
+
+def _taken_over(name: Name, before: Picture, now: Picture) -> None:
+    """A lane takes what another has not begun, and that is never its lowest."""
+    old, new = before.chunks[name], now.chunks[name]
+    what = f"chunk {name}: {old} became {new}"
+    assert replace(old, owner=new.owner, lane=new.lane) == new, f"{what}: more than its owner"
+    assert old.lane != new.lane, f"{what}: by the same lane"
+    assert now.runs[name[0]].exhausted, f"{what}: there is more to carve"
+    held = [
+        (other, one)
+        for other, one in now.chunks_of(name[0]).items()
+        if one.status is ChunkStatus.CARVED and one.lane == old.lane
+    ]
+    assert held, f"{what}: it has nothing in hand any more"
+    assert held[0][0] < name, f"{what}: the lowest of its lane"
 
 
 def _given_back(what: str, old: ChunkSeen, new: ChunkSeen, failed: int) -> None:
@@ -236,8 +257,9 @@ def _tiled(run: int, seen: RunSeen, chunks: dict[Name, ChunkSeen], what: str) ->
     edge: str | None = None
     for name, one in chunks.items():
         if one.status is ChunkStatus.SPLIT:
-            halves = [(run, name[1], name[2] + digit) for digit in "01"]
-            assert all(half in chunks for half in halves), f"{what}: no halves of {name}"
+            ways = [[(run, name[1], name[2] + end) for end in ends] for ends in ("01", "ab")]
+            whole = [all(half in chunks for half in halves) for halves in ways]
+            assert sum(whole) == 1, f"{what}: no halves of {name}"
             continue
         assert one.after == edge, f"{what}: chunk {name} does not begin at {edge}: {one}"
         ahead = one.after is None or _key(one.after) < _key(one.upto)

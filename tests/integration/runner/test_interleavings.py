@@ -36,6 +36,7 @@ from breakbulk.runner.finish import call_back, close_run, settle
 from breakbulk.runner.isolate import Isolation, note_failure, spent
 from breakbulk.runner.origin import source_of
 from breakbulk.runner.rescue import rescue
+from breakbulk.runner.takeover import TakeOver
 from tests.support.yard import Boom, Yard, wipe
 
 if TYPE_CHECKING:
@@ -87,6 +88,23 @@ class Strand:
                     connection, self.handle.id, lane=self.lane.number, owner=uuid4(), limit=2
                 )
         self.claims.sort(key=lambda claim: (claim.ref.number, claim.ref.path))
+
+    def take_over(self) -> None:
+        with self.yard.runtime.database.connect() as connection:
+            taken = TakeOver(
+                self.yard.runtime,
+                connection,
+                connection,
+                self.handle.record(),
+                self.lane,
+                self.source,
+            ).attempt(uuid4(), tell=False)
+        self.claims += taken.claims
+
+    def was_robbed(self, claim: Claim) -> bool:
+        """Whether another lane has taken it; who was declared dead does not ask."""
+        with self.yard.reading() as connection:
+            return not self.gone and not self.yard.ledger.claims.owns(connection, claim)
 
     def work(self, claim: Claim) -> None:
         work = Work(
@@ -163,7 +181,13 @@ class Interleavings(RuleBasedStateMachine):
         self, rows: int, chunk_size: int, max_retries: int, bad: set[int], chunks_in_a_row: int
     ) -> None:
         wipe(_ENGINE[0])
-        self.yard = Yard(_ENGINE[0], rows=rows, shared=True, held_after_chunks=chunks_in_a_row)
+        self.yard = Yard(
+            _ENGINE[0],
+            rows=rows,
+            shared=True,
+            held_after_chunks=chunks_in_a_row,
+            carve_seconds=0.0,
+        )
         self.bad = bad
         self.yard.crew()
         self.outcomes: dict[tuple[int, int], str] = {}
@@ -211,11 +235,18 @@ class Interleavings(RuleBasedStateMachine):
         if strand is not None:
             strand.claim_waiting()
 
+    @rule(strand=strands)
+    def take_over(self, strand: Strand | None) -> None:
+        if strand is not None and not strand.claims:
+            strand.take_over()
+
     @rule(strand=strands, how=st.sampled_from(["fine", "fine", "fine", "fails", "snoozes"]))
     def work(self, strand: Strand | None, how: str) -> None:
         if strand is None or not strand.claims:
             return
         claim, self.next = strand.claims.pop(0), how
+        if strand.was_robbed(claim):
+            return
         if spent(self.handle.record(), claim):
             strand.decide(claim)
             return
@@ -236,6 +267,8 @@ class Interleavings(RuleBasedStateMachine):
         if spent(self.handle.record(), strand.claims[0]):
             return
         claim, self.next = strand.claims.pop(0), "fine"
+        if strand.was_robbed(claim):
+            return
         for copy in range(2):
             try:
                 strand.work(claim)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
+from breakbulk.domain.chunk import Bounds, Cut
 from breakbulk.errors import ParameterError, StateError
+from breakbulk.ledger.sql import clock
 from tests.support.yard import Goods, Yard, together, touch, wipe
 
 if TYPE_CHECKING:
@@ -38,6 +42,32 @@ def test_as_many_as_there_are_slots_or_as_the_job_may_have(
     assert wanted(yard, handle) == (lanes, 0)
     yard.lane(handle)
     assert wanted(yard, handle) == (lanes, 1)
+
+
+def test_who_holds_more_than_one_chunk_may_be_helped(yard: Yard) -> None:
+    """Once nothing is left to carve, and it is known that it does not get done with it at once."""
+    handle = yard.submit(yard.job(max_retries=0))
+    yard.crew(slots=9)
+    lane = yard.lane(handle)
+    bounds = [Bounds(None, (10,)), Bounds((10,), (20,)), Bounds((20,), (25,))]
+    with yard.transaction() as connection:
+        frontier = yard.ledger.claims.frontier(connection, handle.id, lane.token)
+        yard.ledger.claims.carve(
+            connection,
+            handle.id,
+            frontier,
+            [Cut(one, 10) for one in bounds],
+            lane=0,
+            owner=uuid4(),
+            exhausts=True,
+        )
+        slots = yard.ledger.workers.slots(connection)
+        assert yard.ledger.lanes.demand(connection, slots) == []
+        carves = yard.ledger.database.schema.carves
+        connection.execute(update(carves).values(exhausted_at=clock(-2)))
+    assert wanted(yard, handle) == (3, 1), "one for each chunk"
+    yard.lane(handle, 1)
+    assert wanted(yard, handle) == (3, 2)
 
 
 def test_those_who_shut_down_are_not_counted(yard: Yard) -> None:

@@ -86,6 +86,8 @@ class Machine(RuleBasedStateMachine):
         knobs=st.fixed_dictionaries(
             {
                 "max_carve": st.integers(1, 3),
+                # So long nobody takes over what another lane holds.
+                "carve_seconds": st.sampled_from([1.0, 0.01]),
                 "held_after_chunks": st.sampled_from([2, 1000]),
                 "max_losses": st.integers(0, 2),
                 "max_snoozes": st.integers(0, 3),
