@@ -25,6 +25,7 @@ from bench import (
     sets,
     sparse,
     submit,
+    tail,
 )
 from bench.figures import Findings
 from bench.origin import load, origin
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "noop": noop.measure,
     "claims": claims.measure,
     "lanes": lanes.measure,
+    "tail": tail.measure,
     "submit": submit.measure,
     "latency": latency.measure,
     "memory": memory.measure,

@@ -21,12 +21,17 @@ from sqlalchemy import Engine, create_engine, select
 
 from bench import shop
 from breakbulk import Breakbulk, Chunk
+from breakbulk.runner import takeover
 from breakbulk.runner.runtime import Process
 from breakbulk.runner.work import work
 
 LANES = "BREAKBULK_BENCH_LANES"
 QUEUE = "bench-crowd"
 ROWS_A_CHUNK = 10
+SLOW_PART = 0.1
+SLOW_TIMES = 100
+ALONE = "BREAKBULK_BENCH_ALONE"
+"""Set: no lane takes over what another holds."""
 _SPARE = 4
 _SLICE_SECONDS = 5.0
 
@@ -56,10 +61,28 @@ class Wait:
         time.sleep(self.seconds)
 
 
+@bulk.job(name="bench.crowd.Skewed", chunk_size=ROWS_A_CHUNK, queue=QUEUE)
+class Skewed:
+    """Rows of which the last tenth takes a hundred times as long as the others."""
+
+    rows: int
+    seconds: float
+
+    def source(self) -> Any:
+        return select(shop.narrow(self.rows))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        keys: list[Any] = [key for (key,) in chunk.row_keys]
+        slow = sum(key > self.rows * (1 - SLOW_PART) for key in keys)
+        time.sleep(self.seconds * (len(keys) - slow + SLOW_TIMES * slow))
+
+
 def main() -> None:
     """Be lanes until nobody listens any more."""
     over = threading.Event()
     process = Process.current(UUID(sys.argv[1]), stopping=over.is_set)
+    if os.environ.get(ALONE):
+        takeover.TakeOver.attempt = _leave_alone  # type: ignore[method-assign]
 
     def be_a_lane() -> None:
         while not over.is_set():
@@ -74,6 +97,10 @@ def main() -> None:
     for lane in lanes:
         lane.join()
     engine().dispose()
+
+
+def _leave_alone(*_: object, **__: object) -> takeover.Taken:
+    return takeover.Taken()
 
 
 if __name__ == "__main__":

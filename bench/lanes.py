@@ -109,7 +109,7 @@ def _run(stage: Stage, lanes: int) -> Cost:
     rows = chunks * crowd.ROWS_A_CHUNK
     stage.narrow(rows)
     server = postmaster(stage.url)
-    with _crew(lanes) as worker, _crowd(stage, worker, lanes) as processes:
+    with crew(lanes) as worker, at_work(stage, worker, lanes) as processes:
         before = _cpu(processes) + cpu_seconds(server), _commits(stage)
         with _LockWatch(stage) as watch:
             run = crowd.bulk.submit(crowd.Wait(rows=rows, seconds=WAIT), overlap="allow")
@@ -136,7 +136,7 @@ def _run(stage: Stage, lanes: int) -> Cost:
 
 
 @contextmanager
-def _crew(lanes: int) -> Iterator[Worker]:
+def crew(lanes: int) -> Iterator[Worker]:
     """A worker with so many slots and a steward, in this process."""
     worker = Worker(
         id=uuid4(),
@@ -176,7 +176,10 @@ def _crew(lanes: int) -> Iterator[Worker]:
 
 
 @contextmanager
-def _crowd(stage: Stage, worker: Worker, lanes: int) -> Iterator[list[psutil.Process]]:
+def at_work(
+    stage: Stage, worker: Worker, lanes: int, **environment: str
+) -> Iterator[list[psutil.Process]]:
+    """So many lanes in processes of their own; ``environment`` is what these get besides."""
     processes: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
         for first in range(0, lanes, _LANES_A_PROCESS):
@@ -184,7 +187,7 @@ def _crowd(stage: Stage, worker: Worker, lanes: int) -> Iterator[list[psutil.Pro
             process = subprocess.Popen(
                 [sys.executable, "-m", "bench.crowd", str(worker.id)],
                 cwd=ROOT,
-                env={**stage.environment, crowd.LANES: str(count)},
+                env={**stage.environment, crowd.LANES: str(count), **environment},
                 stdin=subprocess.PIPE,
             )
             processes.append(stack.enter_context(process))
