@@ -28,9 +28,10 @@ from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
 from breakbulk.domain.backlog import Backlog
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
+from breakbulk.domain.nouns import CANVAS_JOB
 from breakbulk.domain.options import JobOptions
 from breakbulk.domain.progress import Progress
-from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.run import Run
 from breakbulk.domain.sizing import SizeOptions
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttle import Limits

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from breakbulk.canvas.handle import CanvasResult
 from breakbulk.canvas.primitives import chain, chord, group
 from breakbulk.canvas.submitting import ledger_of
-from breakbulk.domain.run import CANVAS_JOB
+from breakbulk.domain.nouns import CANVAS_JOB
 from breakbulk.errors import CanvasError
 
 if TYPE_CHECKING:
@@ -25,12 +25,19 @@ def result(app: Celery, run_id: str | int) -> CanvasResult:
         app: the Celery application of its tasks.
 
     Raises:
-        CanvasError: the run is not one of a canvas.
+        CanvasError: the run is not one of a canvas, or that is no id of one.
         ConfigurationError: no ``Breakbulk`` was made for the application.
         RunNotFound: there is no such run.
     """
     bulk = ledger_of(app)
-    run = bulk.run(int(run_id))
+    try:
+        number = int(run_id)
+    except ValueError:
+        raise CanvasError(
+            f"{run_id!r} is no id of a canvas: give the id of what apply_async() gave, such as '17'"
+            " (a task's id finds nothing, for parts have no result of their own)."
+        ) from None
+    run = bulk.run(number)
     job = run.record().job
     if job != CANVAS_JOB:
         raise CanvasError(

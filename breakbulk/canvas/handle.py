@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import states
 from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import assert_will_not_block  # type: ignore[attr-defined]  # (no stub has it)
 
 from breakbulk.domain.status import FINISHED, ChunkStatus, RunStatus
 from breakbulk.domain.verdict import CALLBACK_NUMBER
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from breakbulk.runner.retry import Retried
 
 _GOES_ON = ("isolate", "skip")
+_REVOKED = "revoked"
 _ONE_RUN = "header and body are one run, whose parts have results(), and get() is the body's"
 #: What Celery's results can do besides, and what takes its place.
 _INSTEAD = {
@@ -102,18 +104,30 @@ class CanvasResult:
         """Whether it has ended otherwise."""
         return self.state in (states.FAILURE, states.REVOKED)
 
-    def get(self, timeout: float | None = None, *, propagate: bool = True, **_: Any) -> Any:
+    def get(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        disable_sync_subtasks: bool = True,
+        **_: Any,
+    ) -> Any:
         """Wait for the end: the body's result, or of a group the results of all parts.
 
         Args:
             timeout: seconds; None for as long as it takes.
             propagate: raise the failure; otherwise it is given back.
+            disable_sync_subtasks: as in Celery: do not wait in a task, whose worker may be the one
+                that is waited for.
 
         Raises:
+            RuntimeError: it is asked for in a task.
             celery.exceptions.TimeoutError: it did not end in time. It goes on, unless it is paused
                 or held.
             PartFailed: a part, or the body, has failed.
         """
+        if disable_sync_subtasks:
+            assert_will_not_block()
         try:
             self.run.wait(timeout)
         except WaitTimeout as late:
@@ -130,9 +144,9 @@ class CanvasResult:
             return listed(len(self), self._read)
         return decode_result(self._read(CALLBACK_NUMBER, CALLBACK_NUMBER).get(CALLBACK_NUMBER))
 
-    def join(self, timeout: float | None = None, *, propagate: bool = True, **_: Any) -> Any:
+    def join(self, timeout: float | None = None, *, propagate: bool = True, **given: Any) -> Any:
         """The same as :meth:`get`, as Celery's results of groups call it."""
-        return self.get(timeout, propagate=propagate)
+        return self.get(timeout, propagate=propagate, **given)
 
     def completed_count(self) -> int:
         """How many parts are done."""
@@ -190,7 +204,7 @@ class CanvasResult:
         """
         for run in filter(None, (self.leading, self.run)):
             with suppress(StateError):
-                run.cancel(force=terminate, reason="revoked")
+                run.cancel(force=terminate, reason=_REVOKED)
 
     def pause(self) -> RunStatus:
         """Begin no more parts."""
@@ -211,12 +225,17 @@ class CanvasResult:
     def _read(self, low: int, high: int) -> dict[int, str]:
         runtime = self.run.runtime
         with translated(), runtime.database.reading() as connection:
-            return runtime.ledger.results.page(connection, self.run.id, low, high + 1)
+            found = runtime.ledger.results.page(connection, self.run.id, low, high + 1)
+            # Asked behind it: what is missing there is then no result, and not one that has gone.
+            status = runtime.ledger.runs.get(connection, self.run.id).status
+        if status is RunStatus.PRUNING:
+            raise StateError(f"Run {self.run.id} is being pruned, and its results with it.")
+        return found
 
     def _failure(self, record: Run) -> PartFailed:
         """What to raise: the first part that failed, or the body, or why the run has ended."""
         if record.status is RunStatus.CANCELLED:
-            why = f": {record.reason}" if record.reason else ""
+            why = f": {record.reason}" if record.reason not in (None, _REVOKED) else ""
             return PartFailed(f"Run {self.run.id} was revoked{why}.", "TaskRevokedError")
         first = None if _of_body(record) else self._first_failed()
         if first is None:

@@ -34,11 +34,19 @@ _OF_IDS = ("task_id", "group_id", "root_id", "parent_id", "chord", "group_index"
 #: What Celery's can do besides, and what takes its place.
 _INSTEAD = {
     "apply": "set task_always_eager and call apply_async() to have all of it done at once",
-    "clone": "build it again, or apply it again, which is another run",
+    "clone": "build it again, or apply it again, which is another run; and if it is Celery that"
+    " asks, import all of group, chord and chain from breakbulk.canvas",
     "freeze": "a run has its number once it is applied",
     "set_immutable": "make its parts with si()",
     "skew": "give its parts a countdown, as in add.s(2, 2).set(countdown=1)",
 }
+#: What Celery looks for in a signature.
+_OF_SIGNATURES = ("args", "id", "kwargs", "options", "subtask_type", "task", "type")
+_NO_SIGNATURE = (
+    "A {inner} of Breakbulk's is no signature of Celery's: import all of group, chord and chain"
+    " from breakbulk.canvas, and where Celery wants a signature, as in replace() and link(), let a"
+    " task apply it instead."
+)
 _NESTED = (
     "A {inner} cannot be {place}: put its parts into the one group, or let a task start a canvas of"
     " its own."
@@ -74,7 +82,6 @@ class Canvas:
         self._links: list[Signature] = []
         self._errbacks: list[Signature] = []
         self._options: dict[str, Any] = {}
-        self._read = False
 
     def __len__(self) -> int:
         """How many parts it has.
@@ -97,9 +104,15 @@ class Canvas:
 
         def __getattr__(self, name: str) -> Any:
             """Say what to do instead of what Celery's canvases can do and these cannot."""
+            if name in _OF_SIGNATURES:
+                raise AttributeError(_NO_SIGNATURE.format(inner=type(self).__name__))
             instead = _INSTEAD.get(name)
             told = f"{name!r}" if instead is None else f"{name}(): {instead}"
             raise AttributeError(f"A {type(self).__name__} of Breakbulk's has no {told}.")
+
+        def __getitem__(self, _key: Any) -> Any:
+            """Say so to Celery, which takes what it is given for a signature."""
+            raise TypeError(_NO_SIGNATURE.format(inner=type(self).__name__))
 
     # Combining
 
@@ -124,8 +137,7 @@ class Canvas:
         kind = chain if given["leading"] else chord if given["following"] else group
         made: Canvas = object.__new__(kind)
         Canvas.__init__(made, self.tasks, on_failure=self.on_failure, **given)
-        made._errbacks = list(self._errbacks)
-        made._options = dict(self._options)
+        made._take_over(self)
         return made
 
     def link(self, callback: Signature) -> Signature:
@@ -158,6 +170,12 @@ class Canvas:
         """Set what :meth:`apply_async` is given when it is not told otherwise."""
         self._options.update(options)
         return self
+
+    def _take_over(self, other: Any) -> None:
+        """Have the error callbacks and options of a canvas that this one is made of."""
+        if isinstance(other, Canvas):
+            self._errbacks += other._errbacks  # noqa: SLF001  (its own kind)
+            self.set(**other._options)  # noqa: SLF001
 
     def _set_at_once(self, options: dict[str, Any]) -> None:
         # Celery's take their application, too; ours ask their tasks for it.
@@ -266,15 +284,7 @@ class Canvas:
         )
 
     def _parts(self) -> Iterator[Any]:
-        tasks = self.tasks
-        once = isinstance(tasks, Iterator)
-        if once and self._read:
-            raise CanvasError(
-                "The header was read when the canvas was applied, and a generator can be read only"
-                " once: give a list, or build the canvas again."
-            )
-        self._read = True
-        return (_part(one) for one in tasks)
+        return (_part(one) for one in self.tasks)
 
 
 class group(Canvas):  # noqa: N801  (Celery's name)
@@ -301,6 +311,7 @@ class group(Canvas):  # noqa: N801  (Celery's name)
             elif not isinstance(only, (Canvas, dict)):
                 given = only
         super().__init__(_checked(given), on_failure=on_failure)
+        self._take_over(tasks[0] if len(tasks) == 1 else None)
         self._set_at_once(options)
 
 
@@ -327,10 +338,14 @@ class chord(Canvas):  # noqa: N801  (Celery's name)
             on_failure = on_failure or header.on_failure
         elif isinstance(header, celery.group):
             tasks = header.tasks
+        elif isinstance(header, dict):
+            # One task may stand there alone, as in Celery; what is made of several may not.
+            tasks = _alone(header)
         following = [] if body is None else _plain(body, "the body of a chord")
         super().__init__(
             _checked(tasks), leading=leading, following=following, on_failure=on_failure
         )
+        self._take_over(header)
         self._set_at_once(options)
 
     def __call__(self, body: Any = None, **options: Any) -> CanvasResult:
@@ -420,10 +435,29 @@ def _with_options(made: Canvas, given: Signature) -> Canvas:
     return made.set(**options)
 
 
+class _Once:
+    """Parts that are read lazily: once, whatever canvases are made of them."""
+
+    def __init__(self, parts: Iterator[Any]) -> None:
+        self._parts = parts
+        self._was_read = False
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._was_read:
+            raise CanvasError(
+                "The header was read when the canvas was applied, and a generator can be read only"
+                " once: give a list, or build the canvas again."
+            )
+        self._was_read = True
+        return self._parts
+
+
 def _checked(tasks: Any) -> Any:
     """Parts, looked at now unless they are to be read lazily."""
-    if isinstance(tasks, Iterator):
+    if isinstance(tasks, _Once):
         return tasks
+    if isinstance(tasks, Iterator):
+        return _Once(tasks)
     if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
         raise CanvasError(
             "A group is made of Celery signatures, as in group(add.s(n, n) for n in range(10)),"
@@ -443,6 +477,17 @@ def _part(given: Any) -> Any:
         inner = type(given).__name__
         raise CanvasError(_NESTED.format(inner=inner, place="a part of another one"))
     return given
+
+
+def _alone(header: Mapping[str, Any]) -> list[Any]:
+    """A header that is one signature, and not in a list."""
+    kind = header.get("subtask_type")
+    if kind in _SEVERAL:
+        raise CanvasError(
+            f"The header of a chord is a {kind}: put it into a list if it is to be one part, or"
+            " list its tasks if each is to be one."
+        )
+    return [header]
 
 
 def _plain(given: Any, place: str) -> list[Signature]:

@@ -15,8 +15,8 @@ from breakbulk.app import Breakbulk, RunHandle
 from breakbulk.app.handle import who
 from breakbulk.canvas.handle import CanvasResult
 from breakbulk.domain.failing import FailurePolicy, OnFailure, Tolerance
+from breakbulk.domain.nouns import CANVAS_JOB
 from breakbulk.domain.retry import RetryPolicy
-from breakbulk.domain.run import CANVAS_JOB
 from breakbulk.errors import CanvasError, ConfigurationError
 from breakbulk.parts.signatures import LATER, Item, as_json, item_of, queue_of, tasks_of
 from breakbulk.runner.awaiting import leading_key

@@ -9,6 +9,7 @@ import click
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option, run_argument
 from breakbulk.console import exits, output, words
+from breakbulk.domain.nouns import Nouns
 
 if TYPE_CHECKING:
     from breakbulk.runner.audit import Audit
@@ -23,7 +24,8 @@ def audit(application: Application, run_id: int, *, as_json: bool) -> None:
 
     Exits with 1 when something is wrong. Notes are no fault: the table went on living.
     """
-    found = application.ledger.run(run_id).audit()
+    handle = application.ledger.run(run_id)
+    found = handle.audit()
     if as_json:
         output.document(found.as_dict())
     else:
@@ -32,29 +34,29 @@ def audit(application: Application, run_id: int, *, as_json: bool) -> None:
         for note in found.notes:
             output.say(f"note: {note}.")
         counted = found.counted
-        covered = (
-            f"{words.counted(counted.rows_done, 'row')} in"
-            f" {words.counted(counted.chunks_done, 'chunk')} done"
-        )
+        nouns = handle.record().nouns
+        covered = f"{words.amount(nouns, counted.rows_done, counted.chunks_done)} done"
         if found.clean:
-            missing = _not_done(found)
+            missing = _not_done(found, nouns)
             output.say(f"Run {found.run_id} is clean: {covered}, no gap and no overlap{missing}.")
         else:
             things = words.counted(len(found.findings), "thing")
-            output.say(f"Run {found.run_id} has {things} wrong: {covered}{_not_done(found)}.")
+            output.say(
+                f"Run {found.run_id} has {things} wrong: {covered}{_not_done(found, nouns)}."
+            )
     if not found.clean:
         click.get_current_context().exit(exits.ERROR)
 
 
-def _not_done(found: Audit) -> str:
+def _not_done(found: Audit, nouns: Nouns) -> str:
     """What is covered and not done all the same: a clean run may have left rows behind."""
     quarantined = found.counted.rows_quarantined
     parts = (
         (quarantined, "in quarantine"),
-        (found.rows_not_done - quarantined, "of chunks that were skipped or failed"),
+        (found.rows_not_done - quarantined, f"of {nouns.chunk}s that were skipped or failed"),
     )
     return "".join(
-        f"; {words.counted(rows, 'row')} {where} {'was' if rows == 1 else 'were'} not done"
+        f"; {words.counted(rows, nouns.row)} {where} {'was' if rows == 1 else 'were'} not done"
         for rows, where in parts
         if rows > 0
     )

@@ -39,13 +39,14 @@ def chunks(
     if as_json:
         output.document({"chunks": [chunk.as_dict() for chunk in found], "after": following})
         return
+    noun = application.ledger.run(run_id).record().nouns.chunk
     if not found:
         narrowed = statuses or after
-        what = "no chunks like that" if narrowed else "no chunks yet"
+        what = f"no {noun}s like that" if narrowed else f"no {noun}s yet"
         output.say(f"Run {run_id} has {what}.")
         return
     output.table(
-        ("chunk", "status", "rows", "after", "up to", "attempt", "losses", "lane", "seconds"),
+        (noun, "status", "rows", "after", "up to", "attempt", "losses", "lane", "seconds"),
         [
             (
                 name,

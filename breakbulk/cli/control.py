@@ -20,10 +20,10 @@ _DIGITS = 9
 
 #: What a status that was reached means to whoever asked for it.
 _MEANS = {
-    RunStatus.PAUSING: "the chunks in hand end first, others are not started",
+    RunStatus.PAUSING: "what is in hand ends first, nothing else is started",
     RunStatus.PAUSED: "nothing of it is at work",
     RunStatus.RUNNING: "its lanes are asked for",
-    RunStatus.CANCELLING: "the chunks in hand end first, others are not started",
+    RunStatus.CANCELLING: "what is in hand ends first, nothing else is started",
     RunStatus.FINISHING: "its callback is due",
     RunStatus.CANCELLED: "what it has done stays done",
 }

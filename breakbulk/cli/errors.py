@@ -12,6 +12,7 @@ from breakbulk.cli.application import Application
 from breakbulk.cli.options import ID, chunk_option, json_option, limit_option, run_argument
 from breakbulk.console import output, words
 from breakbulk.console.printable import printable
+from breakbulk.domain.nouns import Nouns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,9 +77,10 @@ def _list(
             }
         )
         return
+    nouns = handle.record().nouns
     if rows:
         output.table(
-            ("key", "error", "message", "place", "tries", "chunk"),
+            ("key", "error", "message", "place", "tries", nouns.chunk),
             [
                 (row.key, row.error, _first(row.message), row.place, row.attempts, row.chunk)
                 for row in rows
@@ -89,8 +91,8 @@ def _list(
             output.warn(f"More: {more}")
         output.warn(f"Try them again with: {application.hint('retry', handle.id)}")
     elif failures:
-        output.say("No row is in quarantine. The latest failed attempts:")
-        _failures(failures)
+        output.say(f"No {nouns.row} is in quarantine. The latest failed attempts:")
+        _failures(failures, nouns)
     else:
         output.say(f"Nothing has failed in run {handle.id}.")
 
@@ -104,7 +106,15 @@ def _groups(handle: RunHandle, *, as_json: bool) -> None:
         output.say(f"Nothing has failed in run {handle.id}.")
         return
     output.table(
-        ("attempts", "chunks", "error", "place", "first", "last", "latest message"),
+        (
+            "attempts",
+            f"{handle.record().nouns.chunk}s",
+            "error",
+            "place",
+            "first",
+            "last",
+            "latest message",
+        ),
         [
             (
                 group.attempts,
@@ -126,7 +136,7 @@ def _attempts(handle: RunHandle, chunk: tuple[int, str], *, as_json: bool) -> No
         output.document({"failures": [attempt.as_dict() for attempt in attempts]})
         return
     if not attempts:
-        output.say("No attempt at this chunk has failed.")
+        output.say(f"No attempt at this {handle.record().nouns.chunk} has failed.")
     for attempt in attempts:
         took = "" if attempt.seconds is None else f", after {words.duration(attempt.seconds)}"
         output.say(
@@ -136,12 +146,12 @@ def _attempts(handle: RunHandle, chunk: tuple[int, str], *, as_json: bool) -> No
         output.say((attempt.traceback or f"{attempt.error}: {attempt.message}").rstrip())
 
 
-def _failures(failures: list[FailureReport]) -> None:
+def _failures(failures: list[FailureReport], nouns: Nouns) -> None:
     output.table(
-        ("chunk", "attempt", "when", "error", "message", "place"),
+        (nouns.chunk, "attempt", "when", "error", "message", "place"),
         [
             (
-                failure.chunk or "callback",
+                failure.chunk or nouns.callback,
                 failure.attempt,
                 words.moment(failure.at),
                 failure.error,

@@ -48,9 +48,11 @@ def retry(
     elif as_json:
         output.event({"event": "retried", **retried.as_dict()})
     else:
-        chunks = words.counted(retried.chunks, "chunk")
-        rows = words.counted(retried.rows, "row")
-        output.say(f"Run {run_id}, round {retried.round}: {chunks} with {rows} to be tried again.")
+        nouns = handle.record().nouns
+        again = words.counted(retried.chunks, nouns.chunk)
+        if not nouns.alike:
+            again += f" with {words.counted(retried.rows, nouns.row)}"
+        output.say(f"Run {run_id}, round {retried.round}: {again} to be tried again.")
     if watch:
         see_through(application, handle, show=True, timeout=timeout, as_json=as_json)
     elif not as_json:

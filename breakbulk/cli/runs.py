@@ -97,7 +97,9 @@ def status(application: Application, run_id: int, *, exit_code: bool, as_json: b
         output.say(f"Run {run.id}: {words.call(run.job, bulk.shown_parameters(run))}")
         output.fields(_fields(run, progress, handle.sizes(1)))
         for failure in failures:
-            where = "callback" if failure.chunk is None else f"chunk {failure.chunk}"
+            where = run.nouns.callback
+            if failure.chunk is not None:
+                where = f"{run.nouns.chunk} {failure.chunk}"
             output.say(
                 f"  failed: {where}, attempt"
                 f" {failure.attempt}, {words.moment(failure.at)}: {failure.error}:"
@@ -123,12 +125,17 @@ def _rows(run: Run) -> str:
 
 def _fields(run: Run, progress: Progress, sizes: list[SizeReport]) -> dict[str, str]:
     going = progress.status is RunStatus.RUNNING
+    troubles = words.troubles(progress)
+    rows = f"{words.rows(progress)} ({words.percent(progress)})"
+    chunks = ", ".join(filter(None, (words.chunks(progress), troubles)))
+    if run.nouns.alike:
+        rows, chunks = ", ".join(filter(None, (rows, troubles))), ""
     return {
         "status": words.status(progress),
-        "rows": f"{words.rows(progress)} ({words.percent(progress)})",
-        "rate": f"{words.number(progress.rate)} rows/s" if going else "",
+        f"{run.nouns.row}s": rows,
+        "rate": f"{words.number(progress.rate)} {run.nouns.row}s/s" if going else "",
         "left": words.left(progress).removesuffix(" left"),
-        "chunks": ", ".join(filter(None, (words.chunks(progress), words.troubles(progress)))),
+        "chunks": chunks,
         "size": _size(run, sizes),
         "lanes": words.number(progress.lanes) if going else "",
         "limits": ", ".join(run.throttle.words()),

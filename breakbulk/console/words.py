@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from breakbulk.domain.nouns import Nouns
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, RunStatus
@@ -43,11 +44,11 @@ def moment(value: datetime | None) -> str:
 
 def rows(progress: Progress) -> str:
     """Rows done and in all; ``≈`` marks a total that is only an estimate."""
-    done = number(progress.rows_done)
+    done, noun = number(progress.rows_done), f"{progress.nouns.row}s"
     if progress.rows_total is None:
-        return f"{done} rows" if not progress.total_is_exact else f"{done} of 0 rows"
+        return f"{done} {noun}" if not progress.total_is_exact else f"{done} of 0 {noun}"
     mark = "" if progress.total_is_exact else "≈ "
-    return f"{done} of {mark}{number(progress.rows_total)} rows"
+    return f"{done} of {mark}{number(progress.rows_total)} {noun}"
 
 
 def percent(progress: Progress) -> str:
@@ -99,7 +100,8 @@ def chunks(progress: Progress) -> str:
 def troubles(progress: Progress) -> str:
     """Chunks that wait for a retry or were given up; empty where there are none."""
     counts = ((progress.chunks_waiting, "waiting"), (progress.chunks_failed, "failed"))
-    return ", ".join(f"{counted(count, 'chunk')} {word}" for count, word in counts if count)
+    noun = progress.nouns.chunk
+    return ", ".join(f"{counted(count, noun)} {word}" for count, word in counts if count)
 
 
 def line(progress: Progress) -> str:
@@ -119,7 +121,7 @@ def figures(progress: Progress) -> list[str]:
     """What is worth knowing beside the rows; pace and lanes only while there is work."""
     going = progress.status not in FINISHED | {RunStatus.PAUSED, RunStatus.HELD}
     parts = [
-        f"{number(progress.rate)} rows/s" if going else "",
+        f"{number(progress.rate)} {progress.nouns.row}s/s" if going else "",
         f"{left(progress)} left" if left(progress) else "",
         counted(progress.lanes, "lane") if going else "",
         troubles(progress),
@@ -131,6 +133,12 @@ def figures(progress: Progress) -> list[str]:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: ``1 lane``, ``4 lanes``."""
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def amount(nouns: Nouns, rows: int, chunks: int) -> str:
+    """``3 rows in 2 chunks``; of a canvas ``3 parts``."""
+    said = counted(rows, nouns.row)
+    return said if nouns.alike else f"{said} in {counted(chunks, nouns.chunk)}"
 
 
 def call(job: str, parameters: Mapping[str, Any]) -> str:
@@ -166,15 +174,15 @@ def ending(run: Run, progress: Progress) -> str:
     reason = f" ({run.reason})" if run.reason else ""
     if run.summary is None:
         return f"{name} {stands(run.status)}{reason}: {_part(progress)}."
-    summary = run.summary
+    summary, nouns = run.summary, progress.nouns
     failed = ""
     if summary.rows_failed or summary.chunks_failed:
-        chunks = counted(summary.chunks_failed, "chunk")
-        failed = f", {counted(summary.rows_failed, 'row')} in {chunks} given up"
+        given_up = amount(nouns, summary.rows_failed, summary.chunks_failed)
+        failed = f", {given_up} given up"
     did = {RunStatus.PARTIAL: "ended partial", RunStatus.CANCELLED: "was cancelled"}.get(
         run.status, str(run.status)
     )
     return (
-        f"{name} {did}{reason}: {counted(summary.rows_done, 'row')} in"
-        f" {counted(summary.chunks_done, 'chunk')}{failed}, {duration(summary.seconds)}."
+        f"{name} {did}{reason}: {amount(nouns, summary.rows_done, summary.chunks_done)}"
+        f"{failed}, {duration(summary.seconds)}."
     )

@@ -17,13 +17,14 @@ ITEM_KEY: Final = ("item",)
 NO_ITEMS: Final = hashlib.sha256().hexdigest()
 
 
-def encode_item(value: Any, number: int, most: int) -> str:
+def encode_item(value: Any, number: int, most: int, noun: str = "item") -> str:
     """Write an item as compact JSON.
 
     Args:
         value: the item.
         number: its position from 1, for the message.
         most: so many bytes it may have.
+        noun: what people call it, for the message.
 
     Raises:
         SourceError: it is not a JSON value, or too large.
@@ -33,17 +34,19 @@ def encode_item(value: Any, number: int, most: int) -> str:
         size = len(text.encode())
         same = json.loads(text) == value
     except (TypeError, ValueError, RecursionError) as error:
-        raise SourceError(f"Item {number} is not a JSON value ({error}). {_ADVICE}") from error
+        raise SourceError(
+            f"{noun.capitalize()} {number} is not a JSON value ({error}). {_ADVICE}"
+        ) from error
     if not same:
         # Keys that are no texts become texts without a word, and tuples lists.
         raise SourceError(
-            f"Item {number} would come back from JSON as another value, because it has a tuple,"
-            f" or a key that is not text. {_ADVICE}"
+            f"{noun.capitalize()} {number} would come back from JSON as another value, because it"
+            f" has a tuple, or a key that is not text. {_ADVICE}"
         )
     if size > most:
         raise SourceError(
-            f"Item {number} has {size} bytes as JSON and may have {most}: store it elsewhere and"
-            " give its key as the item, or raise the setting max_item_bytes."
+            f"{noun.capitalize()} {number} has {size} bytes as JSON and may have {most}: store it"
+            " elsewhere and give its key instead, or raise the setting max_item_bytes."
         )
     return text
 

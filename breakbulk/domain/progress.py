@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from breakbulk.domain.nouns import CHUNKS, Nouns
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttling import Gauge, ThrottleState
 
@@ -87,6 +88,7 @@ class Progress:
         throttled: what it holds back on, or why it has fewer lanes than it could; it goes on by
             itself when that is over.
         later: it is not to start yet, as whoever submitted it wanted.
+        nouns: what people call its pieces.
     """
 
     status: RunStatus
@@ -106,6 +108,7 @@ class Progress:
     later: bool = False
     total_is_outrun: bool = False
     rate_is_steady: bool = True
+    nouns: Nouns = CHUNKS
 
     @property
     def fraction(self) -> float | None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.items import ITEMS_FINGERPRINT
+from breakbulk.domain.nouns import CANVAS_JOB, Nouns, nouns_of
 from breakbulk.domain.sizing import ChunkSize
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttle import NO_THROTTLE, Throttle
-
-#: What the ledger calls the job behind every group, chord and chain.
-CANVAS_JOB: Final = "celery.canvas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +142,11 @@ class Run:
     def of_canvas(self) -> bool:
         """Whether its rows are Celery tasks of a group, chord or chain."""
         return self.job == CANVAS_JOB
+
+    @property
+    def nouns(self) -> Nouns:
+        """What people call its pieces."""
+        return nouns_of(self.job)
 
     @property
     def promise(self) -> str:

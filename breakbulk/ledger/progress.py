@@ -102,6 +102,7 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
         rate=0.0 if run.status in FINISHED or sums is None else _rate(sums),
         elapsed=float(place.elapsed),
         total_is_outrun=outrun,
+        nouns=run.nouns,
         rate_is_steady=sums is not None and _is_steady(sums),
     )
 

@@ -73,10 +73,10 @@ class Standstill:
         """The time of the next try, when there is nothing else to do until then."""
         schema = self._database.schema
         if run.status is RunStatus.FINISHING:
-            what = "callback"
+            what = run.nouns.callback
             until = select(schema.runs.c.finish_after).where(schema.runs.c.id == run.id)
         elif self._all_in_waiting(connection, run):
-            what = "chunk"
+            what = run.nouns.chunk
             waiting = schema.waiting
             until = select(func.min(waiting.c.not_before)).where(waiting.c.run_id == run.id)
         else:

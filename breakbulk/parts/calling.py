@@ -19,6 +19,7 @@ from celery import Celery, signals, states
 from celery.app import trace
 from celery.app.task import Context
 from celery.exceptions import (
+    Ignore,
     NotRegistered,
     Reject,
     SoftTimeLimitExceeded,
@@ -89,6 +90,9 @@ class Rejected:
 
 End = Done | Retried | Failed | Rejected
 
+#: What tells a request of ours from one of a task that is called in another way.
+_OURS = "breakbulk_part"
+
 #: Where a task keeps its tracer, as a worker keeps one in ``__trace__``.
 _TRACER = "__breakbulk_tracer__"
 
@@ -151,7 +155,7 @@ def _traced(
     hard, soft = request.get("timelimit") or (None, None)
     try:
         with limited(soft, hard, task.name) as limits:
-            traced = tracer(request["id"], args, kwargs, request)
+            traced = tracer(request["id"], args, kwargs, {**request, _OURS: True})
     except Reject as rejected:
         return _rejected(rejected)
     except _TOO_LONG as late:
@@ -168,10 +172,16 @@ def _traced(
         raise cause
     ends: dict[str, Callable[[], End]] = {
         states.RETRY: lambda: _retried(task.app, cause, request, args, kwargs),
-        states.IGNORED: lambda: Done(None),
+        states.IGNORED: lambda: _ignored(task, cause, request),
         states.REJECTED: lambda: _rejected(cause),
     }
     return ends.get(traced.info.state, lambda: Failed(cause))()
+
+
+def _ignored(task: Any, ignored: BaseException, request: Mapping[str, Any]) -> Done:
+    if isinstance(ignored, _Replaced) and not _ignores_result(task, request):
+        return Done(ignored.value)
+    return Done(None)
 
 
 def _rejected(reject: Any) -> Rejected:
@@ -220,7 +230,7 @@ def _tracer(task: Any, hostname: str) -> Any:
                 task.name, task, app=task.app, eager=True, propagate=False, hostname=hostname
             )
             if known is None:
-                task.on_replace = _at_once(task.on_replace)
+                task.on_replace = _at_once(task)
             known = vars(task)[_TRACER] = (build, made)
     return known[1]
 
@@ -242,12 +252,29 @@ def _forgiving(task: Any) -> Iterator[None]:
         vars(task).update(own)
 
 
-def _at_once(on_replace: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let ``replace()`` have the value of what it runs here, for nobody is waited for."""
+class _Replaced(Ignore):
+    """A task has had another one run in its place: as in a worker, ``replace()`` does not return.
+
+    Attributes:
+        value: what that has returned.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("Replaced by another task")
+        self.value = value
+
+
+def _at_once(task: Any) -> Callable[[Any], Any]:
+    """Let ``replace()`` run the other one here, for nobody is waited for, and end the task."""
+    on_replace = task.on_replace
 
     def replace(signature: Any) -> Any:
+        ours = task.request.get(_OURS, False)
         with allow_join_result():
-            return on_replace(signature)
+            value = on_replace(signature)
+        if ours:
+            raise _Replaced(value)
+        return value
 
     return replace
 

@@ -17,7 +17,7 @@ from celery.exceptions import ChordError
 from celery.utils.time import maybe_make_aware
 from kombu.exceptions import EncodeError
 
-from breakbulk.domain.run import CANVAS_JOB
+from breakbulk.domain.nouns import CANVAS_JOB
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.verdict import (
     CALLBACK_NUMBER,

@@ -220,7 +220,7 @@ def as_json(value: Any, whose: str) -> Any:
         CanvasError: it cannot.
     """
     try:
-        return json.loads(dumps(value))
+        return json.loads(dumps(value, allow_nan=False))
     except (EncodeError, TypeError, ValueError, RecursionError) as error:
         raise CanvasError(
             f"The arguments of {whose} cannot be kept as JSON ({error}): give it numbers, text,"

@@ -172,7 +172,7 @@ class Work:
         try:
             work.commit(last_word)
         except NothingMarked as error:
-            raise overtaken(claim) from error
+            raise overtaken(self.run, claim) from error
         except OtherTransaction as error:
             raise ended() from error
         except DBAPIError as error:
@@ -216,7 +216,7 @@ class Work:
         seconds = time.monotonic() - began
         marked = self.runtime.ledger.chunks.mark_done(connection, claim.ref, claim.owner, seconds)
         if marked is None:
-            raise overtaken(claim)
+            raise overtaken(self.run, claim)
         return marked
 
     def _note(self, connection: Connection, claim: Claim) -> bool:
@@ -232,10 +232,10 @@ class Work:
         )
 
 
-def overtaken(claim: Claim) -> LostClaim:
+def overtaken(run: Run, claim: Claim) -> LostClaim:
     """What is raised when the done-mark has found nothing to mark."""
     return LostClaim(
-        f"chunk {claim.ref} of run {claim.ref.run_id} was taken over by another attempt"
+        f"{run.nouns.chunk} {claim.ref} of run {run.id} was taken over by another attempt"
         " while this one worked; this one is rolled back"
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from breakbulk.domain.chunk import ChunkRef, Claim, failed_part
 from breakbulk.domain.failed import FailedAttempt
 from breakbulk.domain.failure import Failure
+from breakbulk.domain.nouns import Nouns
 from breakbulk.domain.run import Run
 from breakbulk.runner.runtime import Runtime
 
@@ -98,12 +99,13 @@ def suspect(
     return found
 
 
-def reason_of(failure: Failure) -> str:
+def reason_of(failure: Failure, nouns: Nouns) -> str:
     """Why a run is held, for whoever has to put it right."""
     where = f" ({failure.place})" if failure.place else ""
     return (
         f"nothing succeeds any more, and it is the same error each time: {failure}{where};"
-        " put that right and resume, or resume as it is to have the rows isolated all the same"
+        f" put that right and resume, or resume as it is to have the {nouns.row}s isolated all the"
+        " same"
     )
 
 

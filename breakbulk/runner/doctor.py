@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 import breakbulk
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding, Severity, Subject
-from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.nouns import CANVAS_JOB
+from breakbulk.domain.run import Run
 from breakbulk.domain.status import WORKABLE, RunStatus
 from breakbulk.domain.throttle import OF_POSTGRESQL
 from breakbulk.domain.throttling import ThrottleState

@@ -61,13 +61,14 @@ def end_early(
         dropped = ledger.loads.drop(connection, run_id, token, error=why, silent=silent)
         if dropped is None:
             return False
+        nouns = ledger.runs.get(connection, run_id).nouns
         stopped = ledger.runs.move(
             connection,
             run_id,
             RunStatus.CANCELLING,
             come_from=[RunStatus.LOADING],
             actor="producer",
-            reason=f"source ended early at item {dropped.items}: {dropped.error}",
+            reason=f"{nouns.source} ended early at {nouns.item} {dropped.items}: {dropped.error}",
             outcome=str(RunStatus.FAILED),
         )
     if stopped:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failure import Failure
+from breakbulk.domain.nouns import CHUNKS, PARTS
 from breakbulk.domain.run import Run, Summary
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Hopeless
@@ -47,7 +48,7 @@ log = logging.getLogger("breakbulk.finish")
 
 #: The advisory lock of the callback, beside those of the chunks.
 CALLBACK = "callback"
-_FAILED_FOR_GOOD = "the callback failed"
+_FAILED_FOR_GOOD = tuple(f"the {nouns.callback} failed" for nouns in (CHUNKS, PARTS))
 #: Instead of how often, where the callback itself has said so.
 _SAID = "for good"
 
@@ -126,7 +127,7 @@ def call_back(
 
     if attempt > run.policy.retry.max_retries + 1 + runtime.settings.max_losses:
         # No failure is on record, so it took its machine with it each time.
-        return failed(Failure.of_death("the callback's worker died each time"))
+        return failed(Failure.of_death(f"the {run.nouns.callback}'s worker died each time"))
     at_work = partial(process.at_work, lane.token, run.policy.chunk_timeout)
     try:
         with calling_back(run, attempt):
@@ -144,13 +145,14 @@ def call_back(
             # Of the shutdown, and not the callback's fault.
             raise
         if isinstance(error, Again | Hopeless) and keeps_results(runtime, run):
-            log.warning("run %s: the callback failed: %s", run.id, Failure.of(error.cause))
-            return failed(Failure.of(error.cause), error)
+            failure, noun = Failure.of(error.cause), run.nouns.callback
+            log.warning("run %s: the %s failed: %s", run.id, noun, failure)
+            return failed(failure, error)
         ended = failed(Failure.of(error))
         # An error once, when nobody tries again.
         level = logging.ERROR if ended else logging.WARNING
-        told = "run %s: the callback failed (attempt %d)"
-        log.log(level, told, run.id, attempt, exc_info=error, extra={"attempt": attempt})
+        told, noun = "run %s: the %s failed (attempt %d)", run.nouns.callback
+        log.log(level, told, run.id, noun, attempt, exc_info=error, extra={"attempt": attempt})
         if isinstance(error, process.exits):
             raise
         return ended
@@ -179,7 +181,7 @@ def _in_the_end(
         except Exception as error:
             if fault_of(error) is not Fault.TRANSIENT or time.monotonic() >= until:
                 raise
-            log.info("run %s: the callback again at once: %s", run.id, error)
+            log.info("run %s: the %s again at once: %s", run.id, run.nouns.callback, error)
         backoff.wait()
 
 
@@ -322,7 +324,7 @@ def _end(
 
 
 def _told(run: Run, outcome: RunStatus, summary: Summary) -> None:
-    log.info("run %s %s: %d rows", run.id, outcome, summary.rows_done)
+    log.info("run %s %s: %d %ss", run.id, outcome, summary.rows_done, run.nouns.row)
 
 
 def _outcome(summary: Summary) -> RunStatus:
@@ -403,7 +405,8 @@ def note_callback_failure(
         # Who is called back next begins anew: the twin, or whoever an operator has call again.
         ledger.results.forget(connection, run.id, CALLBACK_NUMBER)
     often = f"{attempt} {'time' if attempt == 1 else 'times'}"
-    why = f"{_FAILED_FOR_GOOD} {_SAID if isinstance(verdict, Hopeless) else often}: {failure}"
+    how = _SAID if isinstance(verdict, Hopeless) else often
+    why = f"the {run.nouns.callback} failed {how}: {failure}"
     if run.outcome is None and run.has_failed:
         # Its twin is told, by whoever comes next, with tries of its own.
         ledger.finishers.free(
@@ -435,12 +438,14 @@ def note_callback_failure(
 
 def callback_has_said(reason: str | None) -> bool:
     """Whether a run has failed because its callback has said that it has."""
-    return f"{_FAILED_FOR_GOOD} {_SAID}: " in (reason or "")
+    return any(f"{failed} {_SAID}: " in (reason or "") for failed in _FAILED_FOR_GOOD)
 
 
 def reason_without_callback(reason: str | None) -> str | None:
     """Why a run failed, but for what its callback had to do with it."""
-    why, _, _ = (reason or "").partition(f"; {_FAILED_FOR_GOOD}")
+    why = reason or ""
+    for failed in _FAILED_FOR_GOOD:
+        why, _, _ = why.partition(f"; {failed}")
     return None if not why or why.startswith(_FAILED_FOR_GOOD) else why
 
 

@@ -67,7 +67,7 @@ def note_failure(
     if innocent:
         found = None
         if wait is None:
-            reason = f"chunk {claim.ref} does not get on: {failure}"
+            reason = f"{run.nouns.chunk} {claim.ref} does not get on: {failure}"
             _hold(runtime, connection, run, failure, reason)
     else:
         found = suspect(runtime, connection, run, claim, failure)
@@ -75,7 +75,7 @@ def note_failure(
     part = bool(failed_part(claim.ref.path))
     splits = policy.on_failure is OnFailure.ISOLATE and (claim.rows > 1 or part)
     if found is not None and (found.proven or not splits):
-        _hold(runtime, connection, run, failure, reason_of(failure))
+        _hold(runtime, connection, run, failure, reason_of(failure, run.nouns))
     probes = found is not None and splits and not found.probed
     spent = not innocent and (wait is None or probes)
     ledger.claims.give_back(
@@ -120,7 +120,7 @@ class Isolation:
         if claim.attempt > tries + 1 + runtime.settings.max_losses:
             last = Failure.of_death("the process dies whenever it is to be split")
             with runtime.database.transaction(connection):
-                _hold(runtime, connection, run, last, f"chunk {claim.ref}: {last}")
+                _hold(runtime, connection, run, last, f"{run.nouns.chunk} {claim.ref}: {last}")
             return False
         keys: list[Key] | None = None
         if run.policy.on_failure is OnFailure.ISOLATE:
@@ -167,15 +167,16 @@ class Isolation:
         log.log(
             # Of an exception the log has said so already, with its traceback.
             logging.WARNING if latest and latest[0].traceback else logging.ERROR,
-            "run %s: chunk %s is given up, rows: %d: %s",
+            "run %s: %s %s is given up%s: %s",
             run.id,
+            run.nouns.chunk,
             claim.ref,
-            rows,
+            "" if run.nouns.alike else f", rows: {rows}",
             why,
             extra={"chunk": str(claim.ref)},
         )
         if on_failure is OnFailure.STOP:
-            return not self._stop(f"chunk {claim.ref} failed: {why}")
+            return not self._stop(f"{run.nouns.chunk} {claim.ref} failed: {why}")
         if not self.gauge.counts(rows):
             return True
         too_much = excess(self.runtime, self.connection, run, self.gauge)

@@ -122,7 +122,7 @@ class ItemWork(Work):
                     raise
             else:
                 if found is None:
-                    raise overtaken(claim)
+                    raise overtaken(self.run, claim)
                 return found[0], False
         with _doubting(tallied=due), self.runtime.database.transaction(connection):
             status, _ = self._mark(connection, claim, began)

@@ -83,7 +83,7 @@ class LaneWork:
     def done(self) -> str:
         """What it has done so far, for people."""
         chunks, rows = self._tally.in_all()
-        return f"{chunks} chunk{'' if chunks == 1 else 's'}, {rows} row{'' if rows == 1 else 's'}"
+        return self._run.nouns.done(chunks, rows)
 
     @property
     def idle(self) -> bool:
@@ -173,8 +173,9 @@ class LaneWork:
         why = None if at is None else self._ended_because(connection)
         if at is not None and why is not None:
             log.warning(
-                "run %s: chunk %s cannot be committed here any more and is rolled back: %s",
+                "run %s: %s %s cannot be committed here any more and is rolled back: %s",
                 self._run.id,
+                self._run.nouns.chunk,
                 at.ref,
                 why,
             )
@@ -258,7 +259,7 @@ class LaneWork:
         process = self._slice.process
         if isinstance(error, NotPrepared):
             # Nothing was committed, and next time it is said in another way.
-            log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
+            self._again_at_once(claim, error)
             return True
         if not isinstance(error, Exception) and process.stopping():
             # Of the shutdown, and not the chunk's fault.
@@ -273,6 +274,10 @@ class LaneWork:
         if isinstance(error, process.exits):
             raise error
         return goes_on
+
+    def _again_at_once(self, claim: Claim, error: BaseException) -> None:
+        noun = self._run.nouns.chunk
+        log.info("run %s: %s %s again at once: %s", self._run.id, noun, claim.ref, error)
 
     @contextmanager
     def _within_time(self) -> Iterator[None]:
@@ -296,7 +301,7 @@ class LaneWork:
         self._brake(connection, claim, error)
         innocent = fault in (Fault.CONNECTION, Fault.TRANSIENT)
         if innocent and self._patience.lasts(claim):
-            log.info("run %s: chunk %s again at once: %s", self._run.id, claim.ref, error)
+            self._again_at_once(claim, error)
             self._patience.wait(claim)
             if fault is Fault.CONNECTION:
                 raise ConnectionGone(None) from error
@@ -312,8 +317,9 @@ class LaneWork:
             # An error is what somebody should look at: once, and not for each try, nor again for
             # each part on the way to the row.
             logging.ERROR if last and not part else logging.WARNING,
-            "run %s: chunk %s failed (attempt %d%s)",
+            "run %s: %s %s failed (attempt %d%s)",
             self._run.id,
+            self._run.nouns.chunk,
             claim.ref,
             claim.attempt,
             ", the last" if last else "",
@@ -438,7 +444,8 @@ class LaneWork:
     def _cancel(self, connection: Connection, claim: Claim, cancel: CancelRun) -> None:
         # Whatever user code has given for a reason, and whether or not it can be printed.
         reason = Failure.of(cancel).message
-        log.info("run %s: chunk %s cancels the run: %s", self._run.id, claim.ref, reason)
+        noun = self._run.nouns.chunk
+        log.info("run %s: %s %s cancels the run: %s", self._run.id, noun, claim.ref, reason)
         with self._runtime.database.transaction(connection):
             self._runtime.ledger.runs.move(
                 connection, self._run.id, RunStatus.CANCELLING, actor="job", reason=reason

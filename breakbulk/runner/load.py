@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failure import Failure
-from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus
 from breakbulk.errors import CanvasError, LostClaim, SourceError, StateError
 from breakbulk.jobs import JobRun, JobSpec
@@ -74,7 +74,8 @@ def load(
     """
     if submitted.loading is not None:
         items, producer = submitted.loading
-        reading = Reading(_through(items.iterable), runtime.settings.max_item_bytes)
+        most, nouns = runtime.settings.max_item_bytes, submitted.run.nouns
+        reading = Reading(_through(items.iterable), most, nouns)
     elif not submitted.run.of_items:
         return submitted
     else:
@@ -120,8 +121,8 @@ def _take_up(
         if run.outcome is not RunStatus.FAILED:
             return None
         raise StateError(
-            f"Run {run_id} is still {run.status} after its source ended early: submit it again"
-            " when it has failed."
+            f"Run {run_id} is still {run.status} after its {run.nouns.source} ended early:"
+            f" {run.nouns.submit} again when it has failed."
         )
     items = spec.source(job, JobRun(run.submitted_at, run_id))
     if not isinstance(items, Items):
@@ -129,7 +130,7 @@ def _take_up(
             f"source() of {spec.name} gave items when run {run_id} was submitted and gives rows"
             " now: use another idempotency key."
         )
-    reading = Reading(_through(items.iterable), runtime.settings.max_item_bytes)
+    reading = Reading(_through(items.iterable), runtime.settings.max_item_bytes, run.nouns)
     reading.skip(found, run_id)
     producer = this_producer()
     with nullcontext(within) if within is not None else database.transaction() as connection:
@@ -292,7 +293,8 @@ class _Loading:
                 again = fault in (Fault.CONNECTION, Fault.TRANSIENT)
                 if not again or time.monotonic() >= until:
                     raise
-                log.warning("run %s: its items are stored again: %s", self._run.id, error)
+                noun = self._run.nouns.item
+                log.warning("run %s: its %ss are stored again: %s", self._run.id, noun, error)
             else:
                 return changed
             backoff.wait()
@@ -309,9 +311,10 @@ class _Loading:
     def _lost(self, status: RunStatus) -> Exception:
         if status not in _WANTED and status is not RunStatus.FAILED:
             return _Unwanted(f"it is {status}")
+        item = self._run.nouns.item
         return LostClaim(
             f"Nobody heard from this process for longer than the lease of {self._lease:g} s, so run"
-            f" {self._run.id} was stopped at item {self._stored}: {self._how_to_go_on()}."
+            f" {self._run.id} was stopped at {item} {self._stored}: {self._how_to_go_on()}."
         )
 
     def _give_up(self, error: BaseException) -> None:
@@ -319,7 +322,10 @@ class _Loading:
         try:
             self._fail(why)
         except Exception as trouble:  # noqa: BLE001  (whatever it is, somebody has to say it)
-            log.warning("run %s: its source ended early, told late: %s", self._run.id, trouble)
+            nouns = self._run.nouns
+            log.warning(
+                "run %s: its %s ended early, told late: %s", self._run.id, nouns.source, trouble
+            )
             # On SQLite no steward takes this process for gone as long as it lives.
             name = f"breakbulk-ended-{self._token}"
             threading.Thread(target=self._end_at_last, args=(why,), name=name, daemon=True).start()
@@ -339,19 +345,16 @@ class _Loading:
                 log.debug("run %s: still to say that it ended: %s", self._run.id, error)
 
     def _sentence(self, error: BaseException) -> str:
-        what, item = ("header", "part") if self._of_canvas else ("source", "item")
+        nouns = self._run.nouns
         return (
-            f"The {what} of run {self._run.id} ended early at {item} {self._stored}, so the run has"
-            f" failed: {_why(error).removesuffix('.')}. To go on there, {self._how_to_go_on()}."
+            f"The {nouns.source} of run {self._run.id} ended early at {nouns.item} {self._stored},"
+            f" so the run has failed: {_why(error).removesuffix('.')}. To go on there,"
+            f" {self._how_to_go_on()}."
         )
-
-    @property
-    def _of_canvas(self) -> bool:
-        return self._run.job == CANVAS_JOB
 
     def _how_to_go_on(self) -> str:
         key = self._run.idempotency_key
-        verb = "apply the canvas" if self._of_canvas else "submit"
+        verb = self._run.nouns.submit
         if key is None:
             return f"{verb} with an idempotency key from the beginning next time"
         return f"{verb} again with the idempotency key {key!r}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.items import NO_ITEMS, chained, encode_item
+from breakbulk.domain.nouns import Nouns
 from breakbulk.errors import SourceError
 from breakbulk.ledger.loads import Load
 
@@ -24,12 +25,15 @@ class Reading:
     """An iterator on its way into the ledger.
 
     Attributes:
+        most: so many bytes an item may have.
+        nouns: what people call the items.
         number: of the last item that was read.
         digest: the hash of those that were skipped.
     """
 
     iterator: Iterator[Any]
     most: int
+    nouns: Nouns
     number: int = 0
     digest: str = NO_ITEMS
 
@@ -41,7 +45,7 @@ class Reading:
             Exception: whatever the iterable raised.
         """
         for value in self.iterator:
-            text = encode_item(value, self.number + 1, self.most)
+            text = encode_item(value, self.number + 1, self.most, self.nouns.item)
             self.number += 1
             return text
         return None
@@ -55,9 +59,10 @@ class Reading:
         while self.number < found.items and (text := self.next()) is not None:
             self.digest = chained(self.digest, text)
         if self.digest != found.digest:
+            items = f"{self.nouns.item}s"
             raise SourceError(
-                f"The first {found.items} items are not those that run {run_id} was given before,"
-                " so nobody knows where to go on: give the same items in the same order, or use"
+                f"The first {found.items} {items} are not those that run {run_id} was given before,"
+                f" so nobody knows where to go on: give the same {items} in the same order, or use"
                 " another idempotency key."
             )
 

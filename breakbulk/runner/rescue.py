@@ -54,6 +54,7 @@ def rescue(
             return True
         claims = ledger.claims.held_by_lane(connection, lane.run_id, lane.number)
         host = ledger.workers.host(connection, lane.worker_id) or "unknown"
+        noun = ledger.runs.get(connection, lane.run_id).nouns.chunk
         worker = f"{host}/{lane.pid}"
         if failure is not None:
             _blame_callback(
@@ -87,13 +88,14 @@ def rescue(
             lane.run_id,
             actor="steward",
             verb="rescued",
-            detail=f"lane {lane.number}: {why}; chunks given back: {_names(claims)}",
+            detail=f"lane {lane.number}: {why}; {noun}s given back: {_names(claims)}",
         )
     log.warning(
-        "run %s: lane %d rescued (%s); chunks given back: %s",
+        "run %s: lane %d rescued (%s); %ss given back: %s",
         lane.run_id,
         lane.number,
         why,
+        noun,
         _names(claims),
     )
     return True

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from breakbulk.domain.chunk import RunId, chunk_name
-from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, RunStatus
 from breakbulk.errors import OverlapError, StateError
 from breakbulk.runner.finish import reason_without_callback
@@ -171,29 +171,28 @@ def _refuse(run: Run) -> None:
     if run.status is RunStatus.PRUNING:
         raise StateError(f"Run {run.id} is being pruned: nothing of it can be retried any more.")
     if run.status is RunStatus.CANCELLED:
-        how = "apply" if run.job == CANVAS_JOB else "submit"
-        raise StateError(f"Run {run.id} was cancelled: {how} it again to do the rest.")
+        how = run.nouns.submit
+        raise StateError(f"Run {run.id} was cancelled: {how} again to do the rest.")
     if run.status is RunStatus.SUCCEEDED:
         raise StateError(f"Run {run.id} succeeded: nothing of it has failed.")
 
 
 def _half_loaded(run: Run) -> str:
-    of_canvas = run.job == CANVAS_JOB
-    what, how = ("header", "apply it") if of_canvas else ("source", "submit its job")
+    how = run.nouns.submit
     if run.idempotency_key is None:
         how += " anew"
     else:
         how += f" again with the idempotency key {run.idempotency_key!r}"
     return (
-        f"The {what} of run {run.id} was not read to its end, so there is more to do than what"
-        f" failed: {how}."
+        f"The {run.nouns.source} of run {run.id} was not read to its end, so there is more to do"
+        f" than what failed: {how}."
     )
 
 
 def _nothing(run: Run, choice: Choice) -> str:
     if run.callback_failed:
         return (
-            f"No chunk of run {run.id} has failed, only its callback:"
+            f"No {run.nouns.chunk} of run {run.id} has failed, only its {run.nouns.callback}:"
             f" 'breakbulk finish {run.id}' tries that again."
         )
     meant = f" {choice}" if str(choice) else ""

@@ -276,7 +276,8 @@ class Steward:
             with database.transaction(connection):
                 ledger.claims.lock(connection, run.id)
                 for claim in ledger.claims.orphaned(connection, run.id):
-                    log.warning("run %s: chunk %s was held by no lane", run.id, claim.ref)
+                    noun = run.nouns.chunk
+                    log.warning("run %s: %s %s was held by no lane", run.id, noun, claim.ref)
                     ledger.claims.give_back(
                         connection, claim, wait=0, attempt_spent=False, lost=True
                     )

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from breakbulk.domain.chunk import Cut, RunId
 from breakbulk.domain.failing import FailurePolicy
 from breakbulk.domain.keys import Key, encode_key
-from breakbulk.domain.run import CANVAS_JOB, Run
+from breakbulk.domain.nouns import CANVAS_JOB
+from breakbulk.domain.run import Run
 from breakbulk.domain.sizing import ChunkSize
 from breakbulk.domain.status import ACTIVE
 from breakbulk.domain.throttle import Limits

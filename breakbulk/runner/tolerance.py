@@ -53,4 +53,4 @@ def excess(
     if room is None or room >= 0:
         return None
     of = f" of {total}" if total else ""
-    return f"{failed} rows{of} failed, more than tolerate={tolerate}"
+    return f"{failed} {run.nouns.row}s{of} failed, more than tolerate={tolerate}"

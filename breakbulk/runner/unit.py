@@ -25,25 +25,25 @@ from breakbulk.ledger.driver import is_psycopg
 
 _KEY = "breakbulk_unit"
 _REFUSED = (
-    "process() and finished() must not commit or roll back: Breakbulk commits their changes"
-    " together with its own mark when they return; use session.begin_nested() for a part that"
-    " may fail."
+    "The session of a chunk, part or callback must not commit or roll back: Breakbulk commits its"
+    " changes together with its own mark when the code returns; use session.begin_nested() for"
+    " what may fail."
 )
 _ENDED = (
-    "The transaction of this chunk was ended before process() returned: never end it through"
-    " the database driver; use session.begin_nested() for a part that may fail."
+    "The transaction was ended before the code that works in it returned: never end it through"
+    " the database driver; use session.begin_nested() for what may fail."
 )
 _SWALLOWED = (
     "An error of the database was swallowed (or the session rolled back), so nobody knows what"
-    " became of the chunk: use session.begin_nested() for a part that may fail."
+    " became of the changes: use session.begin_nested() for what may fail."
 )
 _UNSAID = (
-    "The session's commit() did not commit, so the chunk is not done: its class must not override"
+    "The session's commit() did not commit, so nothing is done: its class must not override"
     " commit() in that way."
 )
 _ELSEWHERE = (
-    "The chunk's session goes to {url} too, whose changes would not commit together with the"
-    " chunk: give Breakbulk a sessionmaker with one engine, and open other databases yourself."
+    "The session goes to {url} too, whose changes would not commit together with Breakbulk's own"
+    " mark: give Breakbulk a sessionmaker with one engine, and open other databases yourself."
 )
 # Everything that ends a transaction; ROLLBACK TO a savepoint does not.
 _ENDS = re.compile(

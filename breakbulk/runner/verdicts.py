@@ -55,7 +55,7 @@ class Judge:
         if not ledger.claims.owns(connection, claim):
             return True
         failure = failure_of(verdict)
-        log.warning("run %s: item %s: %s", run.id, claim.ref, failure)
+        log.warning("run %s: %s %s: %s", run.id, run.nouns.item, claim.ref, failure)
         if isinstance(verdict, Again):
             before = leave_state(runtime, connection, run, claim.ref.number, verdict)
         else:

@@ -158,7 +158,8 @@ class _Visit:
         if done:
             stay.committed_after_all(claim)
         outcome = "had happened" if done else "had not happened"
-        log.warning("run %s: the COMMIT of chunk %s %s", self.run.id, claim.ref, outcome)
+        noun = self.run.nouns.chunk
+        log.warning("run %s: the COMMIT of %s %s %s", self.run.id, noun, claim.ref, outcome)
 
     def _leave(self, stay: LaneWork, connection: Connection, data: Connection) -> bool:
         """Call back if all is done, sign off, settle a stopped run; whether to come again."""

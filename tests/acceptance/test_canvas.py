@@ -218,7 +218,7 @@ def test_a_producer_that_dies_is_followed_by_another(stage: Stage, path: str) ->
     assert produce(1_500).returncode == -signal.SIGKILL
     run = stage.bulk.run(stage.bulk.runs()[0].id)
     record = stage.until(run, RunStatus.FAILED)
-    assert "ended early at item" in (record.reason or "")
+    assert "header ended early at part" in (record.reason or "")
     assert ["body"] not in notes(path)
     done = produce(-1)
     assert done.stdout.strip() == str(run.id), done.stderr

@@ -135,7 +135,7 @@ def test_pause_resume_and_cancel(stage: Stage, cli: Cli) -> None:
     pausing = cli("pause", "1")
     assert (pausing.returncode, pausing.stdout) == (
         0,
-        "Run 1 is pausing: the chunks in hand end first, others are not started.\n",
+        "Run 1 is pausing: what is in hand ends first, nothing else is started.\n",
     )
     assert cli("status", "1", "--exit-code").returncode == 6
     gate.open()

@@ -73,7 +73,7 @@ function draw(figure) {
       axes: [{ ...axis, values: times, space: 90 }, { ...axis, size: 64 }],
       series: [
         { value: (_chart, seconds) => (seconds == null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")) },
-        { label: "rows/s", stroke: colour("--bb-running"), fill: colour("--bb-area"), width: 2, points: { show: false } },
+        { label: `${figure.dataset.noun}s/s`, stroke: colour("--bb-running"), fill: colour("--bb-area"), width: 2, points: { show: false } },
         { label: "failed attempts", scale: "failed", stroke: colour("--bb-failed"), fill: colour("--bb-failed"), width: 1, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } },
       ],
     },

@@ -132,7 +132,7 @@ def test_verbs(team: Team) -> None:
     team.settle(handle)
     assert (handle.state, handle.failed()) == ("REVOKED", True)
     handle.revoke()
-    with pytest.raises(PartFailed, match="revoked"):
+    with pytest.raises(PartFailed, match=r"^Run \d+ was revoked\.$"):
         handle.get()
 
 
@@ -169,6 +169,8 @@ def test_it_is_found_again(team: Team) -> None:
     other = team.yard.run()
     with pytest.raises(CanvasError, match=r"use bulk.run\("):
         result(team.app, other.id)
+    with pytest.raises(CanvasError, match="'0b26f6a8-c52c' is no id of a canvas: give the id of"):
+        result(team.app, "0b26f6a8-c52c")
 
 
 # What nobody releases

@@ -204,7 +204,7 @@ def test_a_failing_body_calls_its_error_callbacks(team: Team) -> None:
     assert len(team.told_of("tell")) == 1
     record = handle.run.record()
     assert record.status is RunStatus.FAILED
-    with pytest.raises(PartFailed, match="the callback failed for good: KeyError") as caught:
+    with pytest.raises(PartFailed, match="the body failed for good: KeyError") as caught:
         handle.get()
     assert (caught.value.error, caught.value.part) == ("KeyError", None)
     # An operator calls it again.

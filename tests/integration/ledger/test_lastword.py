@@ -115,7 +115,7 @@ def test_another_transaction_than_the_one_that_was_begun_is_not_committed(
         touch(chunk)
 
     lane = Lane(yard, yard.submit(yard.job(process)))
-    with pytest.raises(TransactionMisuse, match="was ended before process"):
+    with pytest.raises(TransactionMisuse, match="was ended before the code"):
         lane.attempt()
     assert said == [1]
     assert set(yard.versions().values()) == {0}

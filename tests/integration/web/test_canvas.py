@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from breakbulk.errors import CanvasError
 from tests.integration.canvas.conftest import Team
 
 if TYPE_CHECKING:
-    from webtest import TestApp
+    from webtest import TestApp, TestResponse
 
     from breakbulk.canvas import CanvasResult
     from tests.support.yard import Yard
@@ -28,12 +29,22 @@ def handle(yard: Yard) -> CanvasResult:
     return made
 
 
+def _looked(page: TestResponse) -> list[str]:
+    """The words of other kinds of runs that a page has for people, with what stands around them."""
+    main = page.html.select_one("main") or page.html
+    said = main.get_text(" ").replace("current_chunk()", "")
+    return re.findall(r".{0,30}\b(?:[Cc]hunk|[Rr]ow|[Cc]allback)s?\b.{0,30}", said)
+
+
 def test_the_dashboard(viewer: TestApp, handle: CanvasResult) -> None:
     page = viewer.get(f"/runs/{handle.id}")
     assert "At least once: a task manages its own transaction" in page
     for shown in ("celery.canvas", "team.add", "team.tell", "ValueError"):
         assert shown in page
     assert "secret words" not in page
+    assert _looked(page) == []
+    for path in ("chunks", "chunks/2", "failures", "report"):
+        assert _looked(viewer.get(f"/runs/{handle.id}/{path}")) == []
     assert "team.add" in viewer.get("/runs")
     report = viewer.get(f"/runs/{handle.id}/report")
     assert "at least once: a task manages" in report

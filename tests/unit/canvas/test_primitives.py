@@ -218,6 +218,39 @@ def test_it_has_a_length_where_its_parts_are_known(add: Any) -> None:
         len(group(add.s(n) for n in range(3)))
 
 
+def test_a_canvas_that_is_made_of_another_one_has_all_that_was_set_there(add: Any) -> None:
+    header = group([add.s(1)], queue="slow")
+    header.link_error(add.s(9))
+    for made in (group(header), chord(header, add.s(2)), header | add.s(2), chord(chord(header))):
+        assert (made._options, made._errbacks) == ({"queue": "slow"}, [add.s(9)])
+    assert chord(header, add.s(2), queue="quick")._options == {"queue": "quick"}
+
+
+def test_a_header_may_be_one_task(add: Any) -> None:
+    assert shape(chord(add.s(1), add.s(2))) == ([], [1], [2])
+    with pytest.raises(CanvasError, match="The header of a chord is a chain: put it into a list"):
+        chord(celery.chain(add.s(1), add.s(2)), add.s(3))
+
+
+def test_a_generator_is_read_once_whatever_is_made_of_it(add: Any) -> None:
+    lazy = group(add.s(n) for n in range(3))
+    body = lazy | add.s(9)
+    assert [task.args[0] for task in body.tasks] == [0, 1, 2]
+    with pytest.raises(CanvasError, match="can be read only once"):
+        iter(lazy.tasks)
+
+
+def test_it_is_no_signature(add: Any) -> None:
+    ours: Any = group(add.s(1))
+    told = "is no signature of Celery's: import all of group, chord and chain from breakbulk.canvas"
+    with pytest.raises(TypeError, match=told):
+        repr(celery.group([add.s(1)]) | ours)
+    with pytest.raises(AttributeError, match="if it is Celery that asks, import all of group"):
+        (celery.group([add.s(1)]) | ours).apply_async()
+    with pytest.raises(AttributeError, match=told):
+        _ = ours.options
+
+
 def test_what_is_not_there_says_what_is(add: Any) -> None:
     made: Any = group(add.s(1))
     with pytest.raises(AttributeError, match=r"has no apply\(\): set task_always_eager"):

@@ -444,5 +444,16 @@ def test_a_replaced_task_gives_the_other_s_value(
     def one(self: Any) -> Any:
         return self.replace(other.s(1))
 
-    assert invoke(one) == Done(2)
+    @app.task(bind=True)
+    def raising(self: Any) -> Any:
+        # As Celery's documentation has it, so that a reader sees that it ends there.
+        raise self.replace(other.s(2))
+
+    @app.task(bind=True, ignore_result=True)
+    def silent(self: Any) -> Any:
+        self.replace(other.s(3))
+        raise AssertionError("replace() has returned")
+
+    assert [invoke(task) for task in (one, raising, silent)] == [Done(2), Done(3), Done(None)]
+    assert one.apply().result == 2, "called in another way it is Celery's own"
     assert getattr(_state, "_task_join_will_block"), "as it was"  # noqa: B009  (no stub has it)

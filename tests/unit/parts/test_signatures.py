@@ -149,6 +149,8 @@ def test_a_stamp_is_refused(add: Any) -> None:
 def test_what_is_no_json_is_refused(add: Any) -> None:
     with pytest.raises(CanvasError, match=r"team.add cannot be kept as JSON .*store"):
         item(add.s(object(), 1))
+    with pytest.raises(CanvasError, match=r"team.add cannot be kept as JSON \(Out of range"):
+        item(add.s(float("nan"), 1))
 
 
 def test_a_callback_is_sent_with_its_value_and_no_other(app: Celery, add: Any) -> None:

@@ -51,8 +51,8 @@ def test_an_error_of_the_iterable_fails_the_run_with_its_reason(
     assert repr(handle) == f"<Run {handle.id} of {job.__breakbulk_job__.name}>"
     assert str(caught.value) == (
         f"The source of run {handle.id} ended early at item 12, so the run has failed:"
-        f" {Boom.__module__}.Boom: the feed is gone. To go on there, submit with an idempotency"
-        " key from the beginning next time."
+        f" {Boom.__module__}.Boom: the feed is gone. To go on there, submit its job with an"
+        " idempotency key from the beginning next time."
     )
     # What came before it is stored, and nothing of it is lost or done by half.
     assert yard.count("items") == 12

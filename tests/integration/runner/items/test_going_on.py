@@ -85,7 +85,9 @@ def test_other_items_are_refused_and_nothing_is_changed(
 ) -> None:
     sources: list[Iterable[Any]] = [up_to(10, Boom()), others, range(11)]
     job = yard.job(note, source=lambda: Items(sources.pop(0)))
-    with pytest.raises(SourceError, match="To go on there, submit again with the idempotency key"):
+    with pytest.raises(
+        SourceError, match="To go on there, submit its job again with the idempotency key"
+    ):
         yard.submit(job, idempotency_key="k")
     with pytest.raises(SourceError, match="The first 10 items are not those that run"):
         yard.submit(job, idempotency_key="k")
