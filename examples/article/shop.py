@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from functools import cache
 
@@ -14,6 +15,8 @@ from breakbulk.demo.catalogue import packages
 
 DATABASE = os.environ.get("SHOP_DATABASE", "postgresql+psycopg:///shop")
 BROKER = os.environ.get("SHOP_BROKER", "redis://localhost")
+#: A gzipped file whose lines begin with a name and a tab, below a heading; default ours.
+CATALOGUE = os.environ.get("SHOP_CATALOGUE")
 #: The article's minute.
 RETRY_SECONDS = float(os.environ.get("SHOP_RETRY_SECONDS", "60"))
 
@@ -71,12 +74,21 @@ def finish() -> None:
         session.execute(update(Warehouse).values(times=Warehouse.times + 1))
 
 
+def names() -> list[str]:
+    """The packages: those of the catalogue that comes with Breakbulk, or of a larger one."""
+    if CATALOGUE is None:
+        return [one.name for one in packages()]
+    with gzip.open(CATALOGUE, "rt", encoding="utf-8", newline="\n") as lines:
+        next(lines)
+        return [line.partition("\t")[0] for line in lines]
+
+
 def main() -> None:
     """Create the tables, the ledger's, too, and fill the shelves with the whole catalogue."""
     bulk.upgrade()
     Base.metadata.create_all(engine())
     with Session(engine()) as session, session.begin():
-        shelves = [{"id": place, "name": one.name} for place, one in enumerate(packages())]
+        shelves = [{"id": place, "name": name} for place, name in enumerate(names())]
         session.execute(insert(Product), shelves)
         session.add(Warehouse(id=1))
     print(f"{len(shelves)} products are on the shelves.")
