@@ -44,6 +44,7 @@ from breakbulk.runner import audit, chunk, context, retry, submit, whereabouts
 from breakbulk.runner import webhooks as hooks
 from breakbulk.web import settings as web_settings
 from breakbulk.web.api import contract, problems
+from docs import at_scale
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
@@ -493,6 +494,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "defects": _defects,
     "faults": _faults,
     "outside": _outside,
+    "scale-ledger": at_scale.ledger,
+    "scale-lanes": at_scale.lanes,
+    "scale-paper": at_scale.paper,
+    "scale-nodes": at_scale.nodes,
 }
 
 if __name__ == "__main__":
