@@ -23,6 +23,7 @@ _ROOT = Path(__file__).parents[2]
         ("tests/integration/test_fixtures.py::test_a_broker[redis]", "redis"),
         ("tests/unit/web/test_words.py::test_words[rediscovered]", None),
         ("tests/outside/test_chords.py::test_order[ours]", "outside"),
+        ("tests/acceptance/test_image.py::test_the_image_lets_nobody_change_it", "an image"),
         ("tests/acceptance/test_wheel.py::test_the_demo_of_an_installed_wheel", "a wheel"),
         (
             "tests/acceptance/test_demo.py::TestProofs::test_the_right_one_names_it[widened]",
