@@ -34,9 +34,17 @@ _CONNECT_SECONDS = 2
 _ANSWER_SECONDS = 5
 _OF_REDIS = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _CONNECT_SECONDS}
 _OF_AMQP = {"read_timeout": _ANSWER_SECONDS, "write_timeout": _ANSWER_SECONDS}
+#: Boto's own patience is a minute for each of five tries.
+_OF_SQS = {
+    "client-config": {
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _ANSWER_SECONDS,
+        "retries": {"total_max_attempts": 1},
+    }
+}
 #: Clients wait for ever for the answer of a server that only accepts, unless they are told.
 _CONFIRMS = ("amqp", "amqps", "pyamqp")
-_PATIENCE = {
+_PATIENCE: dict[str, dict[str, Any]] = {
     "redis": _OF_REDIS,
     "rediss": _OF_REDIS,
     "sentinel": _OF_REDIS,
@@ -45,6 +53,7 @@ _PATIENCE = {
     "amqp": _OF_AMQP,
     "amqps": _OF_AMQP,
     "pyamqp": _OF_AMQP,
+    "sqs": _OF_SQS,
 }
 
 

@@ -15,7 +15,8 @@ from breakbulk.domain.finding import Finding, Severity, Subject
 from breakbulk.settings import Settings
 
 _GREEN_POOLS = ("gevent", "eventlet")
-_REDIS_VISIBILITY = 3600.0
+#: Kombu's own, where a team has set none, by how the name of a transport begins.
+_VISIBILITY = {"redis": 3600.0, "valkey": 3600.0, "sentinel": 3600.0, "sqs": 1800.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _limits(conf: Mapping[str, Any], ours: Settings) -> Iterable[Finding]:
         )
     transport = str(_get(conf, "broker_url") or "")
     options = _get(conf, "broker_transport_options") or {}
-    default = _REDIS_VISIBILITY if transport.startswith(("redis", "valkey", "sentinel")) else None
+    default = next((own for name, own in _VISIBILITY.items() if transport.startswith(name)), None)
     timeout = options.get("visibility_timeout", default)
     longest = max([ours.slice_seconds, *([float(hard)] if hard else [])])
     if timeout is not None and float(timeout) <= longest:

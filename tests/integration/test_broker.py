@@ -37,10 +37,12 @@ def mute() -> Iterator[int]:
             connection.close()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "amqp", "pyamqp"])
+@pytest.mark.parametrize("scheme", ["redis", "amqp", "pyamqp", "sqs"])
 def test_a_broker_that_only_accepts_is_given_up_soon(
-    scheme: str, mute: int, tmp_path: Path
+    scheme: str, mute: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
     app = Celery("mute", broker=f"{scheme}://127.0.0.1:{mute}//", set_as_current=False)
     bulk = Breakbulk(f"sqlite:///{tmp_path / 'ledger.sqlite'}", celery=app)
     assert bulk.broker is not None

@@ -97,6 +97,14 @@ def test_settings_of_redis_do_not_matter_elsewhere() -> None:
     assert _found(broker_url=broker, worker_disable_prefetch=False, task_time_limit=3600) == []
 
 
+def test_sqs_hides_a_message_for_half_an_hour_unless_told_otherwise() -> None:
+    broker = "sqs://"
+    assert _found(broker_url=broker, task_time_limit=1799) == []
+    ((severity, what),) = _found(broker_url=broker, task_time_limit=1800)
+    assert severity == "warning"
+    assert "visibility_timeout is 1800 s" in what
+
+
 def test_each_finding_says_what_to_do() -> None:
     for finding in check_settings({"worker_pool": "eventlet"}, Settings()):
         assert finding.remedy or finding.severity is Severity.OK
