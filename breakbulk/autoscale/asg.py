@@ -36,6 +36,7 @@ class Instances:
         ProviderRefused: AWS does not say.
     """
 
+    scales = True
     replaces = True
 
     def __init__(
@@ -76,12 +77,13 @@ class Instances:
         """The group's desired capacity: it may have asked for instances that do not show yet."""
         return int(self._described()["DesiredCapacity"])
 
-    def grow(self, size: int) -> None:
-        """Have the group start what is missing."""
+    def grow(self, size: int) -> int:
+        """Have the group start what is missing; none of it is ours to miss."""
         with refusals("The Auto Scaling group"):
             self._scaling.set_desired_capacity(
                 AutoScalingGroupName=self._group, DesiredCapacity=size, HonorCooldown=False
             )
+        return 0
 
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Stop these, and do not replace them."""

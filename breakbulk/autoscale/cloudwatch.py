@@ -63,6 +63,7 @@ class Published:
         group: tells this publisher from others: of several, one at a time publishes.
     """
 
+    scales = False
     replaces = True
 
     def __init__(self, metrics: Metrics, *, group: str) -> None:
@@ -77,8 +78,9 @@ class Published:
         """None."""
         return 0
 
-    def grow(self, size: int) -> None:
+    def grow(self, size: int) -> int:  # noqa: ARG002
         """Nothing: AWS does it."""
+        return 0
 
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Nothing, likewise."""

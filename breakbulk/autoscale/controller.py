@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from breakbulk.app import Breakbulk
 from breakbulk.app.scaling import Note
 from breakbulk.autoscale.provider import Node, Provider
-from breakbulk.domain.backlog import Backlog, RunBacklog
+from breakbulk.domain.backlog import Backlog, QueueBacklog, RunBacklog
 from breakbulk.domain.decide import decide
 from breakbulk.domain.scaling import Decision, History, Limits, Look, Work
 from breakbulk.ledger.workers import Worker
@@ -21,6 +21,8 @@ log = logging.getLogger("breakbulk.autoscale")
 #: Whoever leads and is not heard from for so many intervals is replaced.
 _LEASE_INTERVALS = 3.0
 _SHORTEST_LEASE = 10.0
+#: Of so many nodes it is remembered that they were asked to stop.
+_REMEMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,19 @@ class Turn:
         leads: False: another controller scales this group, and nothing was done.
         look: what was seen; None when it does not lead.
         decision: what followed from it.
+        signal: what was published, where somebody else starts and stops the nodes.
     """
 
     leads: bool
     look: Look | None = None
     decision: Decision | None = None
+    signal: tuple[QueueBacklog, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         if self.look is None or self.decision is None:
-            return {"leads": self.leads}
+            published = [one.as_dict() for one in self.signal]
+            return {"leads": self.leads, **({"published": published} if published else {})}
         look, decision = self.look, self.decision
         return {
             "leads": self.leads,
@@ -97,18 +102,22 @@ class Controller:
         scaling, name = self._bulk.scaling, self._provider.name
         if not self._dry_run and not scaling.lead(name, self._holder, self._lease):
             return Turn(leads=False)
-        kept = self._dreamt or scaling.state(name)
         backlog = self._bulk.backlog()
-        nodes = self._provider.nodes()
+        if not self._provider.scales:
+            return self._publish(backlog)
+        kept = self._dreamt or scaling.state(name)
+        nodes, left = self._nodes(kept)
         workers = _workers_of(nodes, self._bulk.live_workers())
         lanes = self._lanes_of(workers)
-        look = self._look(backlog, nodes, workers, kept)
+        look = self._look(backlog, nodes, left, workers, kept)
         history = History.from_dict(kept.get("history", {}))
         decision, after = decide(self._limits, history, look)
         leaving = _fewest_first(nodes, lanes)[: max(look.nodes - decision.nodes, 0)]
+        asked = [*kept.get("leaving", ()), *[node.id for node in leaving]]
         state = {
             "history": after.as_dict(),
             "nodes": sorted(node.id for node in nodes if node not in leaving),
+            "leaving": asked[-_REMEMBERED:],
         }
         if self._dry_run:
             self._dreamt = state
@@ -116,7 +125,12 @@ class Controller:
         notes = self._notes(backlog, decision, history, after)
         if not scaling.keep(name, self._holder, state, notes):
             return Turn(leads=False)
-        self._act(decision, look, leaving, [node for node in nodes if lanes[node.id]], backlog)
+        started = self._act(decision, look, [*left, *leaving])
+        if started:
+            # Or nobody would miss those that die before they are seen.
+            scaling.keep(name, self._holder, {**state, "started": started}, ())
+        busy = [node for node in nodes if lanes[node.id] and node not in leaving]
+        self._provider.tend(busy, self._signal(backlog))
         return Turn(leads=True, look=look, decision=decision)
 
     def resign(self) -> None:
@@ -124,40 +138,53 @@ class Controller:
         if not self._dry_run:
             self._bulk.scaling.resign(self._provider.name, self._holder)
 
-    def _act(
-        self,
-        decision: Decision,
-        look: Look,
-        leaving: Sequence[Node],
-        busy: Sequence[Node],
-        backlog: Backlog,
-    ) -> None:
-        if decision.nodes > look.nodes and decision.starts:
-            self._provider.grow(decision.nodes)
-        elif leaving:
+    def _act(self, decision: Decision, look: Look, leaving: Sequence[Node]) -> int:
+        """Do what was decided; how many nodes were started."""
+        if leaving:
             self._provider.shrink(leaving)
-        signal = [backlog.of(queue) for queue in sorted(self._queues)]
-        self._provider.tend([node for node in busy if node not in leaving], signal)
+        if decision.nodes > look.nodes and decision.starts:
+            return self._provider.grow(decision.nodes)
+        return 0
+
+    def _publish(self, backlog: Backlog) -> Turn:
+        signal = self._signal(backlog)
+        if not self._dry_run:
+            self._provider.tend((), signal)
+        return Turn(leads=True, signal=tuple(signal))
+
+    def _signal(self, backlog: Backlog) -> list[QueueBacklog]:
+        return [backlog.of(queue) for queue in sorted(self._queues)]
+
+    def _nodes(self, kept: dict[str, Any]) -> tuple[list[Node], list[Node]]:
+        """Nodes that are there, and those of them that another controller has asked to stop.
+
+        It may have died before it could; and whoever still has a chunk in hand takes no other.
+        """
+        found = self._provider.nodes()
+        asked = set() if self._provider.replaces else set(kept.get("leaving", ()))
+        return (
+            [node for node in found if node.id not in asked],
+            [node for node in found if node.id in asked],
+        )
 
     def _look(
         self,
         backlog: Backlog,
         nodes: Sequence[Node],
+        left: Sequence[Node],
         workers: dict[str, list[Worker]],
         kept: dict[str, Any],
     ) -> Look:
         runs = [run for run in backlog.runs if run.queue in self._queues]
-        there = {node.id for node in nodes}
-        gone = [one for one in kept.get("nodes", ()) if one not in there]
         return Look(
             at=backlog.at.timestamp(),
-            nodes=self._provider.size(),
+            nodes=self._provider.size() - len(left),
             ready=sum(bool(workers[node.id]) for node in nodes),
             lanes=sum(run.lanes for run in runs),
             rate=sum(run.rows_per_second for run in runs),
             jobs=" ".join(sorted({run.job for run in runs if run.chunks})),
             work=tuple(_work(run) for run in runs if run.usable_slots),
-            lost=0 if self._provider.replaces else len(gone),
+            lost=0 if self._provider.replaces else _lost(nodes, kept),
         )
 
     def _lanes_of(self, workers: dict[str, list[Worker]]) -> dict[str, int]:
@@ -187,6 +214,13 @@ def _work(run: RunBacklog) -> Work:
     # What holds back has no deadline for the time being: it keeps a node, and more would not help.
     left = run.seconds_left if run.chunks else None
     return Work(run.run_id, run.backlog_seconds, run.usable_slots, left, run.pace_is_known)
+
+
+def _lost(nodes: Sequence[Node], kept: dict[str, Any]) -> int:
+    """Nodes that are gone though nobody has taken them away, or were never seen at all."""
+    there, before = {node.id for node in nodes}, set(kept.get("nodes", ()))
+    started: int = kept.get("started", 0)
+    return len(before - there) + max(started - len(there - before), 0)
 
 
 def _workers_of(nodes: Sequence[Node], live: Sequence[Worker]) -> dict[str, list[Worker]]:

@@ -46,6 +46,7 @@ class Processes:
         ConfigurationError: there is no place for their logs.
     """
 
+    scales = True
     replaces = False
 
     def __init__(
@@ -90,10 +91,12 @@ class Processes:
         """How many there are."""
         return len(self.nodes())
 
-    def grow(self, size: int) -> None:
-        """Start as many as are missing."""
-        for _ in range(size - self.size()):
+    def grow(self, size: int) -> int:
+        """Start as many as are missing; how many that were."""
+        missing = max(size - self.size(), 0)
+        for _ in range(missing):
             self._start()
+        return missing
 
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Let these end after the chunks in hand, as Celery's warm shutdown does."""

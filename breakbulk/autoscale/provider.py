@@ -39,6 +39,10 @@ class Provider(Protocol):
         """The group of nodes: one controller at a time looks after it."""
 
     @property
+    def scales(self) -> bool:
+        """Whether it starts and stops nodes; else somebody else does, by the signal."""
+
+    @property
     def replaces(self) -> bool:
         """Whether somebody else replaces nodes that die."""
 
@@ -48,11 +52,11 @@ class Provider(Protocol):
     def size(self) -> int:
         """How many there are or are coming."""
 
-    def grow(self, size: int) -> None:
-        """See to it that there are so many."""
+    def grow(self, size: int) -> int:
+        """See to it that there are so many; how many were started for that."""
 
     def shrink(self, nodes: Sequence[Node]) -> None:
-        """Stop these, after the chunks in hand."""
+        """Stop these, after the chunks in hand; those that were asked before may be asked again."""
 
     def tend(self, busy: Collection[Node], signal: Sequence[QueueBacklog]) -> None:
         """Do what is done at each look: protect who is at work, publish the signal."""

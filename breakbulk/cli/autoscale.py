@@ -156,7 +156,9 @@ def autoscale(
     from breakbulk.autoscale.looping import loop
 
     bulk = application.ledger
-    chosen = sorted(set(queues) or {one.queue for one in bulk.backlog().queues})
+    # By its queues a group is known: not by what happens to be in the ledger at this moment.
+    declared = {queue for queue, _ in bulk.places()}
+    chosen = sorted(set(queues) or declared or {one.queue for one in bulk.backlog().queues})
     start = _START_SECONDS[kind] if start_seconds is None else start_seconds
     limits = Limits(start_seconds=start, **given)
     provider: Provider
@@ -198,6 +200,15 @@ class _Told:
     def __call__(self, turn: Turn) -> None:
         if self._as_json:
             output.event({"event": "turn", **turn.as_dict()})
+            return
+        if turn.signal:
+            parts = (
+                f"{one.queue}: {one.backlog_seconds:.0f} s of work, {one.desired_slots} slots"
+                f" wanted, {one.slots} there"
+                for one in turn.signal
+            )
+            sentence = f"{'; '.join(parts)}."
+            self._say(sentence, _words(sentence))
             return
         if turn.decision is None:
             self._say("Another controller looks after this group; waiting for it to end.")

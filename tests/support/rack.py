@@ -18,6 +18,7 @@ class Rack:
     """A provider that does at once what it is told, unless it breaks."""
 
     name: str = "rack"
+    scales: bool = True
     replaces: bool = False
     there: list[Node] = field(default_factory=list)
     tended: list[tuple[list[str], list[QueueBacklog]]] = field(default_factory=list)
@@ -32,13 +33,15 @@ class Rack:
         """How many."""
         return len(self.there)
 
-    def grow(self, size: int) -> None:
+    def grow(self, size: int) -> int:
         """Add what is missing, unless it breaks."""
         if self.broken is not None:
             raise self.broken
-        while len(self.there) < size:
+        missing = max(size - self.size(), 0)
+        for _ in range(missing):
             self._count += 1
             self.there.append(Node(f"n{self._count}", f"host{self._count}"))
+        return missing
 
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Take these away."""

@@ -17,6 +17,8 @@ from breakbulk.ledger.workers import Worker
 from tests.support.rack import Rack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from breakbulk import RunHandle
     from tests.support.yard import Yard
 
@@ -190,6 +192,89 @@ def test_nodes_that_die_are_counted_and_those_that_were_taken_away_are_not(yard:
     rack.there.clear()
     turn = scaling.turn()
     assert (rack.size(), turn.look and turn.look.lost) == (1, 1)
+
+
+def test_nodes_that_die_before_anybody_has_seen_them_are_counted(yard: Yard) -> None:
+    """As when the command that starts them is wrong: one at each look, for ever, would be many."""
+
+    class Stillborn(Rack):
+        def grow(self, size: int) -> int:
+            started = super().grow(size)
+            self.there.clear()
+            return started
+
+    rack = Stillborn()
+    scaling = controller(yard, rack)
+    turns = [scaling.turn() for _ in range(8)]
+    assert [turn.look and turn.look.lost for turn in turns][:4] == [0, 1, 1, 1]
+    assert turns[-1].decision is not None
+    assert not turns[-1].decision.starts
+    assert "nodes have died in" in turns[-1].decision.reason
+    assert rack._count == 3, "and no more is started for the time being"
+
+
+def test_who_was_asked_to_stop_is_no_node_for_the_next_controller(yard: Yard) -> None:
+    """One that still has a chunk in hand takes no other, so another one has to come."""
+
+    class Slow(Rack):
+        """Of whom it has asked to stop it knows as long as it lives."""
+
+        def shrink(self, nodes: Sequence[Node]) -> None:
+            self.tended.append(([node.id for node in nodes], []))
+
+        def nodes(self) -> list[Node]:
+            asked = {node for nodes, _ in self.tended for node in nodes}
+            return [node for node in self.there if node.id not in asked]
+
+        def size(self) -> int:
+            return len(self.nodes())
+
+        def tend(self, *_: object) -> None: ...
+
+    first = Slow()
+    first.grow(2)
+    scaling = controller(yard, first)
+    for _ in range(2):
+        scaling.turn()
+    assert first.tended == [(["n2"], [])]
+    big_run(yard)
+    scaling.resign()
+    # The first one may have died before it could ask: asking again does no harm.
+    second = Slow(there=first.there, _count=2)
+    turn = controller(yard, second).turn()
+    assert second.tended == [(["n2"], [])]
+    assert turn.look is not None
+    assert (turn.look.nodes, turn.look.lost) == (1, 0)
+    assert [node.id for node in first.there] == ["n1", "n2", "n3"]
+
+
+def test_a_provider_that_cannot_be_asked_changes_nothing(yard: Yard) -> None:
+    class Away(Rack):
+        def nodes(self) -> list[Node]:
+            raise ProviderRefused("Nobody answers.")
+
+    big_run(yard)
+    before = yard.rows_of("scalers")
+    with pytest.raises(ProviderRefused):
+        controller(yard, Away()).turn()
+    (kept,) = yard.rows_of("scalers")
+    assert before == []
+    assert kept["state"] == "{}"
+
+
+def test_who_only_publishes_says_nothing_of_nodes(yard: Yard) -> None:
+    """AWS scales there: that anything was scaled out would be a lie."""
+    rack = Rack(scales=False)
+    handle = big_run(yard)
+    publishing = controller(yard, rack)
+    turns = [publishing.turn() for _ in range(2)]
+    assert [turn.leads for turn in turns] == [True, True]
+    assert turns[0].as_dict()["published"][0]["queue"] == "celery"
+    assert [nodes for nodes, _ in rack.tended] == [[], []]
+    assert (rack.there, told(handle)) == ([], [])
+    dreaming = controller(yard, rack, dry_run=True)
+    assert dreaming.turn().signal
+    assert len(rack.tended) == 2, "a dry run publishes nothing"
 
 
 def test_a_node_is_known_by_host_and_process() -> None:
