@@ -27,6 +27,9 @@ _FIRST_PATIENCE, _LONGEST_PATIENCE = 10.0, 300.0
 
 def decide(limits: Limits, history: History, look: Look) -> tuple[Decision, History]:
     """What to do now, and what to remember."""
+    if history.seen_at is not None and look.at < history.seen_at:
+        # The clock was set back, or another server is the database now: nothing has yet to come.
+        history = history.earlier(history.seen_at - look.at)
     before = look.nodes if history.nodes is None else history.nodes
     within = min(max(before, limits.minimum), limits.maximum)
     history = throughput.judge(history, look, limits, before)

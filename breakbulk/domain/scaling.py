@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from breakbulk.errors import ConfigurationError
@@ -164,6 +164,25 @@ class History:
     ceiling: Ceiling | None = None
     losses: tuple[float, ...] = ()
     late: tuple[int, ...] = ()
+
+    def earlier(self, seconds: float) -> History:
+        """The same, as if all had been that much earlier."""
+
+        def moved(at: float | None) -> float | None:
+            return None if at is None else at - seconds
+
+        step = self.step
+        return replace(
+            self,
+            out_at=moved(self.out_at),
+            in_at=moved(self.in_at),
+            since=moved(self.since),
+            seen_at=moved(self.seen_at),
+            wants=tuple((at - seconds, nodes) for at, nodes in self.wants),
+            samples=tuple(replace(one, at=one.at - seconds) for one in self.samples),
+            step=None if step is None else replace(step, at=step.at - seconds),
+            losses=tuple(at - seconds for at in self.losses),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -41,6 +41,7 @@ class Pool:
         most: chunks a second that the database can do, however many ask it to.
         start: what a node takes to start, in truth.
         deaths: when a node dies, if there is one.
+        clock: what the database's clock shows at a time.
     """
 
     limits: Limits
@@ -50,6 +51,7 @@ class Pool:
     start: float = 10.0
     interval: float = 5.0
     deaths: Collection[float] = ()
+    clock: Callable[[float], float] = lambda at: at
     now: float = 0.0
     history: History = field(default_factory=History)
     nodes: list[float] = field(default_factory=list)
@@ -89,7 +91,8 @@ class Pool:
         done = sum(chunks for at, chunks in self._done if self.now - at <= _RATE_SECONDS)
         work = tuple(self._work_of(run) for run in active)
         rate = done / _RATE_SECONDS
-        return Look(self.now, len(self.nodes), self.ready(), lanes, rate, "job", work, lost)
+        at = self.clock(self.now)
+        return Look(at, len(self.nodes), self.ready(), lanes, rate, "job", work, lost)
 
     def ready(self) -> int:
         """Nodes that have started."""

@@ -91,6 +91,49 @@ def test_with_steady_work_it_settles(
     assert turns <= 1, pool.changes
 
 
+@given(pools(), st.floats(0, 1800), st.floats(0.1, 1e6))
+@settings(max_examples=20)
+def test_a_clock_that_is_set_back_stops_nothing(pool: Pool, when: float, by: float) -> None:
+    """Another server is the database now, and its clock is off."""
+    pool.clock = lambda at: at - by if at >= when else at
+    pool.play(1800)
+    pool.deaths = ()
+    for run in pool.runs:
+        run.chunks = min(run.chunks, 1e-9)
+    pool.play(4 * pool.limits.in_cooldown + 600)
+    assert pool.decisions[-1][1].nodes == pool.limits.minimum
+    assert len(pool.history.wants) + len(pool.history.samples) < 60, "what is kept stays small"
+
+
+def test_a_clock_that_is_set_back_delays_no_step() -> None:
+    """It goes up as it would have, but for the look at which nothing was seen to pass."""
+    nodes = []
+    for by in (0.0, 7200.0):
+        pool = Pool(
+            LIMITS,
+            [SimulatedRun(1, 0, 50_000, 3600.0)],
+            clock=lambda at, by=by: at - by if at > 30 else at,  # type: ignore[misc]
+        )
+        pool.play(600)
+        nodes.append([decision.nodes for _, decision in pool.decisions])
+    straight, back = nodes
+    most = max(straight)
+    assert straight[-1] == back[-1] == most
+    assert back.index(most) - straight.index(most) <= 3
+
+
+@given(pools(), st.floats(0, 1800), st.floats(0.1, 1e6))
+@settings(max_examples=20)
+def test_a_clock_that_is_set_forward_leaves_it_within_its_bounds(
+    pool: Pool, when: float, by: float
+) -> None:
+    pool.clock = lambda at: at + by if at >= when else at
+    pool.play(2400)
+    for _, decision in pool.decisions:
+        assert pool.limits.minimum <= decision.nodes <= pool.limits.maximum
+        assert decision.nodes <= max(2 * decision.before, 1, pool.limits.minimum)
+
+
 def test_runs_that_keep_coming_do_not_make_it_swing() -> None:
     runs = [SimulatedRun(n, 20.0 * n, 100) for n in range(360)]
     pool = Pool(LIMITS, runs)
