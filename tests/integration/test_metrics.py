@@ -58,6 +58,22 @@ def test_runs_are_told_together_and_never_by_number(yard: Yard) -> None:
     assert found["breakbulk_leader"] == {(): 1.0}
 
 
+def test_a_throttled_run_without_any_worker_is_what_the_alert_looks_for(yard: Yard) -> None:
+    """BreakbulkNoWorker: it wants a slot to be looked at, and begins with nothing."""
+    yard.submit(yard.job())
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(runs.update().values(throttled_to=0))
+    found = figures(yard.bulk)
+    assert found["breakbulk_desired_slots"] == {("Job0", "celery"): 1.0}
+    assert found["breakbulk_runnable_chunks"] == {("Job0", "celery"): 0.0}
+    assert found["breakbulk_inflight_chunks"] == {("Job0", "celery"): 0.0}
+    assert found["breakbulk_slots"] == {("celery",): 0.0}
+    with yard.transaction() as connection:
+        connection.execute(runs.update().values(status="paused"))
+    assert figures(yard.bulk)["breakbulk_desired_slots"] == {("Job0", "celery"): 0.0}
+
+
 def test_a_job_whose_code_is_gone_is_told_as_long_as_it_runs(yard: Yard) -> None:
     yard.submit(yard.job())
     other = Breakbulk(yard.engine)
