@@ -44,7 +44,7 @@ def drawn(record: str) -> str:
         parts += _frame(title, top, most)
         for name, colour, steps in curves:
             points = [(_x(turn["at"], begin, end), _y(turn[name], most, top)) for turn in turns]
-            width = ' stroke-width="1"' if name == "ready" else ""
+            width = ' style="stroke-width:1"' if name == "ready" else ""
             parts.append(
                 f'<path class="l" stroke="{colour}"{width} d="{_path(points, steps=steps)}"/>'
             )
