@@ -96,15 +96,15 @@ def test_a_command_that_is_not_there_is_told_in_one_sentence(
 def test_what_is_in_the_way_is_told_and_tried_again(trouble: Exception) -> None:
     told: list[str] = []
     stop = threading.Event()
-    turns = iter([trouble, trouble, Turn(leads=True)])
+    turns = iter((trouble, trouble, None))
 
     class Tried:
         def turn(self) -> Turn:
             found = next(turns)
-            if isinstance(found, Exception):
+            if found is not None:
                 raise found
             stop.set()
-            return found
+            return Turn(leads=True)
 
     loop(Tried(), stop, 0.0, lambda turn: told.append(str(turn.leads)), told.append)  # type: ignore[arg-type]
     assert told == [str(trouble), str(trouble), "True"]
