@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from contextlib import nullcontext
-from types import SimpleNamespace
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-import pytest
-
-from bench import claims, latency, ledger
-from bench import lanes as bench_lanes
-from bench.figures import Findings
 from docs import at_scale
 from docs.at_scale import Measured
 
@@ -80,36 +76,19 @@ def test_without_results_each_part_says_how_to_get_them() -> None:
         assert "--json bench/results/bench.json" in part(nothing)
 
 
-@pytest.fixture
-def benched(monkeypatch: pytest.MonkeyPatch) -> list[Findings]:
-    """What the measurements would find, by the names that they give it, in no time."""
-    stage: Any = SimpleNamespace(
-        quick=False,
-        size=lambda full: full,
-        narrow=lambda _rows: None,
-        run=lambda *_: None,
-        worker=nullcontext,
+def test_every_figure_is_one_that_is_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.benched"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=True,
+        timeout=120,
     )
-    cost = bench_lanes.Cost(0.9, 100.0, 2.0, 2.0, 0.1, 3.0)
-    monkeypatch.setattr(bench_lanes, "_run", lambda _stage, _lanes: cost)
-    monkeypatch.setattr(claims, "_run", lambda _stage, _chunks: [100.0] * 10)
-    monkeypatch.setattr(claims, "bare_rate", lambda *_: 200.0)
-    monkeypatch.setattr(claims, "pin", nullcontext)
-    monkeypatch.setattr(latency, "_pause", lambda *_: None)
-    monkeypatch.setattr(latency, "_to_first", lambda *_: 0.05)
-    ends = {"callback": 0.01, "ended": 0.01, "noticed": 0.01}
-    monkeypatch.setattr(latency, "_to_end", lambda _stage: ends)
-    monkeypatch.setattr(ledger, "_growth", lambda *_: defaultdict(lambda: (1000, 100)))
-    monkeypatch.setattr(ledger, "_wal", lambda _stage: 0.0)
-    return [one.measure(stage, 1) for one in (bench_lanes, claims, latency, ledger)]
-
-
-def test_every_figure_is_one_that_is_measured(benched: list[Findings]) -> None:
     whole = {
         "date": "2026-01-31",
         "machine": MACHINE,
         "versions": {"PostgreSQL": "18", "Python": "3.11"},
-        "findings": [one.as_dict() for one in benched],
+        "findings": json.loads(done.stdout),
     }
     for part in (at_scale.ledger, at_scale.lanes, at_scale.paper, at_scale.nodes):
         told = part(Measured(whole))
