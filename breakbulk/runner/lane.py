@@ -76,6 +76,7 @@ class LaneWork:
         self._backoff = Backoff()
         self._gauge = Gauge()
         self._doubtful_tally = False
+        self._leaving = False
         self._slot: int | None = None
         self._worked = False
 
@@ -133,8 +134,12 @@ class LaneWork:
     def sign_off(self, connection: Connection) -> None:
         """Give back what was not done, write down the rest of the tally, and leave."""
         ledger, run_id = self._runtime.ledger, self._run.id
+        again, self._leaving = self._leaving, True
         with self._runtime.database.transaction(connection):
             ledger.claims.lock(connection, run_id)
+            if again and not ledger.lanes.present(connection, self._lane.token):
+                # It was the answer to the COMMIT that was lost, and not what it had written.
+                return
             unused = 0
             for claim in ledger.claims.held_by(connection, run_id, self._hand.owners):
                 troubled = self._patience.spent(claim)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from breakbulk.domain.chunk import Bounds, Cut
 from breakbulk.errors import ParameterError, StateError
 from breakbulk.ledger.sql import clock
+from breakbulk.runner.hand import Slice
+from breakbulk.runner.lane import LaneWork
 from tests.support.yard import Goods, Yard, together, touch, wipe
 
 if TYPE_CHECKING:
@@ -212,3 +215,21 @@ def test_what_has_ended_has_no_lanes(yard: Yard) -> None:
     handle = yard.run()
     with pytest.raises(StateError, match="has ended"):
         handle.limit_lanes(2)
+
+
+def test_who_has_left_and_was_not_told_leaves_no_more(yard: Yard) -> None:
+    """The answer to the COMMIT was lost: what was done in it counts once."""
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle)
+    piece = Slice(time.monotonic() + 60, yard.first_crew.process)
+    stay = LaneWork(yard.runtime, lane, handle.record(), piece)
+    stay._tally.count(10, written=False)
+    with yard.runtime.database.connect() as connection:
+        stay.sign_off(connection)
+        # As it stands where the answer was never heard.
+        stay._tally.count(10, written=False)
+        stay.sign_off(connection)
+    with yard.reading() as connection:
+        tallies = yard.runtime.database.schema.tallies
+        written = connection.execute(select(tallies.c.rows)).scalars().all()
+    assert written == [10]
