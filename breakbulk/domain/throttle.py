@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypedDict
@@ -85,6 +86,11 @@ class Throttle:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse; what an older version did not know is not asked for."""
         return cls(**{one.name: values.get(one.name) for one in fields(cls)})
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Self:
+        """What is kept of one; None: it holds back on nothing."""
+        return cls.from_dict(json.loads(text)) if text else cls()
 
     def words(self) -> list[str]:
         """Each rule as people read it."""

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from breakbulk.domain.chunk import HALVES, Bounds, ChunkRef, Claim, Cut, RunId, Scout
 from breakbulk.domain.keys import Key, decode_key, encode_key
 from breakbulk.domain.status import WORKABLE, ChunkStatus
+from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
 
@@ -47,6 +48,7 @@ class Frontier:
         exhausted: nothing is left to carve.
         scout: how far somebody has walked beyond without a full chunk.
         walker_busy: somebody else is walking far right now.
+        throttle: on what the run holds back by now.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Frontier:
     exhausted: bool
     scout: Scout | None
     walker_busy: bool
+    throttle: Throttle = NO_THROTTLE
 
 
 class Claims:
@@ -85,6 +88,7 @@ class Claims:
     def frontier(self, connection: Connection, run_id: RunId, lane: UUID) -> Frontier:
         """Where carving stands, read off the chunk with the highest number."""
         carves, chunks = self._database.schema.carves, self._database.schema.chunks
+        runs = self._database.schema.runs
         last = (
             select(chunks.c.number, chunks.c.upto, chunks.c.rows_upto)
             .where(chunks.c.run_id == run_id)
@@ -94,8 +98,10 @@ class Claims:
         )
         busy = func.coalesce((carves.c.walker != lane) & (carves.c.walker_until > clock()), False)
         row = connection.execute(
-            select(carves.c.exhausted_at, carves.c.scout, busy.label("busy"), last)
-            .select_from(carves.outerjoin(last, text("1 = 1")))
+            select(carves.c.exhausted_at, carves.c.scout, busy.label("busy"), runs.c.throttle, last)
+            .select_from(
+                carves.join(runs, runs.c.id == carves.c.run_id).outerjoin(last, text("1 = 1"))
+            )
             .where(carves.c.run_id == run_id)
         ).one()
         return Frontier(
@@ -105,6 +111,7 @@ class Claims:
             exhausted=row.exhausted_at is not None,
             scout=_decode_scout(row.scout),
             walker_busy=bool(row.busy),
+            throttle=Throttle.from_json(row.throttle),
         )
 
     def last_number(self, connection: Connection, run_id: RunId) -> int:
@@ -118,14 +125,19 @@ class Claims:
 
         It does not of one that has been declared dead, nor of one too many.
         """
+        return self.terms(connection, run_id, lane) is not None
+
+    def terms(self, connection: Connection, run_id: RunId, lane: UUID) -> Throttle | None:
+        """On what a run holds back that still wants work of this lane; None when it does not."""
         runs, lanes = self._database.schema.runs, self._database.schema.lanes
         place = self._database.schema.place(lanes.c.number)
-        question = select(runs.c.id).where(
+        question = select(runs.c.throttle).where(
             runs.c.id == run_id,
             runs.c.status.in_([str(status) for status in WORKABLE]),
             exists().where(lanes.c.token == lane, place),
         )
-        return connection.execute(question).one_or_none() is not None
+        row = connection.execute(question).one_or_none()
+        return None if row is None else Throttle.from_json(row.throttle)
 
     def carve(
         self,

@@ -45,7 +45,7 @@ class Throttled:
     @property
     def throttle(self) -> Throttle:
         """On what it holds back."""
-        return Throttle.from_dict(json.loads(self.rules))
+        return Throttle.from_json(self.rules)
 
 
 class Throttles:
@@ -138,12 +138,20 @@ class Throttles:
         if self._database.is_postgresql:
             query = query.with_for_update(key_share=True)
         found = connection.execute(query).scalar_one()
-        return Throttle.from_dict(json.loads(found)) if found else Throttle()
+        return Throttle.from_json(found)
+
+    def cap(self, connection: Connection, run_id: RunId) -> float | None:
+        """How many rows a second a run may begin by now; None: as many as it can."""
+        runs = self._database.schema.runs
+        query = select(runs.c.throttle).where(runs.c.id == run_id)
+        found = connection.execute(query).scalar_one()
+        return Throttle.from_json(found).max_rows_per_second
 
     def change(self, connection: Connection, run_id: RunId, throttle: Throttle) -> bool:
         """Give a run other rules; False when it has ended. Call it with the carve row locked.
 
-        Its lanes leave after the chunk in hand, so that those who come know of it.
+        Where something has to be looked at first its lanes leave after the chunk in hand. A cap
+        they learn of with the next carve.
         """
         schema = self._database.schema
         runs = schema.runs

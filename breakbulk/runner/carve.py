@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from breakbulk.domain.allowance import Allowance
-from breakbulk.domain.chunk import Claim, Scout, Walk
+from breakbulk.domain.chunk import Claim, RunId, Scout, Walk
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.keys import decode_key
 from breakbulk.domain.run import Run
@@ -86,7 +86,7 @@ def carve(
     allowance: Allowance | None = None
     with database.reading(connection):
         frontier = claims.frontier(connection, run.id, lane.token)
-        if (cap := run.throttle.max_rows_per_second) is not None:
+        if (cap := frontier.throttle.max_rows_per_second) is not None:
             allowance = runtime.ledger.throttles.allowance(connection, run.id, cap)
         if run.of_items and until is None:
             # It was loading when this lane came: how far is it now?
@@ -99,7 +99,7 @@ def carve(
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
     # A cap on rows a second is no wish but a limit.
-    size, chunks = run.throttle.chunk_size(sized.rows), sized.chunks
+    size, chunks = frontier.throttle.chunk_size(sized.rows), sized.chunks
     if allowance is not None:
         if allowance.wait:
             return Carved(ground=Ground.CAPPED, wait=allowance.wait)
@@ -169,7 +169,8 @@ def _insert(
         if moved or sized.overtaken(runtime, connection, run.id):
             return Carved(ground=Ground.MOVED)
         # Who has taken of a cap since then has moved the frontier, or took what waited.
-        if (rest := cap_wait(runtime, connection, run)) > 0:
+        cap = frontier.throttle.max_rows_per_second
+        if (rest := cap_wait(runtime, connection, run.id, cap)) > 0:
             return Carved(ground=Ground.CAPPED, wait=rest)
         # No cut but the end: the last chunk happened to end there, and nobody has said so yet.
         if take == 0 and not walk.reached_end:
@@ -185,24 +186,32 @@ def _insert(
             owner=owner,
             exhausts=whole and walk.reached_end and take == len(walk.cuts),
         )
-        use_cap(runtime, connection, run, sum(claim.rows for claim in carved))
+        use_cap(runtime, connection, run.id, cap, sum(claim.rows for claim in carved))
         if carved:
             sized.record(runtime, connection, run.id, f"lane {lane.number}")
     return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)
 
 
-def cap_wait(runtime: Runtime, connection: Connection, run: Run) -> float:
-    """Seconds until a run may begin more rows; call it with the carve row locked."""
-    cap = run.throttle.max_rows_per_second
-    return 0.0 if cap is None else runtime.ledger.throttles.allowance(connection, run.id, cap).wait
+def cap_wait(runtime: Runtime, connection: Connection, run_id: RunId, cap: float | None) -> float:
+    """Seconds until a run may begin more rows; call it with the carve row locked.
+
+    Args:
+        cap: rows a second, as it is by now: it may have been changed since the lane came.
+    """
+    return 0.0 if cap is None else runtime.ledger.throttles.allowance(connection, run_id, cap).wait
 
 
-def use_cap(runtime: Runtime, connection: Connection, run: Run, rows: int) -> None:
+def use_cap(
+    runtime: Runtime, connection: Connection, run_id: RunId, cap: float | None, rows: int
+) -> None:
     """Note that rows are begun; below 0: that they are not after all.
 
     Call it with the carve row locked.
+
+    Args:
+        cap: rows a second, as it is by now.
     """
-    cap, throttles = run.throttle.max_rows_per_second, runtime.ledger.throttles
+    throttles = runtime.ledger.throttles
     if cap is not None and rows:
-        allowance = throttles.allowance(connection, run.id, cap)
-        throttles.use(connection, run.id, allowance.after(rows))
+        allowance = throttles.allowance(connection, run_id, cap)
+        throttles.use(connection, run_id, allowance.after(rows))

@@ -285,9 +285,11 @@ class Hand:
         owner = self._new_owner()
         with database.transaction(connection):
             ledger.claims.lock(connection, run_id)
-            if not ledger.claims.may_work(connection, run_id, self._lane.token):
+            terms = ledger.claims.terms(connection, run_id, self._lane.token)
+            if terms is None:
                 return False
-            self._cap_wait = cap_wait(self._runtime, connection, self._run)
+            cap = terms.max_rows_per_second
+            self._cap_wait = cap_wait(self._runtime, connection, run_id, cap)
             if self._cap_wait:
                 self._looked_at = float("-inf")
                 return False
@@ -297,9 +299,9 @@ class Hand:
                 lane=self._lane.number,
                 owner=owner,
                 # By and by under a cap, however many wait.
-                limit=wanted if self._run.throttle.max_rows_per_second is None else 1,
+                limit=wanted if cap is None else 1,
             )
-            use_cap(self._runtime, connection, self._run, sum(claim.rows for claim in claims))
+            use_cap(self._runtime, connection, run_id, cap, sum(claim.rows for claim in claims))
             if len(claims) > 1 and not self._exhausted:
                 self._exhausted = ledger.claims.exhausted(connection, run_id)
         self._take(claims, asked_at)

@@ -149,7 +149,9 @@ class LaneWork:
                     connection, claim, wait=wait, attempt_spent=False, troubled=troubled
                 )
                 unused += claim.rows
-            use_cap(self._runtime, connection, self._run, -unused)
+            if unused:
+                cap = ledger.throttles.cap(connection, run_id)
+                use_cap(self._runtime, connection, run_id, cap, -unused)
             self._write_tally(connection)
             ledger.lanes.leave(connection, self._lane.token, worked=self._worked)
         # Only now: what is rolled back is to be written by the next try.

@@ -135,7 +135,8 @@ class TakeOver:
             owner=shared.owner,
         )
         # Its rows were begun when it was carved, and are begun once more when it is claimed.
-        use_cap(self.runtime, connection, self.run, -upper.rows)
+        cap = self.runtime.ledger.throttles.cap(connection, self.run.id)
+        use_cap(self.runtime, connection, self.run.id, cap, -upper.rows)
         place = claims.index(shared)
         return [*claims[:place], *kept, *claims[place + 1 :]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +15,11 @@ from tests.integration.runner.test_throttling import look
 from tests.support.yard import Boom, Goods, Yard, together, touch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
+
+    from tests.support.yard import Crew
 
 _CAP, _ROWS, _CHUNK = 200, 600, 20
 
@@ -75,6 +79,63 @@ def test_whoever_would_wait_for_long_leaves_the_slot_to_others(yard: Yard) -> No
     handle.limit(max_rows_per_second=None)
     yard.settle(handle)
     yard.assert_proper(handle)
+
+
+@contextmanager
+def meanwhile(crew: Crew, once: Callable[[], bool], act: Callable[[], object]) -> Iterator[Crew]:
+    """A crew whose lane looks up between two chunks: as soon as something is so, that is done."""
+    acted: list[bool] = []
+
+    def stopping() -> bool:
+        if not acted and once():
+            acted.append(True)
+            act()
+        return False
+
+    yield replace(crew, process=replace(crew.process, stopping=stopping))
+    assert acted
+
+
+def test_a_new_cap_is_kept_from_the_next_carve_on(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+
+    def slow() -> None:
+        handle.limit(max_rows_per_second=0.2)
+
+    with meanwhile(yard.crew(), lambda: max(yard.versions().values()) > 0, slow) as crew:
+        crew.work()
+    # The chunk that was done by then, and one row in 5 s.
+    assert sum(yard.versions().values()) == 10 + 1
+    assert yard.count("lanes") == 0, "nor is the slot kept"
+
+
+def test_a_cap_that_is_taken_away_is_forgotten_with_the_next_carve(yard: Yard) -> None:
+    handle = yard.submit(yard.job(), max_rows_per_second=1)
+
+    def free() -> None:
+        handle.limit(max_rows_per_second=None)
+
+    with meanwhile(yard.crew(), lambda: max(yard.versions().values()) > 0, free) as crew:
+        crew.work()
+    yard.settle(handle)
+    yard.assert_proper(handle)
+    assert [chunk.rows for chunk in handle.chunks()] == [1, 10, 10, 4]
+
+
+def test_what_waits_is_begun_under_the_cap_that_is_now(yard: Yard) -> None:
+    def process(chunk: Chunk[Goods]) -> None:
+        touch(chunk)
+        if chunk.attempt == 1:
+            raise Boom
+
+    handle = yard.submit(yard.job(process))
+
+    def slow() -> None:
+        handle.limit(max_rows_per_second=0.2)
+
+    with meanwhile(yard.crew(), lambda: yard.count("waiting") > 0, slow) as crew:
+        crew.work()
+    assert sum(yard.versions().values()) == 10, "a chunk that had been carved, and nothing more"
 
 
 def test_what_is_tried_again_counts_again(yard: Yard) -> None:
