@@ -58,6 +58,14 @@ def fault_of(error: BaseException, *, ours: bool = False) -> Fault:
     return _of_driver(error, ours=ours) if hasattr(error, "sqlstate") else Fault.ROWS
 
 
+def is_in_the_way(error: BaseException) -> bool:
+    """Whether a statement of the ledger's own was refused for what somebody else is at.
+
+    Teams set a ``lock_timeout`` for all their sessions. It is nobody's fault: again, later.
+    """
+    return isinstance(error, DBAPIError) and fault_of(error, ours=True) is Fault.TRANSIENT
+
+
 def _of_driver(error: BaseException | None, *, ours: bool) -> Fault:
     state = getattr(error, "sqlstate", None)
     if ours and state == _TOOK_TOO_LONG:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from breakbulk.errors import BreakbulkError
 from breakbulk.ledger import migrations
-from breakbulk.ledger.faults import translated
+from breakbulk.ledger.faults import is_in_the_way, translated
 from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk.steward")
@@ -77,6 +77,6 @@ class LedgerThread(ABC):
         """Say once what is wrong, in one sentence if somebody has foreseen it."""
         sentence = str(error).partition("\n")[0]
         if sentence != self._complained:
-            foreseen = isinstance(error, BreakbulkError)
+            foreseen = isinstance(error, BreakbulkError) or is_in_the_way(error)
             log.warning("%s: %s", what, sentence, exc_info=None if foreseen else error)
         self._complained = sentence

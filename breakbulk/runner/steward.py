@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from breakbulk.domain.chunk import RunId
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.status import WORKABLE, RunStatus
+from breakbulk.ledger.faults import is_in_the_way
 from breakbulk.ledger.lanes import Lane
 from breakbulk.ledger.workers import Worker
 from breakbulk.runner.awaiting import Forgotten
@@ -192,7 +196,7 @@ class Steward:
                 self._end(lane)
             else:
                 continue
-            if rescue(self._runtime, connection, lane, why=why, failure=failure, seconds=seconds):
+            if _rescued(self._runtime, connection, lane, why=why, failure=failure, seconds=seconds):
                 rescued.append(lane)
         if rescued and not worker.draining:
             self._replace(connection, rescued)
@@ -220,7 +224,7 @@ class Steward:
             with database.reading(connection):
                 lanes = ledger.lanes.of_worker(connection, dead.id)
             why = f"worker {dead.pid} on {dead.host} was not heard from"
-            done = [rescue(self._runtime, connection, lane, why=why) for lane in lanes]
+            done = [_rescued(self._runtime, connection, lane, why=why) for lane in lanes]
             if all(done):
                 with database.transaction(connection):
                     ledger.workers.remove(connection, dead.id)
@@ -228,7 +232,7 @@ class Steward:
         with database.reading(connection):
             orphans = ledger.lanes.orphans(connection)
         for lane in orphans:
-            rescue(self._runtime, connection, lane, why="its worker signed off")
+            _rescued(self._runtime, connection, lane, why="its worker signed off")
 
     def _move_on(self, connection: Connection, *, resting: bool, calling: bool) -> None:
         """Runs that stand still though nothing is in their way any more.
@@ -245,16 +249,17 @@ class Steward:
         waiting = [run for run in active if run.waits_for is not None]
         self._throttles = any(run.throttle for run in active)
         for run_id, _status in at_rest:
-            settle(self._runtime, connection, run_id)
+            with _unless_in_the_way(run_id):
+                settle(self._runtime, connection, run_id)
         for run_id, finisher in orphaned:
-            with database.transaction(connection):
+            with _unless_in_the_way(run_id), database.transaction(connection):
                 if ledger.finishers.free(connection, run_id, finisher, wait=0):
                     log.warning("run %s: its callback is taken up again", run_id)
         for run in waiting:
             if run.status is not RunStatus.HELD:
                 continue
             try:
-                with database.transaction(connection):
+                with _unless_in_the_way(run.id), database.transaction(connection):
                     ledger.claims.lock(connection, run.id)
                     ledger.runs.take_slot(connection, run.id)
             except IntegrityError:
@@ -273,7 +278,7 @@ class Steward:
             active = ledger.runs.active(connection)
         self._forgotten.look(connection, active)
         for run in active:
-            with database.transaction(connection):
+            with _unless_in_the_way(run.id), database.transaction(connection):
                 ledger.claims.lock(connection, run.id)
                 for claim in ledger.claims.orphaned(connection, run.id):
                     noun = run.nouns.chunk
@@ -350,3 +355,23 @@ class Steward:
                     waited,
                 )
                 self._work_without_broker(demand.queue)
+
+
+@contextmanager
+def _unless_in_the_way(run_id: RunId) -> Iterator[None]:
+    """Leave a run to the next look if somebody has locked what it takes: others need not wait."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_in_the_way(error):
+            raise
+        first_line = str(error).partition("\n")[0]
+        log.info("run %s: somebody is in the way, so again later: %s", run_id, first_line)
+
+
+def _rescued(runtime: Runtime, connection: Connection, lane: Lane, **how: Any) -> bool:
+    """Rescue a lane; False when that has to wait."""
+    done = False
+    with _unless_in_the_way(lane.run_id):
+        done = rescue(runtime, connection, lane, **how)
+    return done

@@ -18,7 +18,7 @@ from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import STOPPING, WORKABLE, RunStatus
 from breakbulk.errors import LedgerUnreachable, SchemaError
-from breakbulk.ledger.faults import Fault, fault_of, translated
+from breakbulk.ledger.faults import Fault, fault_of, is_in_the_way, translated
 from breakbulk.ledger.lanes import Demand, Lane
 from breakbulk.runner.attempt import settled
 from breakbulk.runner.elsewhere import is_left_to_others
@@ -66,6 +66,12 @@ def work(
         except (LedgerUnreachable, SchemaError) as error:
             log.warning("no lane: %s", error)
             return False
+        except DBAPIError as error:
+            if not is_in_the_way(error):
+                raise
+            # Nobody's fault: as long as a lane is missing, it is asked for.
+            log.info("no lane: somebody is in the way: %s", _first_line(error))
+            return wanted
         if entered is None:
             return wanted
         try:
@@ -118,7 +124,7 @@ class _Visit:
         return again
 
     def _through_losses(self, stay: LaneWork) -> bool:
-        waits = iter(_RECONNECT_WAITS)
+        waits, backoff = iter(_RECONNECT_WAITS), Backoff()
         doubtful: Claim | None = None
         lost = False
         while True:
@@ -137,6 +143,13 @@ class _Visit:
                 doubtful = gone.doubtful or doubtful
                 cause: BaseException | None = gone.__cause__
             except SQLAlchemyError as error:
+                if is_in_the_way(error) and not self.process.stopping():
+                    # A statement of ours: what it was part of was rolled back, and is done again.
+                    told = "run %s: somebody is in the way, so again in a moment: %s"
+                    log.info(told, self.run.id, _first_line(error))
+                    lost = True
+                    backoff.wait()
+                    continue
                 if fault_of(error) is not Fault.CONNECTION:
                     raise
                 cause = error
@@ -182,7 +195,7 @@ class _Visit:
             try:
                 stay.sign_off(connection)
             except DBAPIError as error:
-                if fault_of(error, ours=True) is not Fault.TRANSIENT or self.process.stopping():
+                if not is_in_the_way(error) or self.process.stopping():
                     raise
                 backoff.wait()
             else:
