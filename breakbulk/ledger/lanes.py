@@ -15,34 +15,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Insert,
-    and_,
-    case,
     delete,
     exists,
     func,
     insert,
     literal_column,
-    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from breakbulk.domain.allowance import PATIENCE
 from breakbulk.domain.chunk import RunId
-from breakbulk.domain.status import (
-    STOPPING,
-    UNFINISHED_CHUNK,
-    WORKABLE,
-    ChunkStatus,
-    RunStatus,
-)
+from breakbulk.domain.status import STOPPING, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
-
-#: So many chunks that wait are counted at most: no run has more lanes at a time.
-_MOST_LANES = 1_000
-#: So long after the last carve nobody comes for what others hold: mostly they are done with it.
-_TAIL_SECONDS = 1.0
+from breakbulk.ledger.startable import MOST_LANES, ahead, held, present, startable, unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +91,7 @@ class Lanes:
             jobs: only runs of these jobs: what this process has code for.
         """
         schema = self._database.schema
-        runs, lanes, carves = schema.runs, schema.lanes, schema.carves
-        chunks, waiting, items = schema.chunks, schema.waiting, schema.items
-        loading = runs.c.status == str(RunStatus.LOADING)
-        carved = (
-            select(chunks.c.rows_upto)
-            .where(chunks.c.run_id == runs.c.id)
-            .order_by(chunks.c.number.desc(), chunks.c.path.desc())
-            .limit(1)
-            .correlate(runs)
-            .scalar_subquery()
-        )
-        loaded = (
-            select(func.max(items.c.number))
-            .where(items.c.run_id == runs.c.id)
-            .correlate(runs)
-            .scalar_subquery()
-        )
-        # Of a run that is loading, there is something to carve when more was loaded than carved.
-        ahead = func.coalesce(loaded, 0) > func.coalesce(carved, 0)
-        present = (
-            select(func.count())
-            .where(lanes.c.run_id == runs.c.id)
-            .correlate(runs)
-            .scalar_subquery()
-        )
+        runs, carves, waiting = schema.runs, schema.carves, schema.waiting
         # Asked once: a clock that moves is nothing to look up in an index. And no further than
         # there are lanes: a broken deploy has tens of thousands wait.
         now = select(clock()).scalar_subquery()
@@ -137,38 +99,11 @@ class Lanes:
             select(waiting.c.number)
             .where(waiting.c.run_id == runs.c.id, waiting.c.not_before <= now)
             .order_by(waiting.c.not_before)
-            .limit(_MOST_LANES)
+            .limit(MOST_LANES)
             .correlate(runs)
             .subquery()
         )
         due = select(func.count()).select_from(some).scalar_subquery()
-        in_hands = (
-            select(chunks.c.number)
-            .where(chunks.c.run_id == runs.c.id, schema.open_chunks([ChunkStatus.CARVED]))
-            .limit(_MOST_LANES)
-            .correlate(runs)
-            .subquery()
-        )
-        # In a case, so that nobody counts while there is something to carve.
-        held = case(
-            (
-                carves.c.exhausted_at <= clock(-_TAIL_SECONDS),
-                select(func.count()).select_from(in_hands).scalar_subquery(),
-            ),
-            else_=0,
-        )
-        used_until = (
-            select(schema.allowances.c.used_until)
-            .where(schema.allowances.c.run_id == runs.c.id)
-            .order_by(schema.allowances.c.id.desc())
-            .limit(1)
-            .correlate(runs)
-            .scalar_subquery()
-        )
-        unfinished = exists().where(
-            chunks.c.run_id == runs.c.id,
-            schema.open_chunks(UNFINISHED_CHUNK),
-        )
         query = (
             select(
                 runs.c.id,
@@ -180,29 +115,13 @@ class Lanes:
                 runs.c.served_at,
                 carves.c.exhausted_at.is_(None).label("fresh"),
                 due.label("due"),
-                held.label("held"),
-                present.label("present"),
-                unfinished.label("unfinished"),
-                case((loading, ahead), else_=True).label("ahead"),
+                held(schema).label("held"),
+                present(schema).label("present"),
+                unfinished(schema).label("unfinished"),
+                ahead(schema).label("ahead"),
             )
             .join(carves, carves.c.run_id == runs.c.id)
-            .where(
-                runs.c.finished_at.is_(None),
-                or_(
-                    and_(
-                        runs.c.status.in_([str(status) for status in WORKABLE]),
-                        ~runs.c.awaits,
-                        # A cap that is used up for longer leaves the slots to others.
-                        or_(used_until.is_(None), used_until <= clock(PATIENCE)),
-                        or_(runs.c.not_before.is_(None), runs.c.not_before <= clock()),
-                    ),
-                    and_(
-                        runs.c.status == str(RunStatus.FINISHING),
-                        runs.c.finisher.is_(None),
-                        or_(runs.c.finish_after.is_(None), runs.c.finish_after <= clock()),
-                    ),
-                ),
-            )
+            .where(startable(schema))
         )
         if queue is not None:
             query = query.where(runs.c.queue == queue)

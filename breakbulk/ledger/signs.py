@@ -30,6 +30,7 @@ from sqlalchemy import (
 from breakbulk.domain.status import STOPPING, WORKABLE, RunStatus
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock
+from breakbulk.ledger.startable import present, startable, to_do
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Signs:
         calling: a callback's lane is no more.
         active: a run has not ended.
         loading: an iterable is being read.
-        wanting: a run may get a lane: one that has none, or any while a slot is free.
+        wanting: a run could use a lane right now that it may have: one that has none, or any while
+            a slot is free.
     """
 
     lanes: bool
@@ -79,7 +81,6 @@ class SignReader:
         me = bindparam("me", type_=workers.c.id.type)
         mine = lanes.c.worker_id == me
         open_run = runs.c.finished_at.is_(None)
-        to_work_on = and_(open_run, _in(runs, *WORKABLE, RunStatus.FINISHING))
         no_lane = ~_any(lanes, lanes.c.run_id == runs.c.id)
         # On SQLite no lease runs out: a file lock says who is dead.
         silent = workers.c.lease_until < clock() if self._database.is_postgresql else true()
@@ -90,6 +91,12 @@ class SignReader:
             ~workers.c.draining,
             workers.c.slots > at_work.correlate(workers).scalar_subquery(),
         )
+        # Whoever calls back needs none of the places that limits leave.
+        room = or_(
+            and_(_in(runs, RunStatus.FINISHING), no_lane),
+            and_(_in(runs, *WORKABLE), schema.place(present(schema))),
+        )
+        could_use = (startable(schema), room, to_do(schema))
         questions = {
             "lanes": _any(lanes, mine),
             "forced": _any(
@@ -112,7 +119,7 @@ class SignReader:
             "active": _any(runs, open_run),
             "loading": _any(runs, open_run, _in(runs, RunStatus.LOADING)),
             "wanting": or_(
-                _any(runs, to_work_on, no_lane), and_(_any(runs, to_work_on), free_slot)
+                _any(runs, *could_use, no_lane), and_(_any(runs, *could_use), free_slot)
             ),
         }
         return select(*(questions[one.name].label(one.name) for one in fields(Signs)))

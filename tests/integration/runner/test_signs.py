@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import event, update
 
-from breakbulk import RunStatus
-from tests.support.yard import Yard
+from breakbulk import Chunk, RunStatus
+from breakbulk.ledger.sql import clock
+from tests.support.yard import Boom, Goods, Yard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +75,72 @@ def test_a_run_without_a_lane_is_seen_though_no_slot_is_free(yard: Yard) -> None
 def test_a_free_slot_is_seen_though_every_run_has_a_lane(yard: Yard) -> None:
     crew = yard.crew(slots=2)
     yard.lane(yard.submit(yard.job()), crew=crew)
+    assert look(yard, crew).wanting
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"awaits": True},
+        {"not_before": clock(60.0)},
+        {"throttle": "{}", "throttled_to": 0},
+        {"status": "finishing", "finish_after": clock(60.0)},
+        {"status": "loading", "until": None},
+    ],
+    ids=["awaits", "later", "throttled", "callback later", "loading"],
+)
+def test_a_run_that_no_lane_can_do_anything_for_is_none_to_wake_anybody_for(
+    yard: Yard, values: dict[str, Any]
+) -> None:
+    crew, handle = yard.first_crew, yard.submit(yard.job())
+    assert look(yard, crew).wanting
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).where(runs.c.id == handle.id).values(values))
+    signs = look(yard, crew)
+    assert (signs.wanting, signs.active) == (False, True)
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(status="running", awaits=False, not_before=None))
+        connection.execute(update(runs).values(throttle=None, throttled_to=None))
+    assert look(yard, crew).wanting
+
+
+def test_a_run_with_all_the_lanes_it_may_have_needs_no_free_slot(yard: Yard) -> None:
+    crew = yard.crew(slots=2)
+    handle = yard.submit(yard.job(), max_lanes=1)
+    yard.lane(handle, crew=crew)
+    assert not look(yard, crew).wanting
+    handle.limit_lanes(2)
+    assert look(yard, crew).wanting
+
+
+def test_a_run_whose_chunks_all_wait_for_another_try_is_seen_when_it_is_time(yard: Yard) -> None:
+    def process(chunk: Chunk[Goods]) -> None:
+        if chunk.attempt == 1:
+            raise Boom
+
+    handle = yard.submit(yard.job(process, retry_delay=3_600))
+    crew = yard.first_crew
+    crew.work()
+    assert yard.count("waiting") == 3
+    assert not look(yard, crew).wanting
+    waiting = yard.ledger.database.schema.waiting
+    with yard.transaction() as connection:
+        connection.execute(update(waiting).values(not_before=clock()))
+    assert look(yard, crew).wanting
+    yard.settle(handle)
+    assert not look(yard, crew).wanting
+
+
+def test_a_run_whose_end_nobody_has_asked_for_is_seen(yard: Yard) -> None:
+    crew, handle = yard.first_crew, yard.run()
+    schema = yard.ledger.database.schema
+    with yard.transaction() as connection:
+        connection.execute(
+            update(schema.runs)
+            .where(schema.runs.c.id == handle.id)
+            .values(status="running", finished_at=None)
+        )
     assert look(yard, crew).wanting
 
 
