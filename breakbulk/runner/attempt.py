@@ -159,8 +159,7 @@ class Work:
     def _may_mark_with_commit(self, connection: Connection, work: Unit) -> bool:
         """Whether the mark can go in one message with COMMIT."""
         return (
-            not self.keeps
-            and self.runtime.database.is_postgresql
+            self.runtime.database.is_postgresql
             and not work.session.twophase
             and self.runtime.ledger.chunks.last_word.ready(connection)
         )
