@@ -134,6 +134,18 @@ class Run:
         return ChunkSize(self.chunk_size, self.chunk_seconds)
 
     @property
+    def releases(self) -> int | None:
+        """The run that awaits what comes of this one: a group with a task in front of it."""
+        follower: int | None = self.parameters.get("releases") if self.job == CANVAS_JOB else None
+        return follower
+
+    @property
+    def callback(self) -> str:
+        """Which of the job's two callbacks is due when its work is over: as people write it."""
+        twin = self.outcome in (RunStatus.FAILED, RunStatus.CANCELLED)
+        return "failed()" if twin else "finished()"
+
+    @property
     def of_items(self) -> bool:
         """Whether its rows are the items of an iterable, which the ledger keeps."""
         return self.fingerprint == ITEMS_FINGERPRINT
@@ -175,7 +187,8 @@ class Summary:
         chunks_done: chunks that succeeded.
         chunks_failed: chunks that were given up.
         attempts_failed: attempts of this round that raised, died or took too long.
-        seconds: from submit to the end, or to this count while there is none.
+        seconds: from when it could start, which is mostly its submit, to the end, or to this count
+            while there is none.
     """
 
     rows_done: int

@@ -81,9 +81,9 @@ class Pruning:
         query = select(runs).where(*where).order_by(runs.c.id).limit(limit)
         return [run_of(row) for row in connection.execute(query)]
 
-    def needed(self, connection: Connection, run_id: RunId) -> str | None:
+    def needed(self, connection: Connection, run: Run) -> str | None:
         """Why a run that has ended is still needed, as the rest of "it was left: "; else None."""
-        schema = self._database.schema
+        schema, run_id = self._database.schema, run.id
         lanes, runs, deliveries = schema.lanes, schema.runs, schema.deliveries
         if connection.execute(select(exists().where(lanes.c.run_id == run_id))).scalar():
             return "its last lane has not left yet"
@@ -91,6 +91,13 @@ class Pruning:
         waiting = connection.execute(behind.limit(1)).scalar()
         if waiting is not None:
             return f"run {waiting} stands behind it"
+        if run.releases is not None:
+            # The message with its value may be lost, and then this is where it is found.
+            follower = exists().where(
+                runs.c.id == run.releases, runs.c.awaits, runs.c.finished_at.is_(None)
+            )
+            if connection.execute(select(follower)).scalar():
+                return f"run {run.releases} awaits what came of it"
         due = select(exists().where(deliveries.c.run_id == run_id, deliveries.c.ended_at.is_(None)))
         if connection.execute(due).scalar():
             return "somebody is still to be told of its end"

@@ -73,7 +73,7 @@ def old(
 def judge(runtime: Runtime, connection: Connection, run: Run) -> Pruned:
     """What pruning a run would do; nothing is written."""
     with runtime.database.reading(connection):
-        why = runtime.ledger.pruning.needed(connection, run.id)
+        why = runtime.ledger.pruning.needed(connection, run)
     return _outcome(run, why)
 
 
@@ -93,7 +93,7 @@ def prune(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -
         if run.status not in FINISHED:
             raise StateError(f"Run {run_id} is {run.status}: only what has ended can be pruned.")
         if run.status is not RunStatus.PRUNING:
-            why = ledger.pruning.needed(connection, run_id)
+            why = ledger.pruning.needed(connection, run)
             if why is not None:
                 return _outcome(run, why)
             moved = ledger.runs.move(

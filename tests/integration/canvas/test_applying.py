@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.exceptions import TimeoutError as CeleryTimeout
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from breakbulk import RunStatus
 from breakbulk.canvas import CanvasResult, chain, chord, group, result, submitting
 from breakbulk.errors import CanvasError, IdempotencyConflict, PartFailed, RunNotFound, SourceError
+from breakbulk.ledger.sql import clock
 from breakbulk.runner import awaiting, steward
 from tests.integration.canvas.conftest import Team
 
@@ -227,6 +229,25 @@ def test_a_group_whose_release_was_lost_goes_on_all_the_same(team: Team, *, brok
     else:
         assert record.status is RunStatus.SUCCEEDED
         assert handle.get() == [2, 3, 4]
+
+
+@pytest.mark.usefixtures("tidies")
+def test_a_task_in_front_is_not_pruned_before_its_value_is_where_it_is_to_go(team: Team) -> None:
+    """Else the group is cancelled, because nobody is found in front of it any more."""
+    canvas = chain(team.add.s(1, 1), group(team.add.s(n) for n in range(3)), team.tell.s())
+    handle = canvas.apply_async()
+    leading, crew = handle.leading, team.yard.first_crew
+    assert leading is not None
+    while leading.status() is not RunStatus.SUCCEEDED:
+        crew.work()
+    deliveries = team.yard.ledger.database.schema.deliveries
+    with team.yard.transaction() as connection:
+        # It was sent, and lost with its broker.
+        connection.execute(update(deliveries).values(status="delivered", ended_at=clock()))
+    assert leading.prune().kept == f"run {handle.run.id} awaits what came of it"
+    team.yard.settle(handle.run)
+    assert handle.get() == [2, 3, 4]
+    assert leading.prune().kept is None
 
 
 @pytest.mark.parametrize("on_failure", [None, "stop"])
