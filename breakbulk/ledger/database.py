@@ -11,11 +11,12 @@ import hashlib
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Pool,
@@ -288,16 +289,20 @@ class Database:
                 pooling.take_label(connection)
             return
         wanted = {**_WATCH, "application_name": label}
-        settings = [func.set_config(name, value, false()) for name, value in wanted.items()]
-        connection.execute(select(*settings))
+        # All of them are read before any is set.
+        ours = (func.current_setting(name).label(name) for name in wanted)
+        before = select(*ours).cte("before").prefix_with("MATERIALIZED")
+        found = connection.execute(select(before, *_set(wanted))).one()
         connection.commit()
         try:
             yield
         finally:
-            # The connection goes back to the application's pool as it was, or not at all.
+            # The connection goes back to the application's pool as it was, or not at all. Not by
+            # RESET: the team may have set some of them itself. And in one statement, because some
+            # teams have psycopg prepare each, and only one can be prepared at a time.
             try:
                 connection.rollback()
-                connection.exec_driver_sql("; ".join(f"RESET {name}" for name in wanted))
+                connection.execute(select(*_set(dict(zip(wanted, found, strict=False)))))
                 connection.commit()
             except SQLAlchemyError:
                 connection.invalidate()
@@ -386,6 +391,11 @@ class Database:
             self._engine = _engine_for(target)
             self._sessions = sessionmaker(self._engine)
         self._dialect_name = _known(self._engine.dialect.name)
+
+
+def _set(settings: Mapping[str, str]) -> list[ColumnElement[str]]:
+    """Set each for the rest of the session."""
+    return [func.set_config(name, value, false()) for name, value in settings.items()]
 
 
 class _Apart(OptionEngine):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, event, select, text
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from breakbulk import Breakbulk
@@ -208,6 +208,33 @@ def test_postgres_a_lanes_settings_do_not_stay_with_the_pool(postgres_url: str) 
     assert settings() == before
     assert all(name.startswith("breakbulk lane ") for name in seen)
     yard.close()
+
+
+@pytest.mark.parametrize("threshold", [0, 5, None])
+def test_postgres_a_lane_leaves_the_connection_that_it_was_lent_as_it_was(
+    postgres_url: str, threshold: int | None
+) -> None:
+    """It was closed after each slice where each statement is prepared, and lost the team's name."""
+    engine = create_engine(postgres_url, connect_args={"prepare_threshold": threshold})
+    database = Database(engine)
+
+    @event.listens_for(engine, "connect")
+    def name(connection: Any, _record: Any) -> None:
+        connection.execute("SET application_name = 'shop'")
+        connection.commit()
+
+    def seen() -> tuple[Any, ...]:
+        with database.connect() as connection:
+            facts = "SHOW application_name", "SHOW tcp_user_timeout", "SELECT pg_backend_pid()"
+            return tuple(connection.execute(text(one)).scalar_one() for one in facts)
+
+    before = seen()
+    assert before[0] == "shop"
+    for _ in range(7):
+        with database.connect() as connection, database.watched(connection, "breakbulk lane 7"):
+            assert connection.execute(text("SHOW application_name")).scalar() == "breakbulk lane 7"
+        assert seen() == before
+    engine.dispose()
 
 
 # Time
