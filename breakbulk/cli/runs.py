@@ -144,6 +144,6 @@ def _fields(run: Run, progress: Progress, sizes: list[SizeReport]) -> dict[str, 
         "started": words.moment(run.started_at),
         "end by": words.moment(run.finish_by),
         "ended": words.moment(run.finished_at),
-        "took": words.duration(progress.elapsed) if run.finished_at else "",
+        "took": words.took(progress) if run.finished_at else "",
         "promise": run.promise if run.at_least_once else "",
     }

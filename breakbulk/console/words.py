@@ -42,6 +42,12 @@ def moment(value: datetime | None) -> str:
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def took(progress: Progress) -> str:
+    """How long a run has gone on, and how long it was not to start yet, if it was so at all."""
+    stood = f", {duration(progress.stood)} after its submit" if progress.stood >= 1 else ""
+    return f"{duration(progress.elapsed)}{stood}"
+
+
 def rows(progress: Progress) -> str:
     """Rows done and in all; ``≈`` marks a total that is only an estimate."""
     done, noun = number(progress.rows_done), f"{progress.nouns.row}s"
@@ -70,7 +76,8 @@ def left(progress: Progress) -> str:
 
 def status(progress: Progress) -> str:
     """The status, with its reason, or with what the run waits for or holds back on."""
-    why = progress.reason or (f"waiting: {progress.waits}" if progress.waits else "")
+    waits = f"waiting: {progress.waits}" if progress.waits else ""
+    why = "; ".join(part for part in (progress.reason, waits) if part)
     if not why and progress.throttled is not None:
         colon = "" if progress.throttled.lanes else ":"
         why = f"throttled{colon} {progress.throttled}"

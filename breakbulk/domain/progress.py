@@ -80,7 +80,9 @@ class Progress:
         chunks_waiting: chunks waiting for a retry.
         lanes: lanes at work right now.
         rate: rows a second over the last seconds; 0 when nothing moves.
-        elapsed: seconds since submit.
+        elapsed: seconds since it could start, which is mostly since its submit.
+        stood: seconds before, in which it was not to start yet: it was given a time, stood behind
+            another run, or awaited a value.
         total_is_outrun: more is carved already than was estimated: the end is not in sight.
         rate_is_steady: whether rows were done for some seconds at about the same rate.
         waits: what it waits for when nobody works on it: a worker that consumes its queue, or that
@@ -104,6 +106,7 @@ class Progress:
     rate: float
     elapsed: float
     waits: str | None = None
+    stood: float = 0.0
     throttled: Throttled | None = None
     later: bool = False
     total_is_outrun: bool = False
@@ -162,6 +165,7 @@ class Progress:
             "rate": round(self.rate, 1),
             "eta_seconds": None if self.eta is None else round(self.eta, 1),
             "elapsed_seconds": round(self.elapsed, 1),
+            "stood_seconds": round(self.stood, 1),
             "chunks_done": self.chunks_done,
             "chunks_carved": self.chunks_carved,
             "chunks_failed": self.chunks_failed,

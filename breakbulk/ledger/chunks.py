@@ -30,6 +30,7 @@ from sqlalchemy import (
 from breakbulk.domain.chunk import ChunkRef, Claim, RunId
 from breakbulk.domain.run import Summary
 from breakbulk.domain.status import UNFINISHED_CHUNK, ChunkStatus, RunStatus
+from breakbulk.ledger.beginning import seconds_taken
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.driver import ask, begin_with, is_psycopg
 from breakbulk.ledger.lastword import LastWord
@@ -37,7 +38,6 @@ from breakbulk.ledger.pooling import label_of, naming
 from breakbulk.ledger.sql import (
     TRANSACTION_BEGAN,
     clock,
-    seconds_between,
     transaction_began,
 )
 
@@ -186,9 +186,8 @@ class Chunks:
         quarantined = connection.execute(
             select(func.count()).where(schema.quarantine.c.run_id == run_id)
         ).scalar_one()
-        end = func.coalesce(runs.c.finished_at, clock())
         seconds = connection.execute(
-            select(seconds_between(runs.c.submitted_at, end)).where(runs.c.id == run_id)
+            select(seconds_taken(schema)).where(runs.c.id == run_id)
         ).scalar_one()
         return Summary(
             rows_done=int(row[0]),
@@ -197,7 +196,7 @@ class Chunks:
             chunks_done=int(row[2]),
             chunks_failed=int(row[3]),
             attempts_failed=int(failed),
-            seconds=round(float(seconds), 3),
+            seconds=round(max(float(seconds), 0.0), 3),
         )
 
     def holders(

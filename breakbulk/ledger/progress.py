@@ -13,6 +13,7 @@ from breakbulk.domain.progress import Progress, Throttled
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, UNFINISHED_CHUNK, WORKABLE, ChunkStatus, RunStatus
 from breakbulk.domain.throttling import ThrottleState
+from breakbulk.ledger.beginning import seconds_since_submit, seconds_taken
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
 from breakbulk.ledger.standstill import Standstill
@@ -77,6 +78,7 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
     rows_done = int(sums.rows) if sums is not None else 0
     chunks_done = int(sums.chunks) if sums is not None else 0
     chunks_failed = sum(counts.get(str(status), 0) for status in _GIVEN_UP)
+    elapsed = max(float(place.elapsed), 0.0)
     if run.summary is not None and _is_counted(run):
         rows_done, chunks_done = run.summary.rows_done, run.summary.chunks_done
         chunks_failed = run.summary.chunks_failed
@@ -100,7 +102,8 @@ def _progress(run: Run, place: Any, sums: Any | None, counts: dict[str, int]) ->
         chunks_waiting=counts.get(str(ChunkStatus.WAITING), 0),
         lanes=int(place.lanes),
         rate=0.0 if run.status in FINISHED or sums is None else _rate(sums),
-        elapsed=float(place.elapsed),
+        elapsed=elapsed,
+        stood=max(float(place.age) - elapsed, 0.0),
         total_is_outrun=outrun,
         nouns=run.nouns,
         rate_is_steady=sums is not None and _is_steady(sums),
@@ -136,9 +139,8 @@ def _places(database: Database, connection: Connection, ids: Sequence[RunId]) ->
         select(
             runs.c.id,
             carves.c.exhausted_at.is_not(None).label("exhausted"),
-            seconds_between(runs.c.submitted_at, func.coalesce(runs.c.finished_at, clock())).label(
-                "elapsed"
-            ),
+            seconds_since_submit(schema).label("age"),
+            seconds_taken(schema).label("elapsed"),
             last(chunks.c.number).label("number"),
             last(chunks.c.rows_upto).label("rows_upto"),
             at_work.label("lanes"),

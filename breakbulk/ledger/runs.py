@@ -33,6 +33,7 @@ from breakbulk.domain.status import FINISHED, WORKABLE, RunStatus, sources_of
 from breakbulk.domain.storable import storable
 from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 from breakbulk.errors import RunNotFound
+from breakbulk.ledger.beginning import RELEASED
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.outbox import Outbox
 from breakbulk.ledger.searching import in_statuses, within_seconds
@@ -316,7 +317,10 @@ class Runs:
         runs = self._database.schema.runs
         awaiting = (runs.c.id == run_id, runs.c.awaits, runs.c.finished_at.is_(None))
         released = update(runs).where(*awaiting).values(awaits=False)
-        return connection.execute(released).rowcount == 1
+        if connection.execute(released).rowcount != 1:
+            return False
+        self.note(connection, run_id, actor="canvas", verb=RELEASED, detail=None)
+        return True
 
     def served(self, connection: Connection, run_id: RunId) -> None:
         """Note that a lane begins, and when the first one did."""
@@ -382,6 +386,7 @@ class Runs:
             self.goes_on_as(connection, run_id),
             come_from=[RunStatus.HELD],
             actor="steward",
+            verb=RELEASED,
             waits_for=None,
             slot=self.place,
         )
@@ -443,7 +448,7 @@ def run_of(row: Row[Any]) -> Run:
         awaits=row.awaits,
         finish_by=row.finish_by,
         trace=row.trace,
-        throttle=Throttle.from_dict(json.loads(row.throttle)) if row.throttle else NO_THROTTLE,
+        throttle=Throttle.from_json(row.throttle),
         throttled_to=row.throttled_to,
         summary=None if row.summary is None else Summary(**json.loads(row.summary)),
     )

@@ -90,7 +90,8 @@ def _late(run: Run, progress: Progress) -> bool:
     if run.finish_by is None:
         return False
     # By the database's clock: what has passed since the submit is what it says.
-    left = (run.finish_by - run.submitted_at).total_seconds() - progress.elapsed
+    since_submit = progress.stood + progress.elapsed
+    left = (run.finish_by - run.submitted_at).total_seconds() - since_submit
     return left < (0.0 if run.status in FINISHED else progress.eta or 0.0)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu.utils.json import dumps, loads
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from breakbulk import Items, RunStatus
@@ -18,7 +18,7 @@ from breakbulk.runner.submit import Order, Overlap
 from tests.support.yard import Yard, tell, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from breakbulk import RunHandle
 
@@ -217,6 +217,62 @@ def test_in_eager_mode_nobody_waits(sqlite_yard: Yard) -> None:
     sqlite_yard.celery.conf.task_always_eager = True
     handle = sqlite_yard.submit(sqlite_yard.job(), countdown=_DAY)
     sqlite_yard.assert_proper(handle)
+
+
+# How long it took
+
+
+def let_on_time(yard: Yard, handle: RunHandle) -> None:
+    yard.due()
+
+
+def let_by_its_end(yard: Yard, handle: RunHandle) -> None:
+    first, _second = yard.bulk.runs()[::-1]
+    yard.settle(yard.bulk.run(first.id))
+
+
+def let_by_word(yard: Yard, handle: RunHandle) -> None:
+    assert yard.bulk.starting.release(handle.id, "1")
+
+
+@pytest.mark.parametrize("let", [let_on_time, let_by_its_end, let_by_word])
+def test_what_it_took_counts_from_when_it_could_start(
+    yard: Yard, let: Callable[[Yard, RunHandle], None]
+) -> None:
+    if let is let_by_word:
+        handle = awaiting(yard)
+    else:
+        job = yard.job()
+        yard.submit(job)
+        later: dict[str, Any] = {"overlap": "wait"}
+        if let is let_on_time:
+            later = {"overlap": "allow", "countdown": _DAY}
+        handle = yard.submit(job, **later)
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(
+            update(runs).where(runs.c.id == handle.id).values(submitted_at=clock(-3_600.0))
+        )
+    before = handle.progress()
+    assert before.elapsed == 0
+    assert 3_590 < before.stood < 3_600 + 60
+    let(yard, handle)
+    yard.settle(handle)
+    after, summary = handle.progress(), handle.record().summary
+    assert after.elapsed < 60
+    assert 3_590 < after.stood < 3_600 + 60
+    assert summary is not None
+    assert summary.seconds < 60
+
+
+def test_what_is_submitted_to_begin_at_once_counts_from_its_submit(yard: Yard) -> None:
+    handle = yard.submit(yard.job())
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        connection.execute(update(runs).values(submitted_at=clock(-3_600.0)))
+    yard.settle(handle)
+    assert handle.progress().elapsed > 3_590
+    assert handle.progress().stood < 1
 
 
 # At somebody's word

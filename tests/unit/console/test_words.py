@@ -159,3 +159,15 @@ def test_troubles_are_counted() -> None:
 def test_line_of_a_run_at_rest_claims_no_pace() -> None:
     held = replace(_RUNNING, status=RunStatus.HELD, reason="no such table")
     assert words.line(held) == "held (no such table): 12,500 of ≈ 1,000,000 rows (1.2 %), 3.1 s"
+
+
+def test_a_reason_hides_nothing_that_is_waited_for() -> None:
+    stopped = replace(_RUNNING, status=RunStatus.FINISHING, reason="by olga", waits="no worker")
+    assert words.status(stopped) == "finishing (by olga; waiting: no worker)"
+
+
+@pytest.mark.parametrize(
+    ("stood", "text"), [(0.4, "3.1 s"), (7_260, "3.1 s, 2 h 1 min after its submit")]
+)
+def test_took(stood: float, text: str) -> None:
+    assert words.took(replace(_RUNNING, stood=stood)) == text
