@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, exists, func, or_, select
 
@@ -22,6 +22,7 @@ class Standstill:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._workers: list[Worker] | None = None
+        self._now: datetime | None = None
 
     def cause(self, connection: Connection, run: Run, lanes: int) -> str | None:
         """What the run waits for, to follow "waiting: "; None when it is worked on, or soon.
@@ -34,7 +35,10 @@ class Standstill:
             return f"process {frozen}, which is stopped, holds SQLite's only writer"
         if lanes or run.status not in _NEEDS_LANES:
             return None
-        return self._nobody(connection, run) or self._next_try(connection, run)
+        nobody = self._nobody(connection, run)
+        if nobody and run.status is RunStatus.FINISHING:
+            return f"its {run.callback} is still to be called, and {nobody}"
+        return nobody or self._next_try(connection, run)
 
     def start(self, connection: Connection, run: Run) -> str | None:
         """When a run starts that is not to start yet, to follow "waiting: "; else None."""
@@ -44,11 +48,16 @@ class Standstill:
             return "it starts when what comes before it has ended"
         if run.not_before is None:
             return None
-        # By the database's clock, as for lanes.
-        if connection.execute(select(clock())).scalar_one() >= run.not_before:
+        if self._time(connection) >= run.not_before:
             return None
         at = run.not_before.astimezone(UTC).replace(microsecond=0, tzinfo=None)
         return f"it starts at {at} UTC"
+
+    def _time(self, connection: Connection) -> datetime:
+        """By the database's clock, as for lanes; asked once, however many runs are looked at."""
+        if self._now is None:
+            self._now = connection.execute(select(clock())).scalar_one()
+        return self._now
 
     def _nobody(self, connection: Connection, run: Run) -> str | None:
         workers = self._at_hand(connection)

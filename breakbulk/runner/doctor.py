@@ -358,6 +358,13 @@ def _runs(runs: list[Run], queues: set[str], jobs: set[str]) -> Iterable[Finding
             yield Finding(
                 Severity.NOTE, Subject.RUNS, f"{name} is paused.", f"breakbulk resume {run.id}"
             )
+        elif run.status is RunStatus.FINISHING and not queues:
+            yield Finding(
+                Severity.WARNING,
+                Subject.RUNS,
+                f"{name} has no chunk left to do, but its {run.callback} is still to be called.",
+                f"Start a worker with -Q {run.queue}: it is called there.",
+            )
         elif queues and run.queue not in queues:
             yield Finding(
                 Severity.ERROR,

@@ -9,6 +9,7 @@ from uuid import uuid4
 from sqlalchemy import event
 
 from breakbulk import RunStatus
+from breakbulk.console import words
 from breakbulk.domain.chunk import Bounds, Cut
 from tests.support.yard import Boom, Goods, Yard, statements, touch
 
@@ -129,3 +130,30 @@ def _seconds(progress: Progress, of: str) -> int:
     before, _, after = (progress.waits or "").partition(f"the next try of {of} is due in ")
     assert not before
     return int(after.removesuffix(" s"))
+
+
+def test_the_clock_is_asked_once_for_all_runs_that_start_later(yard: Yard) -> None:
+    job = yard.job()
+    for _ in range(3):
+        yard.submit(job, countdown=3_600, overlap="allow")
+    asked = []
+    for runs in (yard.bulk.runs()[:1], yard.bulk.runs()):
+        with yard.reading() as connection, statements(yard.engine) as seen:
+            found = yard.ledger.reports.progress_of(connection, runs)
+        assert all(one.later for one in found.values())
+        asked.append(len(seen))
+    assert asked[0] == asked[1]
+
+
+def test_a_cancelled_run_whose_twin_callback_needs_a_worker_says_so(yard: Yard) -> None:
+    handle = yard.submit(yard.job(failed=lambda _run: None))
+    handle.cancel()
+    assert handle.status() is RunStatus.FINISHING
+    progress = handle.progress()
+    assert progress.waits == "its failed() is still to be called, and no worker is running"
+    assert "waiting: its failed() is still to be called" in words.status(progress)
+    (said,) = (one for one in yard.bulk.doctor() if f"Run {handle.id} of" in one.what)
+    assert said.what.endswith("has no chunk left to do, but its failed() is still to be called.")
+    assert said.remedy == "Start a worker with -Q celery: it is called there."
+    yard.settle(handle)
+    assert handle.status() is RunStatus.CANCELLED
