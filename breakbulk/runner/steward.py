@@ -363,15 +363,20 @@ def _unless_in_the_way(run_id: RunId) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not is_in_the_way(error):
-            raise
-        first_line = str(error).partition("\n")[0]
-        log.info("run %s: somebody is in the way, so again later: %s", run_id, first_line)
+        _put_off(run_id, error)
 
 
 def _rescued(runtime: Runtime, connection: Connection, lane: Lane, **how: Any) -> bool:
     """Rescue a lane; False when that has to wait."""
-    done = False
-    with _unless_in_the_way(lane.run_id):
-        done = rescue(runtime, connection, lane, **how)
-    return done
+    try:
+        return rescue(runtime, connection, lane, **how)
+    except DBAPIError as error:
+        _put_off(lane.run_id, error)
+        return False
+
+
+def _put_off(run_id: RunId, error: DBAPIError) -> None:
+    if not is_in_the_way(error):
+        raise error
+    first_line = str(error).partition("\n")[0]
+    log.info("run %s: somebody is in the way, so again later: %s", run_id, first_line)

@@ -74,7 +74,8 @@ def test_a_failed_callback_waits_for_somebody_who_has_it(yard: Yard, stranger: Y
     assert abroad.status() is RunStatus.FINISHING
     waits = abroad.progress().waits
     assert waits is not None
-    assert waits.startswith("no worker on the queue 'celery' has the code of Job")
+    why = "its failed() is still to be called, and no worker on the queue 'celery' has the code of"
+    assert waits.startswith(why)
     yard.settle(handle)
     assert (handle.status(), told) == (RunStatus.CANCELLED, ["cancelled"])
 
