@@ -23,7 +23,7 @@ from breakbulk.ledger import chunks, database, lastword
 from breakbulk.ledger.driver import answers_to, ask, begin_with
 from breakbulk.ledger.sql import clock
 from breakbulk.ledger.turnstile import Turnstile
-from breakbulk.runner import attempt, finish, hand, lane, patience, rescue, steward, work
+from breakbulk.runner import attempt, finish, hand, lane, pacing, patience, rescue, steward, work
 from breakbulk.runner.runtime import LiveLanes, live_lanes
 from tests.support.loom import Stop
 
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     from tests.support.loom import Loom, Strand
 
-_TIMED = (attempt, finish, hand, lane, patience, rescue, steward, work)
+_TIMED = (attempt, finish, hand, lane, pacing, patience, rescue, steward, work)
+#: Waits by chance.
+_BY_CHANCE = (pacing, patience)
 #: Tokens have an order, by which rows may come.
 _DRAWING = (finish, hand, work)
 _READS = re.compile(
@@ -156,7 +158,8 @@ def stops(
         for module in _TIMED:
             stack.enter_context(patch.object(module, "time", time))
         drawn = random.Random(0)
-        stack.enter_context(patch.object(patience, "random", drawn))
+        for module in _BY_CHANCE:
+            stack.enter_context(patch.object(module, "random", drawn))
         for module in _DRAWING:
             stack.enter_context(patch.object(module, "uuid4", partial(_token, drawn)))
         stack.enter_context(_database_clock(time))
