@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text, update
 
 from breakbulk import Chunk, RunHandle, RunStatus
+from breakbulk.domain.throttling import Gauge, Reading, ThrottleState
 from breakbulk.errors import ParameterError, StateError
 from breakbulk.ledger.sql import clock
 from breakbulk.runner.throttling import Throttling
@@ -221,6 +222,24 @@ def test_limits_are_changed_while_it_goes_on_and_that_is_on_record(flags: Yard) 
         handle.limit(only="22:00-06:00")
     look(flags)
     assert [flags.count(table) for table in ("throttles", "allowances")] == [0, 0]
+
+
+def test_what_was_measured_by_other_rules_counts_for_nothing(flags: Yard) -> None:
+    raise_flag(flags, "no")
+    handle = flags.submit(flags.job(throttle_on=_FLAG))
+    throttles = flags.ledger.throttles
+    with flags.reading() as connection:
+        (seen,) = throttles.all(connection)
+        now = flags.ledger.lanes.now(connection)
+    # While somebody measures for some seconds, somebody else takes the check away.
+    handle.limit(throttle_on=None, max_rows_per_second=1_000)
+    over = Reading(Gauge.CHECK, "its check says: no", over=True, calm=False)
+    with flags.transaction() as connection:
+        assert not throttles.save(connection, seen, ThrottleState(over, now), 0)
+    assert handle.record().throttled_to == 1
+    assert handle.progress().throttled is None
+    flags.settle(handle)
+    flags.assert_proper(handle)
 
 
 def test_what_does_not_fit_is_refused_at_submit_and_later(yard: Yard) -> None:
