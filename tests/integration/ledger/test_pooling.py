@@ -62,6 +62,20 @@ def test_nothing_is_prepared_that_the_next_session_would_not_know(behind: Databa
                 assert connection.exec_driver_sql("SELECT 1").scalar() == 1
 
 
+@pytest.mark.parametrize("threshold", [0, 5])
+def test_lanes_come_and_go_behind_it_whenever_the_team_has_statements_prepared(
+    postgres_url: str, threshold: int
+) -> None:
+    """At the first time: then nothing of ours may be two statements in one."""
+    with bouncer(postgres_url, sessions=1) as url:
+        database = Database(create_engine(url, connect_args={"prepare_threshold": threshold}))
+        with database.connect() as one, database.connect() as other:
+            for connection in (one, other) * 4:
+                with database.watched(connection, LABEL), database.transaction(connection):
+                    assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+        database.dispose()
+
+
 def test_a_lanes_transactions_carry_its_label_and_its_session_does_not(
     postgres_url: str, behind: Database
 ) -> None:
