@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
+    auto,
     canvas,
     catalogue,
     claims,
@@ -30,7 +31,7 @@ from bench import (
 from bench.figures import Findings
 from bench.origin import load, origin
 from bench.servers import servers
-from bench.stage import Stage, stage
+from bench.stage import LARGE, Stage, stage
 
 MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "real": real.measure,
@@ -47,9 +48,10 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "pages": pages.measure,
     "canvas": canvas.measure,
     "gentle": gentle.measure,
+    "auto": auto.measure,
 }
-#: Measured only when they are named: a Celery chord takes its time, and so does a p99.
-_NAMED = ("canvas", "gentle")
+#: Measured only when they are named: a Celery chord takes its time, and so do a p99 and a drift.
+_NAMED = ("canvas", "gentle", "auto")
 
 
 def main() -> None:
@@ -72,6 +74,12 @@ def main() -> None:
         "--quick", action="store_true", help="over a hundredth of the rows, to see that it works"
     )
     parser.add_argument(
+        "--rows", type=int, default=LARGE, help="of the large table of latency (%(default)s)"
+    )
+    parser.add_argument(
+        "--lanes", type=int, nargs="+", default=[], help="how many, for lanes and auto"
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures there, and a page beside it"
     )
     parser.add_argument(
@@ -85,10 +93,15 @@ def main() -> None:
         parser.error(f"there is no {' or '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs must be at least 1")
+    if min(options.rows, *options.lanes, 1) < 1:
+        parser.error("--rows and --lanes must be at least 1")
     catalogue.check()
     began = time.monotonic()
     findings = []
-    with servers() as found, stage(found, quick=options.quick) as made:
+    with (
+        servers() as found,
+        stage(found, quick=options.quick, large=options.rows, lanes=options.lanes) as made,
+    ):
         results = origin(found)
         for name in options.names or [one for one in MEASUREMENTS if one not in _NAMED]:
             findings.append(MEASUREMENTS[name](made, options.pairs))

@@ -17,7 +17,17 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from sqlalchemy import Engine, create_engine, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    func,
+    select,
+)
 
 from bench import shop
 from breakbulk import Breakbulk, Chunk
@@ -32,6 +42,8 @@ SLOW_PART = 0.1
 SLOW_TIMES = 100
 ALONE = "BREAKBULK_BENCH_ALONE"
 """Set: no lane takes over what another holds."""
+TARGET = 0.5
+"""Seconds that a chunk is to take which sizes itself."""
 _SPARE = 4
 _SLICE_SECONDS = 5.0
 
@@ -75,6 +87,33 @@ class Skewed:
         keys: list[Any] = [key for (key,) in chunk.row_keys]
         slow = sum(key > self.rows * (1 - SLOW_PART) for key in keys)
         time.sleep(self.seconds * (len(keys) - slow + SLOW_TIMES * slow))
+
+
+@cache
+def drifting(shape: str, lanes: int) -> Table:
+    """Return the table of rows that say how many seconds each of them costs."""
+    return Table(
+        f"drift_{shape}_{lanes}",
+        MetaData(),
+        Column("id", BigInteger, primary_key=True, autoincrement=False),
+        Column("cost", Double, nullable=False),
+    )
+
+
+@bulk.job(name="bench.crowd.Drift", chunk_size="auto", chunk_seconds=TARGET, queue=QUEUE)
+class Drift:
+    """Chunks that size themselves, and wait for as long as their rows cost."""
+
+    shape: str
+    lanes: int
+
+    def source(self) -> Any:
+        return select(drifting(self.shape, self.lanes))
+
+    def process(self, chunk: Chunk[Any]) -> None:
+        table = drifting(self.shape, self.lanes)
+        cost = chunk.session.execute(select(func.sum(table.c.cost)).where(chunk.where))
+        time.sleep(cost.scalar_one())
 
 
 def main() -> None:

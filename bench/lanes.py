@@ -70,7 +70,7 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         f"lanes in threads, on the real ledger, whose chunks wait for {WAIT} s and change nothing;"
         " each has a session of its own",
     )
-    numbers = LANES[:2] if stage.quick else LANES
+    numbers = stage.lanes or (LANES[:2] if stage.quick else LANES)
     costs: dict[int, list[Cost]] = {lanes: [] for lanes in numbers}
     for _ in range(pairs or PAIRS):
         for lanes in numbers:

@@ -5,7 +5,6 @@ Nobody waits for the middle of a long run, but everybody does for a short one.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from breakbulk.errors import StateError
 
 PAIRS = 25
 SMALL = 1_000
-#: Built once with generate_series; 100,000,000 takes minutes and 4 GB of disk.
-LARGE = int(os.environ.get("BREAKBULK_BENCH_ROWS", "10_000_000"))
 #: Rows of the runs that are followed to their end: a hundred chunks.
 WHOLE = 50_000
 _LOOK_SECONDS = 0.002
@@ -34,11 +31,12 @@ _MOMENT = text("SELECT at FROM moments WHERE run = :run AND name = :name")
 def measure(stage: Stage, pairs: int | None) -> Findings:
     """Submit to idle workers, again and again, at moments that have nothing to do with theirs."""
     times = max(pairs or 0, PAIRS)
-    for rows in (SMALL, WHOLE, LARGE):
+    large = stage.size(stage.large)
+    for rows in (SMALL, WHOLE, large):
         stage.narrow(rows)
     stage.run("DROP TABLE IF EXISTS moments", f"CREATE TABLE {shop.MOMENTS}")
     chance = random.Random(1773)
-    firsts: dict[int, list[float]] = {SMALL: [], LARGE: []}
+    firsts: dict[int, list[float]] = {SMALL: [], large: []}
     ends: dict[str, list[float]] = {"callback": [], "ended": [], "noticed": []}
     with stage.worker():
         for rows in (*firsts, WHOLE):

@@ -23,8 +23,12 @@ from breakbulk import Breakbulk
 
 ROOT = Path(__file__).parents[1]
 LANES = 2
+#: Rows of the large table. With 100,000,000 it takes some minutes and 7 GB of disk to build.
+LARGE = 10_000_000
 _START_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
+#: A table with more rows is left out of the log of changes, which would be larger than itself.
+_LOGGED = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,15 @@ class Stage:
         url: its URL.
         broker: URL of the broker.
         quick: everything is measured over a hundredth of the rows, to see that it works.
+        large: rows of the large table that latencies are measured with.
+        lanes: how many, one after the other, where that is what is measured; else its own.
     """
 
     url: str
     broker: str
     quick: bool = False
+    large: int = LARGE
+    lanes: tuple[int, ...] = ()
 
     def size(self, full: int) -> int:
         """So many rows or chunks, or a hundredth of them where it has to be quick."""
@@ -87,6 +95,8 @@ class Stage:
         if inspect(self.engine).has_table(table.name):
             return
         table.create(self.engine)
+        if rows > _LOGGED:
+            self.run(f"ALTER TABLE {table.name} SET UNLOGGED")
         self.run(
             f"ALTER TABLE {table.name} SET (autovacuum_enabled = off)",
             f"INSERT INTO {table.name} SELECT number, number % {shop.SPARSE_EVERY}, 0"
@@ -177,13 +187,15 @@ class Stage:
 
 
 @contextmanager
-def stage(servers: Servers, *, quick: bool = False) -> Iterator[Stage]:
+def stage(
+    servers: Servers, *, quick: bool = False, large: int = LARGE, lanes: Sequence[int] = ()
+) -> Iterator[Stage]:
     """Yield a stage with an empty ledger and two small tables for warming up."""
     servers.empty_broker()
     with servers.database() as url:
         os.environ[shop.DATABASE] = url
         shop.app.conf.update(broker_url=servers.broker)
-        made = Stage(url, servers.broker, quick)
+        made = Stage(url, servers.broker, quick, large, tuple(lanes))
         made.bulk.upgrade()
         made.narrow(1000)
         made.run("CREATE TABLE warmed (pid integer)")
