@@ -69,7 +69,7 @@ def test_buttons_do_what_they_say(yard: Yard, page: Page, trouble: list[str]) ->
     expect(page.locator(".headline .status")).to_have_text("cancelled")
     (question,) = trouble
     assert question == (
-        f"dialog: Cancel run {handle.id} for good? Chunks in hand are finished, the rest is not"
+        f"dialog: Cancel run {handle.id} for good? What is in hand is finished, the rest is not"
         " done."
     )
     trouble.clear()

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 _LONGEST = 1 << 20
 _POLL_SECONDS = 0.02
+#: Nothing of the package: a worker's main process shares memory with its children, made when a
+#: module is imported, and all workers would share it.
 _IMPORTED = (
-    "breakbulk.app.facade",
-    "breakbulk.worker",
     "celery.apps.worker",
     "celery.bin.celery",
     "celery.concurrency.prefork",
@@ -39,6 +39,7 @@ _IMPORTED = (
     "psycopg",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.orm",
 )
 
 
