@@ -28,6 +28,7 @@ Name = tuple[int, int, str]
 _STATUSES = {str(status): str(status) for status in RunStatus} | {
     "resumed": str(RunStatus.RUNNING),
     "retried": str(RunStatus.RUNNING),
+    "released": str(RunStatus.RUNNING),
 }
 #: What a run may be held for here: no job of these tests is wrong in itself.
 _REASONS = re.compile(
