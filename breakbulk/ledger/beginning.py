@@ -15,6 +15,8 @@ from breakbulk.ledger.sql import clock, seconds_between
 
 #: What the activity of a run says when what it stood behind or awaited lets it start.
 RELEASED: Final = "released"
+#: Among so many first notes of a run it is found: little happens to one that may not start.
+_FIRST = 100
 
 
 def seconds_since_submit(schema: Schema) -> ColumnElement[float]:
@@ -25,13 +27,20 @@ def seconds_since_submit(schema: Schema) -> ColumnElement[float]:
 def seconds_taken(schema: Schema) -> ColumnElement[float]:
     """From when a run could start to its end, or until now; below 0 while it may not yet."""
     runs, activity = schema.runs, schema.activity
+    first = (
+        select(activity.c.at, activity.c.verb)
+        .where(activity.c.run_id == runs.c.id)
+        .order_by(activity.c.id)
+        .limit(_FIRST)
+        .correlate(runs)
+        .subquery()
+    )
     released = (
-        select(func.max(activity.c.at))
+        select(func.max(first.c.at))
         .where(
-            activity.c.run_id == runs.c.id,
-            activity.c.verb == RELEASED,
+            first.c.verb == RELEASED,
             # What its next round stood behind is time between its rounds.
-            or_(runs.c.started_at.is_(None), activity.c.at <= runs.c.started_at),
+            or_(runs.c.started_at.is_(None), first.c.at <= runs.c.started_at),
         )
         .correlate(runs)
         .scalar_subquery()
