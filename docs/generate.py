@@ -10,8 +10,7 @@ import inspect
 import json
 import re
 import textwrap
-import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,11 @@ from breakbulk.runner import audit, chunk, context, retry, submit, whereabouts
 from breakbulk.runner import webhooks as hooks
 from breakbulk.web import settings as web_settings
 from breakbulk.web.api import contract, problems
-from docs import at_scale
+from docs import at_scale, proofs
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
 EXAMPLE = HOME.parent / "examples" / "one_file" / "shop.py"
-MUTANTS = HOME.parent / "tests" / "mutants"
 OUTSIDE = HOME.parent / "bench" / "results" / "outside.json"
 FAULTS = HOME.parent / "bench" / "results" / "faults.json"
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -410,52 +408,6 @@ def _example() -> str:
     return f"```python\n{EXAMPLE.read_text(encoding='utf-8').strip()}\n```"
 
 
-def _invariants() -> str:
-    parts = []
-    for one in _rows("invariant"):
-        parts.append(f"### {one['number']}. {one['name']}\n\n{one['says']}")
-        lines = ["| guard | without it | red without it | id |", "|---|---|---|---|"]
-        others = []
-        for guard in _rows("guard"):
-            first, *more = guard["keeps"]
-            words = (guard["guard"], guard["without"], _tests(guard["tests"]), f"`{guard['id']}`")
-            if first == one["number"]:
-                lines.append(f"| {' | '.join(words)} |")
-            elif one["number"] in more:
-                others.append(words[-1])
-        parts.append("\n".join(lines))
-        if others:
-            parts.append(f"These keep it as well: {', '.join(others)}.")
-    return "\n\n".join(parts)
-
-
-def _defects() -> str:
-    guards = {guard["id"]: guard for guard in _rows("guard")}
-    lines = ["| what happened | cure | tests |", "|---|---|---|"]
-    for defect in _rows("defect"):
-        cures = [guards[name] for name in defect.get("guards", ())]
-        ids = ", ".join(f"`{guard['id']}`" for guard in cures) or f"none: {defect['because']}"
-        tests = [test for guard in cures for test in guard["tests"]] + defect.get("tests", [])
-        lines.append(f"| {defect['seen']} | {ids} | {_tests(dict.fromkeys(tests))} |")
-    return "\n".join(lines)
-
-
-def _tests(names: Iterable[str]) -> str:
-    shown = []
-    for name in names:
-        file, _, test = name.partition("::")
-        link = f"[`{test.replace('|', '')}`](../../{file})"
-        if link not in shown:
-            shown.append(link)
-    return "<br>".join(shown)
-
-
-def _rows(kind: str) -> list[dict[str, Any]]:
-    """What the table of mutants says, file by file."""
-    tables = (tomllib.loads(path.read_text("utf-8")) for path in sorted(MUTANTS.glob("*.toml")))
-    return [row for one in tables for row in one.get(kind, [])]
-
-
 def _faults() -> str:
     """What came of the faults that strike Breakbulk and its peers, as it was measured."""
     return table.grid(json.loads(FAULTS.read_text("utf-8")))
@@ -490,8 +442,8 @@ PARTS: dict[str, Callable[[], str]] = {
     ),
     "rest-api": _rest_api,
     "problems": _problems,
-    "invariants": _invariants,
-    "defects": _defects,
+    "invariants": proofs.invariants,
+    "defects": proofs.defects,
     "faults": _faults,
     "outside": _outside,
     "scale-ledger": at_scale.ledger,

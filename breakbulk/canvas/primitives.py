@@ -13,6 +13,7 @@ import celery
 from celery import Celery, Signature
 from celery.canvas import maybe_signature
 
+from breakbulk.canvas.header import Once
 from breakbulk.canvas.submitting import Application, app_of, begin
 from breakbulk.errors import CanvasError
 from breakbulk.parts.signatures import OF_PARTS, callbacks_of, tasks_of
@@ -435,29 +436,12 @@ def _with_options(made: Canvas, given: Signature) -> Canvas:
     return made.set(**options)
 
 
-class _Once:
-    """Parts that are read lazily: once, whatever canvases are made of them."""
-
-    def __init__(self, parts: Iterator[Any]) -> None:
-        self._parts = parts
-        self._was_read = False
-
-    def __iter__(self) -> Iterator[Any]:
-        if self._was_read:
-            raise CanvasError(
-                "The header was read when the canvas was applied, and a generator can be read only"
-                " once: give a list, or build the canvas again."
-            )
-        self._was_read = True
-        return self._parts
-
-
 def _checked(tasks: Any) -> Any:
     """Parts, looked at now unless they are to be read lazily."""
-    if isinstance(tasks, _Once):
+    if isinstance(tasks, Once):
         return tasks
     if isinstance(tasks, Iterator):
-        return _Once(tasks)
+        return Once(tasks)
     if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
         raise CanvasError(
             "A group is made of Celery signatures, as in group(add.s(n, n) for n in range(10)),"

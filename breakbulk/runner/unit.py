@@ -136,6 +136,7 @@ def unit(database: Database, connection: Connection) -> Iterator[Unit]:
         _units[connection] = session.info[_KEY] = opened
         yield opened
     except Exception:
+        # Raised again; should the session not close, that is raised in its place, with this behind.
         _close(session, connection)
         raise
     except BaseException:
