@@ -93,9 +93,10 @@ class TakeOver:
                 shared = next((one for one in claims if one.ref == largest.ref), None)
             if shared is not None:
                 claims = self._share(claims, shared, keys)
-            detail = f"{len(claims)} of lane {tail.lane}'s chunks that it had not begun"
+            noun = self.run.nouns.chunk
+            detail = f"{len(claims)} of lane {tail.lane}'s {noun}s that it had not begun"
             if shared is not None:
-                detail += f"; shared out chunk {shared.ref}"
+                detail += f"; shared out {noun} {shared.ref}"
             if tell:
                 actor = f"lane {self.lane.number}"
                 ledger.runs.note(
