@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -76,6 +77,7 @@ class Database:
         self._engine: Engine | None = None
         self._sessions: Callable[..., Session] | None = None
         self._turnstile: Turnstile | None = None
+        self._resolving = threading.RLock()
         if not callable(target) or isinstance(target, (sessionmaker, scoped_session)):
             self._dialect_name: str | None = _dialect_of(target)
         else:
@@ -86,7 +88,10 @@ class Database:
     def engine(self) -> Engine:
         """The engine of this process."""
         if self._engine is None:
-            self._resolve()
+            # Lanes in threads come all at once, and each would get an engine of its own.
+            with self._resolving:
+                if self._engine is None:
+                    self._resolve()
         assert self._engine is not None
         return self._engine
 
@@ -321,6 +326,7 @@ class Database:
         if engine is not None:
             engine.dispose(close=False)
         self._engine = self._sessions = self._turnstile = None
+        self._resolving = threading.RLock()  # another thread may have held it when we were forked
 
     def dispose(self) -> None:
         """Close all pooled connections."""
@@ -384,13 +390,13 @@ class Database:
                 raise ConfigurationError(
                     "The sessionmaker has no engine: create it with sessionmaker(bind=engine)."
                 )
-            self._engine, self._sessions = engine, target
-        elif isinstance(target, Engine):
-            self._engine, self._sessions = target, sessionmaker(target)
+            self._sessions = target
         else:
-            self._engine = _engine_for(target)
-            self._sessions = sessionmaker(self._engine)
-        self._dialect_name = _known(self._engine.dialect.name)
+            engine = target if isinstance(target, Engine) else _engine_for(target)
+            self._sessions = sessionmaker(engine)
+        self._dialect_name = _known(engine.dialect.name)
+        # Last: whoever sees it does not look for the others.
+        self._engine = engine
 
 
 def _set(settings: Mapping[str, str]) -> list[ColumnElement[str]]:

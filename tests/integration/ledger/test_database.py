@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,29 @@ def test_a_callable_is_asked_once_in_a_process_and_late() -> None:
     database.forget()
     assert database.engine.dialect.name == "sqlite"
     assert asked == [1, 1]
+    database.dispose()
+
+
+def test_a_callable_is_asked_once_by_all_threads_of_a_process() -> None:
+    asked: list[int] = []
+    all_here, second_inside = threading.Barrier(8), threading.Barrier(2)
+
+    def target() -> str:
+        asked.append(1)
+        with suppress(threading.BrokenBarrierError):
+            second_inside.wait(timeout=0.2)
+        return "sqlite://"
+
+    database = Database(target)
+
+    def need() -> Engine:
+        all_here.wait()
+        return database.engine
+
+    with ThreadPoolExecutor(8) as threads:
+        engines = {id(future.result()) for future in [threads.submit(need) for _ in range(8)]}
+    assert len(engines) == 1
+    assert asked == [1]
     database.dispose()
 
 
