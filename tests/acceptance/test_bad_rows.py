@@ -116,7 +116,8 @@ def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pool", ["prefork", "threads", pytest.param("solo", marks=pytest.mark.thorough)]
+    "pool",
+    ["prefork", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("threads", "solo"))],
 )
 def test_rows_that_hang(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str
@@ -149,6 +150,7 @@ def test_rows_that_hang(
     assert slots == [2 if pool == "prefork" else 0], "as many as can work"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_rows_that_want_to_end_the_process(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, pool: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from redis import Redis
 
 from breakbulk.embedded import EmbeddedValkey
@@ -81,6 +82,7 @@ def test_a_broker_that_is_flushed(postgres_url: str, valkey_url: str, set_stage:
     assert not stage.attempts(run)
 
 
+@pytest.mark.thorough
 def test_a_broker_that_never_comes_back(
     postgres_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_broker_that_never_comes_back(
         stage.finish()
 
 
+@pytest.mark.thorough
 def test_a_worker_whose_only_slot_was_at_work_when_the_broker_went(
     postgres_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

@@ -202,6 +202,7 @@ def test_it_is_paused_and_revoked(stage: Stage, path: str) -> None:
     assert len(notes(path)) == 6
 
 
+@pytest.mark.thorough
 def test_a_producer_that_dies_is_followed_by_another(stage: Stage, path: str) -> None:
     stage.worker()
 

@@ -224,6 +224,7 @@ def test_sqlite_force_says_what_it_waits_for(
     assert run.audit().clean
 
 
+@pytest.mark.thorough
 def test_broker_that_is_down_at_run(
     postgres_url: str, set_stage: Stages, tmp_path: Path, embedded: None
 ) -> None:

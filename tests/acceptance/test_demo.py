@@ -292,6 +292,7 @@ def test_killed_at_once_it_takes_everything_with_it(moment: str, directory: Path
         wait_for(lambda: not living(family), message="servers and workers to end by themselves")
 
 
+@pytest.mark.thorough
 def test_killed_amid_its_work_it_takes_everything_with_it(directory: Path) -> None:
     with demo(directory, "--rows", "20000") as started, gated(started) as gate:
         started.await_output("2 lanes")
@@ -301,6 +302,7 @@ def test_killed_amid_its_work_it_takes_everything_with_it(directory: Path) -> No
         wait_for(lambda: not living(family), message="servers and workers to end by themselves")
 
 
+@pytest.mark.thorough
 def test_a_signal_amid_the_filling_leaves_nothing_either(directory: Path) -> None:
     with demo(directory) as started:
         started.await_output("of 1,000,000 products")

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from breakbulk import RunStatus
 from tests.support.waiting import SLACK, wait_for
@@ -68,6 +69,7 @@ def test_sqlite_a_killed_child(sqlite_url: str, valkey_url: str, set_stage: Stag
     assert run.failures()[0].error == "WorkerDied"
 
 
+@pytest.mark.thorough
 def test_a_child_that_is_up_too_late(
     stage: Stage, start_worker: WorkerFactory, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_child_that_is_up_too_late(
     assert not stage.losses(run)
 
 
+@pytest.mark.thorough
 def test_sqlite_a_killed_worker(sqlite_url: str, valkey_url: str, set_stage: Stages) -> None:
     stage = set_stage(sqlite_url, valkey_url, job=_JOB, knobs={"lease_seconds": _LEASE})
     stage.fill(_ROWS)

@@ -224,6 +224,7 @@ def _web_command() -> list[str]:
     return command
 
 
+@pytest.mark.thorough
 def test_the_dashboard_lets_in_whom_the_proxy_has_logged_in(container: Container) -> None:
     code, said = container.run("breakbulk", "db", "upgrade")
     assert code == 0, said

@@ -29,7 +29,13 @@ def newest(stage: Stage) -> RunHandle:
 @pytest.mark.parametrize(
     "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
 )
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="kill -9"),
+        pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_producer_that_is_killed_is_followed_by_another(
     request: pytest.FixtureRequest,
     valkey_url: str,
@@ -73,6 +79,7 @@ def test_a_producer_that_is_killed_is_followed_by_another(
     assert len(stage.bulk.runs()) == 1
 
 
+@pytest.mark.thorough
 def test_workers_come_and_go_while_it_is_being_read(stage: Stage) -> None:
     """One is killed in the middle; all the same each item is processed once."""
     stage.put(_ROWS)

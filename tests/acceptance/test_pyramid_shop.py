@@ -261,6 +261,7 @@ def test_a_button_processes_the_whole_warehouse_and_a_subscriber_marks_it(shop: 
     missed.value.close()
 
 
+@pytest.mark.thorough
 def test_a_subscriber_that_raises_is_tried_again_and_marks_it_once(open_shop: Shop) -> None:
     shop = open_shop
     for number in range(2):
@@ -302,7 +303,8 @@ def _due(connection: Any, run: int, attempt: int) -> int:
     return int(changed.rowcount)
 
 
-@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("whole", [True, False])
 def test_a_worker_that_is_killed_in_the_callback(open_shop: Shop, *, whole: bool) -> None:
     shop = open_shop
     gate = shop.directory / "gate"
@@ -323,6 +325,7 @@ def test_a_worker_that_is_killed_in_the_callback(open_shop: Shop, *, whole: bool
     assert len({name.split("-")[3] for name in shop.heard()}) == 2, "two processes, one mark"
 
 
+@pytest.mark.thorough
 def test_without_a_broker_the_button_answers_and_the_run_is_safe(open_shop: Shop) -> None:
     shop = open_shop
     text_of_ini = shop.ini.read_text()

@@ -62,6 +62,7 @@ def test_a_run_is_told_of(
     assert told[1]["data"]["summary"]["rows_done"] == 200
 
 
+@pytest.mark.thorough
 def test_a_receiver_that_is_down_and_comes_back(
     postgres_url: str, valkey_url: str, set_stage: Stages
 ) -> None:

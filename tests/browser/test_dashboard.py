@@ -211,8 +211,15 @@ def test_by_keyboard_alone(yard: Yard, partial: RunHandle, page: Page) -> None:
     assert partial.record().round == 2
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("dark", 390),
+        pytest.param("light", 1280, marks=pytest.mark.thorough),
+        pytest.param("light", 390, marks=pytest.mark.thorough),
+        pytest.param("dark", 1280, marks=pytest.mark.thorough),
+    ],
+)
 def test_every_screen_is_accessible_and_fits(
     yard: Yard,
     partial: RunHandle,

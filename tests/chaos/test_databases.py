@@ -42,6 +42,7 @@ def test_the_run_goes_on_when_it_is_back(set_arena: Arenas, what: Fault) -> None
     assert any(re.search(found, log) for log in logs), f"nobody says {found!r}"
 
 
+@pytest.mark.thorough
 def test_a_silence_in_which_all_leases_end(set_arena: Arenas) -> None:
     """Whoever comes back first finds everybody else dead, and may not say so."""
     arena = set_arena(breaks=databases.a_silent_network.breaks)

@@ -29,7 +29,7 @@ _STYLES: tuple[dict[str, Any], ...] = (
     "seconds",
     [
         # Every session mixes anew, so many short ones meet as much as a long one.
-        pytest.param(10, id="short"),
+        pytest.param(10, id="short", marks=pytest.mark.thorough),
         pytest.param(30, id="longer", marks=pytest.mark.thorough),
         pytest.param(600, id="long", marks=pytest.mark.soak),
     ],

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import select
 
 from breakbulk import RunHandle, RunStatus
@@ -45,6 +46,7 @@ def _meddle(handle: RunHandle, dice: random.Random) -> None:
         time.sleep(dice.uniform(0, 0.3))  # as people do
 
 
+@pytest.mark.thorough
 def test_pause_and_resume_raced(set_arena: Arenas) -> None:
     arena = set_arena()
     run = arena.submit()

@@ -31,6 +31,7 @@ def test_a_worker_frozen_for_good(behind: str, set_arena: Arenas) -> None:
     arena.see_through(arena.submit())
 
 
+@pytest.mark.thorough
 def test_a_killed_worker(behind: str, set_arena: Arenas) -> None:
     arena = set_arena(database_of_workers=behind)
     arena.suffer(processes.a_killed_worker)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.faults import processes
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def test_a_recycled_child(set_arena: Arenas) -> None:
     assert not arena.stage.losses(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_new_worker(set_arena: Arenas) -> None:
     """The team starts one more worker while a run goes on: it gets lanes of its own."""
     arena = set_arena(size=1, rows=6000)

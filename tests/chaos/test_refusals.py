@@ -63,6 +63,7 @@ def role(postgres_url: str) -> Iterator[str]:
     tell(postgres_url, refusals.end_sessions_of(name), f"DROP ROLE {name}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", refusals.ALL, ids=lambda one: one.name.replace(" ", "-"))
 def test_a_database_that_refuses(set_arena: Arenas, what: Fault) -> None:
     arena = set_arena(breaks=what.breaks)
@@ -70,6 +71,7 @@ def test_a_database_that_refuses(set_arena: Arenas, what: Fault) -> None:
     assert not arena.stage.attempts(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_full_disk(disk: Disk, url_on_disk: str, set_arena: Arenas) -> None:
     """Neither rows nor the ledger can be written."""
     arena = set_arena(database=url_on_disk)
@@ -105,6 +107,7 @@ def test_an_exhausted_pool(postgres_url: str, valkey_url: str, set_stage: Stages
     assert not stage.losses(run)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_under_sqlite(disk: Disk, valkey_url: str, set_stage: Stages) -> None:
     stage = set_stage(f"sqlite:///{disk.path / 'shop.sqlite'}", valkey_url, job=_JOB)
     stage.fill(_ROWS)

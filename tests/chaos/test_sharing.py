@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 from sqlalchemy import func, select
 
 from breakbulk import RunStatus
@@ -28,6 +29,7 @@ _SECONDS = 0.25
 _LEAST = 1 / _CHUNKS
 
 
+@pytest.mark.thorough
 def test_fifty_runs_share_the_workers_fairly(set_arena: Arenas) -> None:
     """Every team starts its nightly job at midnight, and a process dies in the middle of it."""
     arena = set_arena(

@@ -39,12 +39,14 @@ def test_a_soft_shutdown(set_arena: Arenas) -> None:
     _judge_leave(arena, arena.suffer(processes.a_cold_shutdown))
 
 
+@pytest.mark.thorough
 def test_a_restart(set_arena: Arenas) -> None:
     """SIGHUP, by which some teams deploy: the worker ends what is in hand and starts anew."""
     arena = set_arena(**_LONG)
     _judge_leave(arena, arena.suffer(processes.a_restart))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_cold_shutdown(set_arena: Arenas, pool: str) -> None:
     """Somebody is impatient and sends SIGQUIT: children are ended wherever they are.
@@ -56,6 +58,7 @@ def test_a_cold_shutdown(set_arena: Arenas, pool: str) -> None:
     assert not arena.stage.attempts(bout.run)
 
 
+@pytest.mark.thorough
 def test_a_soft_shutdown_that_is_too_short(set_arena: Arenas) -> None:
     """The team lets chunks go on for a while, but they take longer."""
     arena = set_arena(celery={"worker_soft_shutdown_timeout": 0.1}, rows=400, seconds=0.6)

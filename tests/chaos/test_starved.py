@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.arenas import Arenas
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("solo", marks=pytest.mark.thorough)])
 def test_a_starved_steward(set_arena: Arenas, pool: str) -> None:
     """A chunk compresses an image, or trains a model, in C code that lets no thread run."""
     arena = set_arena(pool=pool, rows=600)
@@ -24,6 +24,7 @@ def test_a_starved_steward(set_arena: Arenas, pool: str) -> None:
     assert max(losses.values(), default=0) <= 3, "no work is thrown away over and over"
 
 
+@pytest.mark.thorough
 def test_a_starved_steward_that_is_alone(set_arena: Arenas) -> None:
     """The same with one worker only: there is nobody to judge it, and nothing is thrown away."""
     arena = set_arena(pool="threads", size=1, rows=600)
@@ -32,7 +33,7 @@ def test_a_starved_steward_that_is_alone(set_arena: Arenas) -> None:
     assert not arena.stage.losses(bout.run)
 
 
-@pytest.mark.parametrize("minutes", [10, -10])
+@pytest.mark.parametrize("minutes", [10, pytest.param(-10, marks=pytest.mark.thorough)])
 def test_a_wrong_clock(set_arena: Arenas, minutes: int) -> None:
     """A machine's clock is off, and it has to rescue what another machine has lost."""
     arena = set_arena(size=1)

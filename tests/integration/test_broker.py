@@ -37,7 +37,9 @@ def mute() -> Iterator[int]:
             connection.close()
 
 
-@pytest.mark.parametrize("scheme", ["redis", "amqp", "pyamqp", "sqs"])
+@pytest.mark.parametrize(
+    "scheme", ["redis", "amqp", "pyamqp", pytest.param("sqs", marks=pytest.mark.thorough)]
+)
 def test_a_broker_that_only_accepts_is_given_up_soon(
     scheme: str, mute: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

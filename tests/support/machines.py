@@ -15,7 +15,7 @@ RUNS = f"{ROOT}/runs"
 
 def refused(answer: TestResponse, status: int, kind: str) -> dict[str, Any]:
     """The problem that an answer tells of."""
-    assert answer.status_int == status, answer.text
+    assert answer.status_int == status, f"{answer.request.path_qs}: {answer.text}"
     assert answer.content_type == "application/problem+json"
     problem: dict[str, Any] = answer.json
     assert problem["type"] == f"urn:breakbulk:problem:{kind}"
