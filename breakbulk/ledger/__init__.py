@@ -21,6 +21,7 @@ from breakbulk.ledger.quarantine import Quarantine
 from breakbulk.ledger.reports import Reports
 from breakbulk.ledger.results import Results
 from breakbulk.ledger.retries import Retries
+from breakbulk.ledger.returns import Returns
 from breakbulk.ledger.runs import Runs
 from breakbulk.ledger.scalers import Scalers
 from breakbulk.ledger.signs import SignReader
@@ -45,6 +46,7 @@ class Ledger:
         self.runs = Runs(database)
         self.finishers = Finishers(database)
         self.claims = Claims(database)
+        self.returns = Returns(database)
         self.takeovers = Takeovers(database)
         self.chunks = Chunks(database)
         self.failures = Failures(database)

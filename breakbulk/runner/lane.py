@@ -140,17 +140,21 @@ class LaneWork:
             if again and not ledger.lanes.present(connection, self._lane.token):
                 # It was the answer to the COMMIT that was lost, and not what it had written.
                 return
-            unused = 0
-            for claim in ledger.claims.held_by(connection, run_id, self._hand.owners):
-                troubled = self._patience.spent(claim)
-                # Others have their turn before a chunk that does not get on.
-                wait = _AFTER_TROUBLE if troubled else 0.0
-                ledger.claims.give_back(
-                    connection, claim, wait=wait, attempt_spent=False, troubled=troubled
-                )
-                unused += claim.rows
-            if unused:
+            held = ledger.claims.held_by(connection, run_id, self._hand.owners)
+            for claim in held:
+                if troubled := self._patience.spent(claim):
+                    # Others have their turn before a chunk that does not get on.
+                    ledger.claims.give_back(
+                        connection,
+                        claim,
+                        wait=_AFTER_TROUBLE,
+                        attempt_spent=False,
+                        troubled=troubled,
+                    )
+            if held:
+                ledger.returns.unbegun(connection, run_id, self._hand.owners)
                 cap = ledger.throttles.cap(connection, run_id)
+                unused = sum(claim.rows for claim in held)
                 use_cap(self._runtime, connection, run_id, cap, -unused)
             self._write_tally(connection)
             ledger.lanes.leave(connection, self._lane.token, worked=self._worked)
@@ -372,10 +376,9 @@ class LaneWork:
                 innocent=innocent,
             )
             # Others would only fail alike: first it is seen whether anything works.
-            for other in self._hand.others if suspicious else ():
-                self._runtime.ledger.claims.give_back(
-                    connection, other, wait=0, attempt_spent=False
-                )
+            if suspicious and self._hand.others:
+                owners = self._hand.owners
+                self._runtime.ledger.returns.unbegun(connection, self._run.id, owners)
         self._hand.suspicious = suspicious
         # A chunk that is to be split now need not wait until it is time to look.
         self._hand.put_down(all_others=suspicious, look=True)

@@ -60,15 +60,14 @@ def rescue(
             _blame_callback(
                 runtime, connection, lane, failure, worker=worker, host=host, seconds=seconds
             )
-        for place, claim in enumerate(claims):
-            in_hand = place == 0
+        for claim in claims[:1]:
             lost_too_often = claim.losses >= runtime.settings.max_losses
             blamed = failure or (Failure.of_death(why) if lost_too_often else None)
-            if in_hand and failure is not None:
+            if failure is not None:
                 late = failure.error == Failure.of_timeout(None).error
                 cause = Cause.TIMEOUT if late else Cause.DEATH
                 brake(runtime, connection, claim, cause, why, actor="steward")
-            if in_hand and blamed is not None:
+            if blamed is not None:
                 note_failure(
                     runtime,
                     connection,
@@ -80,9 +79,9 @@ def rescue(
                     at_once=True,
                 )
             else:
-                ledger.claims.give_back(
-                    connection, claim, wait=0, attempt_spent=False, lost=in_hand
-                )
+                ledger.claims.give_back(connection, claim, wait=0, attempt_spent=False, lost=True)
+        if claims[1:]:
+            ledger.returns.unbegun(connection, lane.run_id, {claim.owner for claim in claims})
         ledger.runs.note(
             connection,
             lane.run_id,
