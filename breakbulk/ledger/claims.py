@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +49,8 @@ class Frontier:
         scout: how far somebody has walked beyond without a full chunk.
         walker_busy: somebody else is walking far right now.
         throttle: on what the run holds back by now.
+        expected: rows in all, as far as they can be guessed.
+        lanes: how many are at the run.
     """
 
     number: int
@@ -58,6 +60,8 @@ class Frontier:
     scout: Scout | None
     walker_busy: bool
     throttle: Throttle = NO_THROTTLE
+    expected: int | None = field(default=None, compare=False)
+    lanes: int = field(default=1, compare=False)
 
 
 class Claims:
@@ -88,7 +92,7 @@ class Claims:
     def frontier(self, connection: Connection, run_id: RunId, lane: UUID) -> Frontier:
         """Where carving stands, read off the chunk with the highest number."""
         carves, chunks = self._database.schema.carves, self._database.schema.chunks
-        runs = self._database.schema.runs
+        runs, lanes = self._database.schema.runs, self._database.schema.lanes
         last = (
             select(chunks.c.number, chunks.c.upto, chunks.c.rows_upto)
             .where(chunks.c.run_id == run_id)
@@ -97,8 +101,10 @@ class Claims:
             .subquery()
         )
         busy = func.coalesce((carves.c.walker != lane) & (carves.c.walker_until > clock()), False)
+        crew = select(func.count()).where(lanes.c.run_id == run_id).scalar_subquery()
         row = connection.execute(
-            select(carves.c.exhausted_at, carves.c.scout, busy.label("busy"), runs.c.throttle, last)
+            select(carves.c.exhausted_at, carves.c.scout, busy.label("busy"), last)
+            .add_columns(runs.c.throttle, runs.c.rows_estimate, crew.label("crew"))
             .select_from(
                 carves.join(runs, runs.c.id == carves.c.run_id).outerjoin(last, text("1 = 1"))
             )
@@ -112,6 +118,8 @@ class Claims:
             scout=_decode_scout(row.scout),
             walker_busy=bool(row.busy),
             throttle=Throttle.from_json(row.throttle),
+            expected=row.rows_estimate,
+            lanes=row.crew,
         )
 
     def last_number(self, connection: Connection, run_id: RunId) -> int:

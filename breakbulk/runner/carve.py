@@ -23,7 +23,7 @@ from breakbulk.errors import SourceError
 from breakbulk.ledger.claims import Frontier
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lanes import Lane
-from breakbulk.runner.pacing import share_of_last
+from breakbulk.runner.pacing import share_of_last, share_of_rest
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.sizing import Sized, size_now
 from breakbulk.sources import Source
@@ -67,11 +67,13 @@ def carve(
     source: Source[object],
     chunks: int,
     owner: UUID,
+    least: int = 1,
     wait: bool = True,
 ) -> Carved:
     """Try once to carve up to ``chunks`` chunks for a lane.
 
     Args:
+        least: so many are worth a carve where few are left.
         connection: idle, to the ledger.
         data: idle, to the rows; the same connection where they are in one database.
         owner: a new token, noted by the lane.
@@ -99,7 +101,8 @@ def carve(
     if frontier.walker_busy:
         return Carved(ground=Ground.WALKED_BY_ANOTHER)
     # A cap on rows a second is no wish but a limit.
-    size, chunks = frontier.throttle.chunk_size(sized.rows), sized.chunks
+    size = frontier.throttle.chunk_size(sized.rows)
+    chunks = _share(frontier, size, sized.chunks, least)
     if allowance is not None:
         if allowance.wait:
             return Carved(ground=Ground.CAPPED, wait=allowance.wait)
@@ -130,6 +133,14 @@ def carve(
         whole=whole,
         wait=wait,
     )
+
+
+def _share(frontier: Frontier, size: int, chunks: int, least: int) -> int:
+    """How many chunks of a size to take, as far as it is known how many are left."""
+    if frontier.expected is None:
+        return chunks
+    left = (frontier.expected - frontier.rows) / size
+    return share_of_rest(chunks, least, left, frontier.lanes)
 
 
 def _scout(frontier: Frontier, size: int) -> Scout | None:

@@ -34,6 +34,10 @@ _LOADING_PATIENCE = 1.0
 _TAIL_WAIT = 0.2
 
 
+#: Of what a lane takes at a time: less than this is not worth a carve before the very end.
+_WORTH = 0.1
+
+
 class ConnectionGone(Exception):
     """The connection is gone: go on with a new one, after settling a doubtful commit."""
 
@@ -158,6 +162,7 @@ class Hand:
         budget = self._crowd.seconds(self._runtime.settings.carve_seconds)
         budget = min(budget, max(self._slice.left(), 0.05))
         wanted = 1 if self.suspicious else self._pace.chunks_in(budget)
+        least = self._pace.chunks_in(budget * _WORTH)
         fresh, self._fresh_next = self._fresh_next, False
         if not fresh and self._time_to_look() and self._claim_waiting(connection, wanted):
             self._fresh_next = not self.suspicious
@@ -165,10 +170,11 @@ class Hand:
         patient_until = time.monotonic() + _LOADING_PATIENCE
         while not self._slice.over():
             asked_at = time.monotonic()
-            carved = self._carve(connection, data, source, wanted)
+            carved = self._carve(connection, data, source, wanted, least)
             if carved.claims:
                 # failpoint: after carve
                 self._crowd.passed()
+                self._pace.got(len(carved.claims), time.monotonic() - asked_at)
                 self._take(list(carved.claims), asked_at)
                 return True
             if carved.ground is Ground.WALKING:
@@ -215,7 +221,12 @@ class Hand:
         return None
 
     def _carve(
-        self, connection: Connection, data: Connection, source: Source[object], wanted: int
+        self,
+        connection: Connection,
+        data: Connection,
+        source: Source[object],
+        wanted: int,
+        least: int,
     ) -> Carved:
         try:
             carved = carve(
@@ -226,6 +237,7 @@ class Hand:
                 lane=self._lane,
                 source=source,
                 chunks=wanted,
+                least=least,
                 owner=self._new_owner(),
                 wait=False,
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 
 _WEIGHT = 0.3
+_TELLING = 32
 
 
 class Pace:
@@ -18,6 +20,13 @@ class Pace:
     def __init__(self, most: int) -> None:
         self._most = most
         self._seconds: float | None = None
+        self._getting = 0.0
+
+    def got(self, chunks: int, seconds: float) -> None:
+        """Note how long it took to come by so many chunks: of quick ones that is a good part."""
+        # A few tell of what each carve takes, and not of what each chunk does.
+        if chunks >= _TELLING:
+            self._getting = seconds / chunks
 
     def observe(self, seconds: float) -> None:
         """Note how long a chunk took."""
@@ -30,7 +39,7 @@ class Pace:
         """How many chunks fit; 1 until the pace is known, so that nobody hoards."""
         if self._seconds is None:
             return 1
-        return max(1, min(self._most, int(seconds / max(self._seconds, 1e-6))))
+        return max(1, min(self._most, int(seconds / max(self._seconds + self._getting, 1e-6))))
 
 
 class Crowd:
@@ -54,7 +63,9 @@ class Crowd:
 
     def wait(self) -> None:
         """Others were faster: let them, for a moment of longer and longer ones by chance."""
-        self._share = min(self._MOST, self._share * 2)
+        # Once is chance, also where there are only two.
+        if self._tries:
+            self._share = min(self._MOST, self._share * 2)
         longest = min(self._LONGEST, self._FIRST * 2.0 ** min(self._tries, 10))
         self._tries += 1
         time.sleep(random.uniform(0, longest))  # noqa: S311  (no secret)
@@ -63,6 +74,23 @@ class Crowd:
         """This lane was the fastest."""
         self._tries = 0
         self._share = max(1.0, self._share * 0.9)
+
+
+def share_of_rest(wanted: int, least: int, chunks_left: float, lanes: int) -> int:
+    """How many chunks to take where so many are expected to be left for so many lanes.
+
+    Half of what falls to each, so that nobody still works on much when the others have nothing
+    left (guided self-scheduling, Polychronopoulos and Kuck 1987), but no less than is worth the
+    asking.
+
+    Args:
+        wanted: chunks that the lane would take of any number.
+        least: chunks that are worth the asking.
+        chunks_left: 0 or less where more came than were expected: then nobody knows.
+    """
+    if chunks_left <= 0:
+        return wanted
+    return min(wanted, max(least, math.ceil(chunks_left / (2 * max(lanes, 1)))))
 
 
 def share_of_last(found: int) -> int:
