@@ -1,28 +1,42 @@
-"""One attempt at one chunk: user code and done-mark in one transaction, and nothing else."""
+"""One attempt at one chunk: user code and done-mark in one transaction, and nothing else.
+
+On PostgreSQL the transaction is begun when the code asks for it. What calls somebody's API for
+a minute and writes nothing has nothing open meanwhile, which vacuum would have to wait for.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import RunStatus
+from breakbulk.domain.verdict import Kept
 from breakbulk.errors import LostClaim
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.lastword import LastWord, NothingMarked, OtherTransaction
 from breakbulk.runner.chunk import Chunk
 from breakbulk.runner.context import surrounded
 from breakbulk.runner.current import process
+from breakbulk.runner.keeping import keep
+from breakbulk.runner.late import LateUnit
 from breakbulk.runner.runtime import Runtime
 from breakbulk.runner.unit import Unit, ended, unit
 from breakbulk.sources import Source, guard_key
+
+#: What an attempt that was committed gives: the run's status, and whether the tally was with it.
+Marked = tuple[RunStatus | None, bool]
+
+_NOTHING = Kept()
 
 
 class DoubtfulCommit(Exception):
@@ -128,33 +142,78 @@ class Work:
         """
         if self.runtime.at_least_once:
             return self._in_two_databases(connection, data, claim, at_work)
-        chunks, database = self.runtime.ledger.chunks, self.runtime.database
-        with database.turn(), at_work(), unit(database, connection) as work:
-            # Not before: how long it waits for its turn on SQLite is no matter of its size.
+        database = self.runtime.database
+        begin = partial(self.runtime.ledger.chunks.begin, connection, claim.ref)
+        # How long it waits for its turn to write, on SQLite, is no matter of its size.
+        at_once = not database.is_postgresql
+        late = LateUnit(database, connection, begin, at_work, self._guard_key, at_once=at_once)
+        with late:
             began = time.monotonic()
-            seal = chunks.begin(connection, claim.ref)
-            guard_key(work.session, self.source)
-            chunk = Chunk(self.run, claim, self.source, work.session)
+            chunk = Chunk(self.run, claim, self.source, late.session)
             with surrounded(self.runtime.context, chunk):
                 # failpoint: before work
                 process(self.job, chunk)
-                work.session.flush()
-                work.check()
-                if not database.is_postgresql and not database.unbroken(connection, seal):
-                    raise ended()
-                last_word: _LastWord | None = None
-                if self._may_mark_with_commit(connection, work):
-                    last_word = _LastWord(chunks.last_word, connection, claim, began, seal)
+                opened = late.end()
+                if opened is None:
+                    status, tallied = self._mark_alone(connection, claim, began)
                 else:
-                    status, seen = self._mark(connection, claim, began)
-                    if seen != seal:
-                        raise ended()
-                tallied = self._note(connection, claim)
-                self._commit(work, claim, last_word, tallied=tallied)
-                if last_word is not None:
-                    status = last_word.status
+                    status, tallied = self._mark_within(
+                        opened, late.seal, connection, claim, began=began
+                    )
         self.tally.count(claim.rows, written=tallied)
         return status
+
+    def _guard_key(self, session: Session) -> None:
+        guard_key(session, self.source)
+
+    def _mark_within(
+        self, work: Unit, seal: object, connection: Connection, claim: Claim, *, began: float
+    ) -> Marked:
+        """Mark it in the transaction that its code has worked in."""
+        chunks, database = self.runtime.ledger.chunks, self.runtime.database
+        work.session.flush()
+        work.check()
+        if not database.is_postgresql and not database.unbroken(connection, seal):
+            raise ended()
+        last_word: _LastWord | None = None
+        if self._may_mark_with_commit(connection, work):
+            last_word = _LastWord(chunks.last_word, connection, claim, began, seal)
+        else:
+            status, seen = self._mark(connection, claim, began)
+            if seen != seal:
+                raise ended()
+        tallied = self._note(connection, claim)
+        self._commit(work, claim, last_word, tallied=tallied)
+        if last_word is not None:
+            status = last_word.status
+        return status, tallied
+
+    def _mark_alone(
+        self, connection: Connection, claim: Claim, began: float, said: Kept = _NOTHING
+    ) -> Marked:
+        """Mark it where nothing is open."""
+        marks, seconds = self.runtime.ledger.keptmarks, time.monotonic() - began
+        due = self.tally.due(self.runtime.settings.tally_seconds)
+        if not said.outgoing and not due and marks.possible(connection):
+            try:
+                with doubting(tallied=False):
+                    found = marks.mark_done(
+                        connection, claim.ref, claim.owner, seconds, said.result
+                    )
+            except Exception as error:
+                # It is done: that it could not be said is no reason to do it again.
+                if fault_of(error, ours=True) is not Fault.TRANSIENT:
+                    raise
+            else:
+                if found is None:
+                    raise overtaken(self.run, claim)
+                return found[0], False
+        with doubting(tallied=due), self.runtime.database.transaction(connection):
+            status, _ = self._mark(connection, claim, began)
+            keep(self.runtime, connection, self.run, claim, said)
+            if due:
+                self._write_tally(connection, claim)
+        return status, due
 
     def _may_mark_with_commit(self, connection: Connection, work: Unit) -> bool:
         """Whether the mark can go in one message with COMMIT."""
@@ -194,7 +253,7 @@ class Work:
             database.begin_writing(data)
             seal = database.seal(data)
             guard_key(work.session, self.source)
-            chunk = Chunk(self.run, claim, self.source, work.session)
+            chunk = Chunk(self.run, claim, self.source, lambda: work.session)
             with surrounded(self.runtime.context, chunk):
                 process(self.job, chunk)
                 work.session.flush()
@@ -229,6 +288,21 @@ class Work:
         self.runtime.ledger.chunks.tally(
             connection, self.run.id, self.lane, self.tally.chunks + 1, self.tally.rows + claim.rows
         )
+
+
+@contextmanager
+def doubting(*, tallied: bool) -> Iterator[None]:
+    """What is said to the ledger now may have happened, even if the answer is lost.
+
+    Args:
+        tallied: whether the lane's tally is in the same transaction.
+    """
+    try:
+        yield
+    except Exception as error:
+        if fault_of(error, ours=True) is Fault.CONNECTION:
+            raise DoubtfulCommit(tallied=tallied) from error
+        raise
 
 
 def overtaken(run: Run, claim: Claim) -> LostClaim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -50,17 +50,26 @@ class Chunk(Generic[Row]):
     at all. Savepoints are fine; a commit or rollback of your own is refused.
 
     Attributes:
-        session: the SQLAlchemy session of the chunk's transaction, made by your own sessionmaker.
         run: the run it belongs to.
         request: what the application's context gave: in Pyramid, a prepared request.
     """
 
-    def __init__(self, run: Run, claim: Claim, source: Source[Row], session: Session) -> None:
+    def __init__(
+        self, run: Run, claim: Claim, source: Source[Row], session: Callable[[], Session]
+    ) -> None:
         self._claim = claim
         self._source = source
-        self.session = session
+        self._session = session
         self.run = RunInfo.of(run)
         self.request: Any = None
+
+    @property
+    def session(self) -> Session:
+        """The SQLAlchemy session of the chunk's transaction, made by your own sessionmaker.
+
+        On PostgreSQL the transaction is begun when the session, or a row, is first asked for.
+        """
+        return self._session()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._source.rows(self.session, self._claim.bounds))

@@ -8,8 +8,8 @@ it asks for the chunk's session, it is in the chunk's transaction like any ``pro
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,16 +18,12 @@ from sqlalchemy import Connection
 from breakbulk.domain.chunk import Claim
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.verdict import Kept
-from breakbulk.ledger.faults import Fault, fault_of
-from breakbulk.runner.attempt import DoubtfulCommit, Work, overtaken
+from breakbulk.runner.attempt import Marked, Work, doubting
 from breakbulk.runner.context import surrounded
 from breakbulk.runner.current import process
 from breakbulk.runner.keeping import ItemChunk, item_state, keep, kept
 from breakbulk.runner.late import LateUnit
 from breakbulk.runner.unit import Unit, ended
-
-#: What an attempt that was committed gives: the run's status, and whether the tally was with it.
-Marked = tuple[RunStatus | None, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,9 @@ class ItemWork(Work):
         apart = self.runtime.at_least_once
         marked: Marked | None = None
         state = item_state(self.runtime, connection, self.run, claim)
-        with LateUnit(self.runtime.data, data, self._beginning(data, claim), at_work) as late:
+        with LateUnit(
+            self.runtime.data, data, self._beginning(data, claim), at_work, self._guard_key
+        ) as late:
             chunk = ItemChunk(self.run, claim, self.source, late, state)
             with surrounded(self.runtime.context, chunk):
                 # failpoint: before item
@@ -62,7 +60,7 @@ class ItemWork(Work):
                     if seen and not self.runtime.data.unbroken(data, late.seal):
                         raise ended()
                 if opened is not None and not apart:
-                    marked = self._mark_within(
+                    marked = self._mark_and_keep(
                         opened, late.seal, connection, claim, began=began, said=said
                     )
                 elif opened is not None:
@@ -86,7 +84,7 @@ class ItemWork(Work):
 
         return begin
 
-    def _mark_within(
+    def _mark_and_keep(
         self,
         opened: Unit,
         seal: object,
@@ -102,42 +100,6 @@ class ItemWork(Work):
             raise ended()
         keep(self.runtime, connection, self.run, claim, said)
         tallied = self._note(connection, claim)
-        with _doubting(tallied=tallied):
+        with doubting(tallied=tallied):
             opened.commit()
         return status, tallied
-
-    def _mark_alone(self, connection: Connection, claim: Claim, began: float, said: Kept) -> Marked:
-        """Mark it where nothing is open."""
-        marks, seconds = self.runtime.ledger.keptmarks, time.monotonic() - began
-        due = self.tally.due(self.runtime.settings.tally_seconds)
-        if not said.outgoing and not due and marks.possible(connection):
-            try:
-                with _doubting(tallied=False):
-                    found = marks.mark_done(
-                        connection, claim.ref, claim.owner, seconds, said.result
-                    )
-            except Exception as error:
-                # The item is done: that it could not be said is no reason to do it again.
-                if fault_of(error, ours=True) is not Fault.TRANSIENT:
-                    raise
-            else:
-                if found is None:
-                    raise overtaken(self.run, claim)
-                return found[0], False
-        with _doubting(tallied=due), self.runtime.database.transaction(connection):
-            status, _ = self._mark(connection, claim, began)
-            keep(self.runtime, connection, self.run, claim, said)
-            if due:
-                self._write_tally(connection, claim)
-        return status, due
-
-
-@contextmanager
-def _doubting(*, tallied: bool) -> Iterator[None]:
-    """What is said to the ledger now may have happened, even if the answer is lost."""
-    try:
-        yield
-    except Exception as error:
-        if fault_of(error, ours=True) is Fault.CONNECTION:
-            raise DoubtfulCommit(tallied=tallied) from error
-        raise

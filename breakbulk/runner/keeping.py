@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -21,10 +20,10 @@ from breakbulk.domain.status import ChunkStatus
 from breakbulk.domain.verdict import CALLBACK_NUMBER, Again, Kept
 from breakbulk.ledger import Ledger
 from breakbulk.ledger.results import ItemState
-from breakbulk.runner.chunk import Chunk, FinishedRun, RunInfo
+from breakbulk.runner.chunk import Chunk, FinishedRun
 from breakbulk.runner.late import LateUnit
 from breakbulk.runner.runtime import Runtime
-from breakbulk.sources import Source, guard_key
+from breakbulk.sources import Source
 
 #: Opens a transaction that reads the ledger, and gives its connection.
 Reader = Callable[[], AbstractContextManager[Connection]]
@@ -40,20 +39,10 @@ class ItemChunk(Chunk[Any]):
     def __init__(
         self, run: Run, claim: Claim, source: Source[Any], late: LateUnit, state: ItemState
     ) -> None:
-        self._claim = claim
-        self._source = source
+        super().__init__(run, claim, source, late.session)
         self._late = late
         self._state = state
-        self.run = RunInfo.of(run)
-        self.request: Any = None
         self.kept_state = state.value
-
-    @cached_property
-    def session(self) -> Session:  # type: ignore[override]  # set by asking for it
-        """The session of the item's transaction, which is begun by asking for it."""
-        session = self._late.session()
-        guard_key(session, self._source)
-        return session
 
     @property
     def troubled(self) -> bool:

@@ -23,6 +23,8 @@ class LateUnit:
         connection: idle, to there.
         begin: begins the transaction; its seal.
         at_work: entered while the code works and does not wait for its turn to write.
+        opened: called with the session, before the code gets it.
+        at_once: do not wait to be asked.
 
     Attributes:
         unit: the open transaction; None while nobody has asked for it.
@@ -35,11 +37,16 @@ class LateUnit:
         connection: Connection,
         begin: Callable[[], object],
         at_work: Callable[[], AbstractContextManager[None]],
+        opened: Callable[[Session], None] | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         self._database = database
         self._connection = connection
         self._begin = begin
         self._at_work = at_work
+        self._opened = opened
+        self._at_once = at_once
         self._entered = ExitStack()
         self._trouble: BaseException | None = None
         self._over = False
@@ -47,7 +54,13 @@ class LateUnit:
         self.seal: object = None
 
     def __enter__(self) -> Self:
-        self._entered.enter_context(self._at_work())
+        if not self._at_once:
+            self._entered.enter_context(self._at_work())
+            return self
+        with ExitStack() as trouble:
+            trouble.push(self)
+            self.session()
+            trouble.pop_all()
         return self
 
     def __exit__(
@@ -77,8 +90,8 @@ class LateUnit:
         if self.unit is None:
             if self._over:
                 raise NothingAtWork(
-                    "This part has ended, and so has its session: ask for current_chunk().session"
-                    " while the part is at work, in its own thread."
+                    "This part has ended, and so has its session: ask for the chunk's session while"
+                    " it is at work, in its own thread."
                 )
             try:
                 self._open()
@@ -104,10 +117,13 @@ class LateUnit:
         return self.unit
 
     def _open(self) -> None:
-        # Who waits for his turn behind a chunk that hangs hangs not.
-        self._entered.close()
-        self._entered.enter_context(self._database.turn())
-        self._entered.enter_context(self._at_work())
+        if not self._database.is_postgresql:
+            # Who waits for his turn behind a chunk that hangs hangs not.
+            self._entered.close()
+            self._entered.enter_context(self._database.turn())
+            self._entered.enter_context(self._at_work())
         opened = self._entered.enter_context(unit(self._database, self._connection))
         self.seal = self._begin()
+        if self._opened is not None:
+            self._opened(opened.session)
         self.unit = opened

@@ -190,10 +190,14 @@ def count(
     return run
 
 
+def _ask(chunk: Chunk[Any]) -> None:
+    assert chunk.session.in_transaction()
+
+
 def test_a_chunk_is_one_transaction_with_one_mark(
     count: Callable[[Callable[[Chunk[Any]], None]], Counted],
 ) -> None:
-    counted = count(lambda _chunk: None)
+    counted = count(_ask)
     allowed = _BUDGET["chunk"]
 
     assert len(counted.chunks) == _CHUNKS
@@ -203,6 +207,18 @@ def test_a_chunk_is_one_transaction_with_one_mark(
         assert one.statements.count("BEGIN") == one.statements.count("COMMIT") == 1
         assert one.writes == allowed["writes"]
         assert "pg_advisory_xact_lock" in " ".join(one.texts[:2])
+    assert counted.usual(lambda one: len(one.statements)) <= allowed["statements"]
+    assert counted.usual(lambda one: one.round_trips) <= allowed["round_trips"]
+    assert counted.usual(lambda one: one.parsed) == 0, "the done-mark is prepared"
+
+
+def test_a_chunk_that_asks_for_no_session_is_one_statement(
+    count: Callable[[Callable[[Chunk[Any]], None]], Counted],
+) -> None:
+    counted = count(lambda _chunk: None)
+    allowed = _BUDGET["idle"]
+
+    assert len(counted.chunks) == _CHUNKS
     assert counted.usual(lambda one: len(one.statements)) <= allowed["statements"]
     assert counted.usual(lambda one: one.round_trips) <= allowed["round_trips"]
     assert counted.usual(lambda one: one.parsed) == 0, "the done-mark is prepared"
