@@ -197,6 +197,7 @@ def _versions(given: dict[str, str]) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.thorough
 def test_a_worker_of_the_image_works_and_drains(
     container: Container, given: dict[str, str]
 ) -> None:

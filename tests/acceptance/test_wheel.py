@@ -34,6 +34,7 @@ def directory() -> Iterator[Path]:
         yield path
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("embedded")
 def test_the_demo_of_an_installed_wheel(wheel: Path, directory: Path) -> None:
     environment = directory / "environment"

@@ -33,6 +33,7 @@ def test_messages(set_arena: Arenas, what: Fault) -> None:
         assert arena.relay.unusual, "no message was treated otherwise than usual"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seconds", [5, pytest.param(10, marks=pytest.mark.soak)])
 def test_a_broker_that_comes_back_empty(set_arena: Arenas, seconds: int) -> None:
     what = brokers.a_broker_away(seconds)

@@ -33,6 +33,7 @@ def test_a_warm_shutdown(set_arena: Arenas) -> None:
     _judge_leave(arena, arena.suffer(processes.a_warm_shutdown))
 
 
+@pytest.mark.thorough
 def test_a_soft_shutdown(set_arena: Arenas) -> None:
     """SIGQUIT where the team lets chunks go on for a while: they end, and no other begins."""
     arena = set_arena(**_LONG, celery={"worker_soft_shutdown_timeout": 5.0})

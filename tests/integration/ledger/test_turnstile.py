@@ -136,6 +136,7 @@ def test_a_forked_child_does_not_keep_its_parents_turn(tmp_path: Path) -> None:
         os.waitpid(child, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12, rightly
 def test_a_fork_at_any_moment_keeps_no_turn(tmp_path: Path) -> None:
     """A worker replaces a dead child while its steward writes, and everybody waited for ever."""
