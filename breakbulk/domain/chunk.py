@@ -81,12 +81,18 @@ class Walk:
     scout: Scout | None
 
 
-_NAME = re.compile(r"(\d{1,10})(?:\.([ab]+[01]*|[01]+))?")
-
 #: What a split adds to the path of the lower half and of the upper: of a chunk that has failed,
 HALVES = "01"
 #: and of one that nobody had begun, so that lanes with nothing to do have a share in it.
 SHARES = "ab"
+#: No path, but it sorts behind each: after it comes the next number.
+BEHIND_PARTS = "~"
+#: Characters of a path; the ledger's columns hold as many.
+LONGEST_PATH = 64
+
+# What has failed is not shared out any more.
+_PATH = re.compile(f"[{SHARES}]*[{HALVES}]*")
+_NAME = re.compile(rf"(\d{{1,10}})(?:\.(?=.)({_PATH.pattern}))?")
 
 
 def chunk_name(number: int, path: str | None) -> str:
@@ -100,6 +106,11 @@ def failed_part(path: str | None) -> str:
     Shares are as good as carved: they have all their tries, and are to blame for themselves.
     """
     return (path or "").lstrip(SHARES)
+
+
+def is_path(text: str) -> bool:
+    """Whether splits can have given a chunk this path."""
+    return len(text) <= LONGEST_PATH and _PATH.fullmatch(text) is not None
 
 
 def parse_chunk(name: str) -> tuple[int, str]:

@@ -39,6 +39,7 @@ from sqlalchemy import (
     text,
 )
 
+from breakbulk.domain.chunk import LONGEST_PATH
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger import (
     itemtables,
@@ -58,7 +59,7 @@ _NAMES = {
     "pk": "pk_%(table_name)s",
 }
 # Paths are compared byte by byte: the halves of a chunk must sort the same everywhere.
-_PATH = String(64).with_variant(String(64, collation="C"), "postgresql")
+_PATH = String(LONGEST_PATH).with_variant(String(LONGEST_PATH, collation="C"), "postgresql")
 
 
 class Schema:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from pyramid.httpexceptions import HTTPBadRequest
 from pyramid.request import Request
 
-from breakbulk.domain.chunk import HIGHEST_ID
+from breakbulk.domain.chunk import HIGHEST_ID, is_path
 
 T = TypeVar("T")
 
@@ -46,13 +46,9 @@ def place_of(request: Request, kind: str) -> tuple[Any, ...] | None:
         place = None
     types = [int] if kind == "a number" else [int, str]
     fits = isinstance(place, list) and [type(one) for one in place] == types
-    if fits and 0 <= place[0] <= HIGHEST_ID and all(_is_path(one) for one in place[1:]):
+    if fits and 0 <= place[0] <= HIGHEST_ID and all(is_path(one) for one in place[1:]):
         return tuple(place)
     raise HTTPBadRequest("The cursor is none of this list: take it as the page before gave it.")
-
-
-def _is_path(text: str) -> bool:
-    return len(text) <= 64 and not text.strip("01")  # noqa: PLR2004  (as the ledger has it)
 
 
 def page(

@@ -9,7 +9,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from breakbulk import ChunkStatus, RunHandle
-from breakbulk.domain.chunk import parse_chunk
+from breakbulk.domain.chunk import BEHIND_PARTS, parse_chunk
 from breakbulk.domain.status import UNFINISHED_CHUNK
 from breakbulk.errors import ParameterError
 from breakbulk.web.environment import goes_on
@@ -73,8 +73,7 @@ def chunk(request: Request) -> dict[str, Any]:
 def _after(request: Request) -> tuple[int, str] | None:
     first = number_in(request, "from")
     if first is not None:
-        # Beyond every part of the one before.
-        return (min(first, _MOST) - 1, "2")
+        return (min(first, _MOST) - 1, BEHIND_PARTS)
     given = text_in(request, "after")
     try:
         return None if given is None else parse_chunk(given)

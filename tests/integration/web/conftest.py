@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import insert, select
 from webtest import TestApp
 
 from breakbulk.web import Access, make_wsgi_app
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from bs4 import Tag
     from webtest import TestResponse
 
+    from breakbulk import RunHandle
     from tests.support.yard import Yard
 
 
@@ -29,6 +31,15 @@ def one(page: TestResponse, selector: str) -> Tag:
     found = page.html.select_one(selector)
     assert found is not None, f"no {selector} in {page.request.path_qs}"
     return found
+
+
+def part(yard: Yard, handle: RunHandle, *paths: str, number: int = 2) -> None:
+    """Put parts of one of a run's chunks beside it, as splits would have left them."""
+    chunks = yard.ledger.database.schema.chunks
+    with yard.transaction() as connection:
+        whole = select(chunks).where(chunks.c.run_id == handle.id, chunks.c.number == number)
+        found = connection.execute(whole.where(chunks.c.path == "")).mappings().one()
+        connection.execute(insert(chunks), [{**found, "path": path} for path in paths])
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from breakbulk import Chunk, RunStatus
 from breakbulk.web.api.contract import document
+from tests.integration.web.conftest import part
 from tests.support.yard import Boom, Goods, touch
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Of each operation, in each way of making them up.
 _EXAMPLES = 20
+#: Some that are there, whole and split, and some that are not.
+_CHUNKS = ("1", "2", "2.0", "2.001", "2.a", "2.ab01", "9")
 
 
 def aimed() -> dict[str, Any]:
@@ -29,7 +32,7 @@ def aimed() -> dict[str, Any]:
     found = deepcopy(document())
     parts = found["components"]
     parts["parameters"]["Run"]["schema"] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    parts["schemas"]["ChunkName"] = {"type": "string", "enum": ["1", "2", "2.0", "2.001", "9"]}
+    parts["schemas"]["ChunkName"] = {"type": "string", "enum": list(_CHUNKS)}
     found["paths"]["/jobs/{job}"]["parameters"][0]["schema"] = {"enum": ["Job0", "Job4"]}
     for kind in ("Planned", "Submission"):
         properties = parts["schemas"][kind]["properties"] = {**parts["schemas"][kind]["properties"]}
@@ -70,7 +73,7 @@ def yard(sqlite_yard: Yard) -> Yard:
 @pytest.fixture
 def api(yard: Yard, nobody: TestApp) -> Api:
     """The API of a ledger with runs of many kinds."""
-    yard.run()
+    part(yard, yard.run(), "a", "ab", "ab01", "b")
     assert yard.run(bad, max_retries=0).status() is RunStatus.PARTIAL
     yard.submit(yard.job(touch)).cancel()
     yard.submit(yard.job(touch)).pause()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from breakbulk import Chunk, Items, RunStatus
-from tests.integration.web.conftest import one
+from tests.integration.web.conftest import one, part
 from tests.support.yard import Boom, touch
 
 if TYPE_CHECKING:
@@ -140,6 +140,15 @@ def test_chunks_by_pages_and_by_status(yard: Yard, viewer: TestApp, partial: Run
     assert len(failed) == 1
     from_two = viewer.get(f"/runs/{partial.id}/chunks?from=2").html.select("tbody tr td a")
     assert from_two[0].text == "2"
+
+
+def test_a_cell_of_the_map_leads_behind_all_parts_of_the_chunk_before(
+    yard: Yard, viewer: TestApp
+) -> None:
+    handle = yard.run()
+    part(yard, handle, "a", "b", "ba1")
+    first = viewer.get(f"/runs/{handle.id}/chunks?from=3").html.select("tbody tr td a")[0]
+    assert first.text == "3"
 
 
 def test_a_job_is_planned_and_started_once(yard: Yard, operator: TestApp) -> None:

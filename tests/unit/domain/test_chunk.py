@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakbulk.domain.chunk import Bounds, ChunkRef, RunId, failed_part, parse_chunk
+from breakbulk.domain.chunk import (
+    BEHIND_PARTS,
+    LONGEST_PATH,
+    Bounds,
+    ChunkRef,
+    RunId,
+    failed_part,
+    is_path,
+    parse_chunk,
+)
 from breakbulk.errors import ParameterError
 
 key = st.tuples(st.integers(), st.text())
@@ -38,6 +47,19 @@ def test_a_chunk_is_named_by_number_and_path(path: str, words: str) -> None:
 def test_what_no_split_gives_is_no_name(name: str) -> None:
     with pytest.raises(ParameterError, match="is not a chunk"):
         parse_chunk(name)
+
+
+@given(st.text("ab", max_size=32), st.text("01", max_size=32))
+def test_what_splits_give_is_a_path(shares: str, halves: str) -> None:
+    path = shares + halves
+    assert is_path(path)
+    assert path < BEHIND_PARTS
+    assert parse_chunk(str(ChunkRef(RunId(1), 7, path))) == (7, path)
+
+
+@pytest.mark.parametrize("path", ["0a", "c", "2", ".", "a.0", BEHIND_PARTS, "0" * (LONGEST_PATH + 1)])
+def test_what_no_split_gives_is_no_path(path: str) -> None:
+    assert not is_path(path)
 
 
 @pytest.mark.parametrize(

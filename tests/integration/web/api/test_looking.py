@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from breakbulk.web.api.contract import ROOT
+from tests.integration.web.conftest import part
 from tests.support.machines import RUNS, walked
 from tests.support.yard import tell
 
@@ -44,6 +45,14 @@ def test_a_page_can_be_gone_on_from_as_it_is_told(yard: Yard, looker: TestApp) -
         yard.run()
     told = looker.get(f"{RUNS}?limit=1").json["next"]
     assert told.startswith(f"http://localhost{RUNS}?limit=1&cursor=")
+
+
+def test_chunks_go_on_behind_every_part_that_splits_give(yard: Yard, looker: TestApp) -> None:
+    handle = yard.run()
+    part(yard, handle, "a", "ab01", "b", "b1", number=2)
+    part(yard, handle, "0", "01", "1", number=3)
+    names = ["1", "2", "2.a", "2.ab01", "2.b", "2.b1", "3", "3.0", "3.01", "3.1"]
+    assert [one["name"] for one in walked(looker, f"{RUNS}/{handle.id}/chunks?limit=1")] == names
 
 
 def test_a_chunk_is_shown_with_its_relatives_and_failures(
