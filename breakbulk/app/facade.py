@@ -346,7 +346,7 @@ class Breakbulk:
             return self.runtime.ledger.vitals.leader(connection) is not None
 
     def tag(self) -> str:
-        """Changes whenever a look at all the runs would show something else."""
+        """Changes whenever a look at all the runs, or the workers, would show something else."""
         with self.reading() as connection:
             return self.runtime.ledger.charts.tag_of_all(connection)
 

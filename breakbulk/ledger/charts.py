@@ -181,15 +181,19 @@ class Charts:
         return "-".join(str(fact) for fact in (*facts, age))
 
     def tag_of_all(self, connection: Connection) -> str:
-        """Changes whenever a look at the list of runs would show something else."""
+        """Changes whenever a look at the list of runs or of workers would show something else."""
         schema = self._database.schema
         newest = (
             select(func.max(table.c.id)).scalar_subquery()
             for table in (schema.runs, schema.activity, schema.tallies, schema.failures)
         )
         counted = (
-            select(func.count()).select_from(table).scalar_subquery()
-            for table in (schema.lanes, schema.workers)
+            select(func.count()).select_from(table).where(*where).scalar_subquery()
+            for table, where in (
+                (schema.lanes, ()),
+                (schema.workers, ()),
+                (schema.workers, (schema.workers.c.draining,)),
+            )
         )
         *facts, now = connection.execute(select(*newest, *counted, clock())).one()
         return "-".join(str(fact) for fact in (*facts, int(now.timestamp()) // _STALE))

@@ -48,7 +48,7 @@ def of_run(request: Request) -> str:
 
 
 def of_all(request: Request) -> str:
-    """The tag of all runs."""
+    """The tag of all runs and workers."""
     tag: str = request.bulk.tag()
     return tag
 

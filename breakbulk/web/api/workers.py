@@ -6,16 +6,16 @@ from typing import Any
 
 from pyramid.request import Request
 
-from breakbulk.web.api.guard import reads
+from breakbulk.web.api.guard import of_all, reads
 
 
-@reads("api.workers")
+@reads("api.workers", of_all)
 def workers(request: Request) -> dict[str, Any]:
     """Registered workers."""
     return {"items": [worker.as_dict() for worker in request.bulk.workers()]}
 
 
-@reads("api.backlog")
+@reads("api.backlog", of_all)
 def backlog(request: Request) -> dict[str, Any]:
     """The work that is left."""
     left: dict[str, Any] = request.bulk.backlog().as_dict()

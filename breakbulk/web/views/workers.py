@@ -8,7 +8,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 import breakbulk
-from breakbulk.web.live import is_fragment
+from breakbulk.web.live import is_fragment, unless_unchanged
 
 
 @view_config(
@@ -16,7 +16,9 @@ from breakbulk.web.live import is_fragment
 )
 def workers(request: Request) -> dict[str, Any]:
     """Workers with their lanes; the doctor when asked, because he also asks the broker."""
-    bulk = request.bulk
+    bulk, asked = request.bulk, "doctor" in request.GET
+    if not asked:
+        unless_unchanged(request, bulk.tag())
     lanes: dict[Any, list[Any]] = {}
     for lane in bulk.lanes():
         lanes.setdefault(lane.worker_id, []).append(lane)
@@ -38,5 +40,5 @@ def workers(request: Request) -> dict[str, Any]:
         "version": breakbulk.__version__,
         "schema_version": current,
         "schema_needed": needed,
-        "findings": bulk.doctor() if "doctor" in request.GET else None,
+        "findings": bulk.doctor() if asked else None,
     }

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.runner.test_rescue import held
 from tests.integration.web.conftest import one
+from tests.integration.web.test_security import READING, path_of
 from tests.support.yard import failing
 
 if TYPE_CHECKING:
@@ -26,6 +27,30 @@ def test_choices_are_kept(viewer: TestApp) -> None:
     assert page.request.path_qs == "/runs?status=failed"
     assert one(page, "html")["data-theme"] == "dark"
     assert not viewer.get("/").html.select("[hx-trigger]")
+
+
+def test_every_page_that_looks_again_is_304_where_nothing_is_new(
+    yard: Yard, viewer: TestApp
+) -> None:
+    yard.bulk.webhooks.add("https://1.1.1.1/in", events=["run.submitted"])
+    going = yard.submit(yard.job(name="a.job"))
+    held(yard, going, yard.lane(going))
+    again = set()
+    for route, pattern in READING.items():
+        page = viewer.get(path := path_of(pattern, going))
+        if page.content_type != "text/html" or not page.html.select("[hx-get]"):
+            continue
+        again.add(route)
+        # What shows a rate is drawn anew every few seconds, which may be just now.
+        for _ in range(3):
+            asks = {"HX-Request": "true"}
+            asks["HX-PTag"] = viewer.get(path, headers=asks).headers["HX-PTag"]
+            if (answer := viewer.get(path, headers=asks, status="*")).status_int == 304:
+                break
+        assert answer.status_int == 304, path
+        page = viewer.get(path)
+        assert one(page, "[hx-get]")["data-tag"] == page.headers["HX-PTag"], path
+    assert again == {"overview", "run", "chunk", "workers"}
 
 
 @pytest.mark.parametrize("back", ["//evil.example/", "https://evil.example/", "/\\evil.example"])

@@ -85,6 +85,17 @@ def test_every_operation_has_a_name_of_its_own_and_a_sentence() -> None:
     assert all("default" in operation["responses"] for operation in operations)
 
 
+def test_every_look_can_be_asked_for_what_is_new() -> None:
+    for path, item in document()["paths"].items():
+        if "get" not in item:
+            continue
+        asked = [one.get("$ref", "").rpartition("/")[2] for one in item["get"]["parameters"]]
+        assert "IfNoneMatch" in asked, path
+        answers = item["get"]["responses"]
+        assert "ETag" in answers["200"]["headers"], path
+        assert answers["304"] == {"$ref": "#/components/responses/Unchanged"}, path
+
+
 def test_no_token_is_told() -> None:
     assert not {"digest", "secret"} & set(Token.__dataclass_fields__)
 

@@ -96,15 +96,42 @@ def test_what_is_known_already_is_304(yard: Yard, looker: TestApp, partial: RunH
         assert looker.get(url + path, headers={"If-None-Match": mark}).headers["ETag"] != mark
 
 
-def test_the_list_of_runs_is_304_until_there_is_another(yard: Yard, looker: TestApp) -> None:
-    yard.run()
-    # It is told anew every few seconds, whatever happens; that may be just now.
+def known(looker: TestApp, path: str) -> str:
+    """The mark of a look, with which the same look is a 304."""
+    # What goes on is told anew every few seconds, whatever happens; that may be just now.
     for _ in range(3):
-        mark = looker.get(RUNS).headers["ETag"]
-        answer = looker.get(RUNS, headers={"If-None-Match": f'"other", {mark}'})
+        mark = looker.get(path).headers["ETag"]
+        answer = looker.get(path, headers={"If-None-Match": f'"other", {mark}'})
         if answer.status_int == 304:
             break
-    assert answer.status_int == 304
+    assert answer.status_int == 304, path
+    return mark
+
+
+def test_the_list_of_runs_is_304_until_there_is_another(yard: Yard, looker: TestApp) -> None:
+    yard.run()
+    mark = known(looker, RUNS)
     looker.get(f"{RUNS}?limit=1", headers={"If-None-Match": mark}, status=200)
     yard.run()
     looker.get(RUNS, headers={"If-None-Match": mark}, status=200)
+
+
+def test_workers_and_backlog_are_304_until_something_happens(yard: Yard, looker: TestApp) -> None:
+    crew = yard.crew(slots=3)
+    for path in (f"{ROOT}/workers", f"{ROOT}/backlog"):
+        mark = known(looker, path)
+        crew.draining = not crew.draining
+        crew.tick()
+        looker.get(path, headers={"If-None-Match": mark}, status=200)
+        mark = known(looker, path)
+        yard.crew()
+        looker.get(path, headers={"If-None-Match": mark}, status=200)
+
+
+def test_jobs_are_304_until_one_is_declared(yard: Yard, looker: TestApp, job: str) -> None:
+    one, every = (known(looker, f"{ROOT}/jobs{path}") for path in (f"/{job}", ""))
+    assert one != every
+    yard.job(name="another.job")
+    looker.get(f"{ROOT}/jobs/{job}", headers={"If-None-Match": one}, status=304)
+    looker.get(f"{ROOT}/jobs", headers={"If-None-Match": every}, status=200)
+    looker.get(f"{ROOT}/jobs/another.job", headers={"If-None-Match": one}, status=200)
