@@ -125,15 +125,27 @@ class RunHandle:
             raise RunUnsuccessful(f"Run {self.id} is {run.status}{why}.", str(run.status))
         return self
 
-    def pause(self, *, by: str | None = None) -> RunStatus:
-        """Stop after the chunks in hand; the status reached so far."""
-        with self._connection() as connection:
-            return control.pause(self.runtime, connection, self.id, by or self.actor or who())
+    def pause(self, *, by: str | None = None, reason: str | None = None) -> RunStatus:
+        """Stop after the chunks in hand; the status reached so far.
 
-    def resume(self, *, by: str | None = None) -> RunStatus:
-        """Go on."""
+        Args:
+            reason: why; noted in its activity, and shown as long as it stands.
+        """
         with self._connection() as connection:
-            status = control.resume(self.runtime, connection, self.id, by or self.actor or who())
+            return control.pause(
+                self.runtime, connection, self.id, by or self.actor or who(), reason
+            )
+
+    def resume(self, *, by: str | None = None, reason: str | None = None) -> RunStatus:
+        """Go on.
+
+        Args:
+            reason: why; noted in its activity.
+        """
+        with self._connection() as connection:
+            status = control.resume(
+                self.runtime, connection, self.id, by or self.actor or who(), reason
+            )
         self.nudge(self.record())
         return status
 
@@ -144,6 +156,7 @@ class RunHandle:
 
         Args:
             force: end the chunks in hand, too. What they have done is rolled back.
+            reason: why; noted in its activity, and the reason of its end.
         """
         with self._connection() as connection:
             status = control.cancel(
@@ -197,6 +210,7 @@ class RunHandle:
         chunk: str | int | tuple[int, str] | None = None,
         key: Key | str | None = None,
         by: str | None = None,
+        reason: str | None = None,
     ) -> Retried:
         """Try again what failed, in the run's next round; all of it unless something is given.
 
@@ -204,6 +218,7 @@ class RunHandle:
             error: only what failed with this exception: the class, or its name.
             chunk: only this chunk and what it was split into, as in ``12`` or ``"12.01"``.
             key: only the row with this key, as a tuple or as ``errors()`` shows it.
+            reason: why; noted in its activity.
 
         Raises:
             StateError: the run has not ended, was cancelled, or nothing that failed is meant.
@@ -216,20 +231,23 @@ class RunHandle:
         )
         with self._connection() as connection:
             retried = retrying.retry(
-                self.runtime, connection, self.id, by or self.actor or who(), choice
+                self.runtime, connection, self.id, by or self.actor or who(), choice, reason
             )
         self.nudge(self.record())
         return retried
 
-    def finish(self, *, by: str | None = None) -> RunStatus:
+    def finish(self, *, by: str | None = None, reason: str | None = None) -> RunStatus:
         """Call back again where the callback has failed for good; the status reached so far.
+
+        Args:
+            reason: why; noted in its activity.
 
         Raises:
             StateError: it was not the callback that failed.
         """
         with self._connection() as connection:
             status = retrying.finish_again(
-                self.runtime, connection, self.id, by or self.actor or who()
+                self.runtime, connection, self.id, by or self.actor or who(), reason
             )
         self.nudge(self.record())
         return status

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import click
 
 from breakbulk.cli.application import Application
-from breakbulk.cli.options import json_option, run_argument
+from breakbulk.cli.options import json_option, reason_option, run_argument
 from breakbulk.console import output, words
 from breakbulk.domain.status import RunStatus
 from breakbulk.runner.limits import MOST_LANES
@@ -31,27 +31,29 @@ _MEANS = {
 
 @click.command
 @run_argument
+@reason_option
 @json_option
 @click.pass_obj
-def pause(application: Application, run_id: int, *, as_json: bool) -> None:
+def pause(application: Application, run_id: int, reason: str | None, *, as_json: bool) -> None:
     """Let the chunks in hand end and start no others."""
-    _tell(run_id, application.ledger.run(run_id).pause(), as_json=as_json)
+    _tell(run_id, application.ledger.run(run_id).pause(reason=reason), as_json=as_json)
     if not as_json:
         output.warn(f"Go on with: {application.hint('resume', run_id)}")
 
 
 @click.command
 @run_argument
+@reason_option
 @json_option
 @click.pass_obj
-def resume(application: Application, run_id: int, *, as_json: bool) -> None:
+def resume(application: Application, run_id: int, reason: str | None, *, as_json: bool) -> None:
     """Go on with a run that is paused or held."""
-    _tell(run_id, application.ledger.run(run_id).resume(), as_json=as_json)
+    _tell(run_id, application.ledger.run(run_id).resume(reason=reason), as_json=as_json)
 
 
 @click.command
 @run_argument
-@click.option("--reason", help="Why; shown to operators.")
+@reason_option
 @click.option("--force", is_flag=True, help="End the chunks in hand, too; their work is undone.")
 @json_option
 @click.pass_obj

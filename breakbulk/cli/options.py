@@ -46,6 +46,11 @@ def run_argument(function: Function) -> Function:
     return click.argument("run_id", metavar="RUN", type=int)(function)
 
 
+def reason_option(function: Function) -> Function:
+    """Why something is done to a run."""
+    return click.option("--reason", metavar="TEXT", help="Why; shown to operators.")(function)
+
+
 def timeout_option(function: Function) -> Function:
     """How long to wait."""
     return click.option(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import click
 
 from breakbulk.cli.application import Application
-from breakbulk.cli.options import chunk_option, json_option, run_argument, timeout_option
+from breakbulk.cli.options import (
+    chunk_option,
+    json_option,
+    reason_option,
+    run_argument,
+    timeout_option,
+)
 from breakbulk.cli.watch import see_through
 from breakbulk.console import output, words
 
@@ -22,6 +28,7 @@ Examples:
 @click.option("--error", metavar="NAME", help="Only what failed with this exception.")
 @chunk_option("--chunk", help="Only this chunk and what it was split into, as in 12 or 12.01.")
 @click.option("--key", metavar="KEY", help="Only the row with this key, as 'errors' shows it.")
+@reason_option
 @click.option("--watch", is_flag=True, help="Follow the run until it ends.")
 @timeout_option
 @json_option
@@ -32,6 +39,7 @@ def retry(
     error: str | None,
     chunk: tuple[int, str] | None,
     key: str | None,
+    reason: str | None,
     *,
     timeout: float | None,
     watch: bool,
@@ -42,7 +50,7 @@ def retry(
     The run's callback is called once more when the round has ended.
     """
     handle = application.ledger.run(run_id)
-    retried = handle.retry(error=error, chunk=chunk, key=key)
+    retried = handle.retry(error=error, chunk=chunk, key=key, reason=reason)
     if as_json and not watch:
         output.document(retried.as_dict())
     elif as_json:
@@ -61,11 +69,12 @@ def retry(
 
 @click.command
 @run_argument
+@reason_option
 @json_option
 @click.pass_obj
-def finish(application: Application, run_id: int, *, as_json: bool) -> None:
+def finish(application: Application, run_id: int, reason: str | None, *, as_json: bool) -> None:
     """Call RUN back again, where finished() has failed for good. No chunk is touched."""
-    status = application.ledger.run(run_id).finish()
+    status = application.ledger.run(run_id).finish(reason=reason)
     if as_json:
         output.document({"run": run_id, "status": str(status)})
         return

@@ -208,13 +208,14 @@ class Runs:
         actor: str,
         reason: str | None = None,
         verb: str | None = None,
+        detail: str | None = None,
         **values: Any,
     ) -> bool:
         """The one door for every change of a run's status.
 
         A compare-and-set: it does nothing and returns False when the run is by now in a status
         from which no arrow leads to ``to``. What is done is noted in the run's activity, as
-        ``verb`` or else by the status.
+        ``verb`` or else by the status, with ``detail`` or else the reason.
         """
         runs = self._database.schema.runs
         reason = None if reason is None else storable(reason, _REASON_LIMIT)
@@ -234,7 +235,7 @@ class Runs:
         row = connection.execute(statement).one_or_none()
         if row is None:
             return False
-        self.note(connection, run_id, actor=actor, verb=verb or str(to), detail=reason)
+        self.note(connection, run_id, actor=actor, verb=verb or str(to), detail=detail or reason)
         event = EVENT_OF.get(to)
         if row.wanted and event is not None:
             self._outbox.tell(connection, self.get(connection, run_id), event, row.now)
@@ -244,15 +245,26 @@ class Runs:
         self, connection: Connection, run_id: RunId, *, actor: str, verb: str, detail: str | None
     ) -> None:
         """Add a line to the run's activity."""
+        detail = None if detail is None else storable(detail, _REASON_LIMIT)
         connection.execute(
             insert(self._database.schema.activity).values(
                 run_id=run_id, at=clock(), actor=actor, verb=verb, detail=detail
             )
         )
 
-    def force(self, connection: Connection, run_id: RunId, *, actor: str) -> None:
-        """Mark a run that is being cancelled: the chunks in hand are not waited for."""
+    def force(
+        self, connection: Connection, run_id: RunId, *, actor: str, reason: str | None = None
+    ) -> None:
+        """Mark a run that is being cancelled: the chunks in hand are not waited for.
+
+        Args:
+            reason: why by now; what its policy has stopped keeps the reason of that.
+        """
         runs = self._database.schema.runs
+        changed: dict[str, Any] = {"forced": true()}
+        if reason is not None:
+            why = storable(reason, _REASON_LIMIT)
+            changed["reason"] = case((runs.c.outcome.is_(None), why), else_=runs.c.reason)
         marked = connection.execute(
             update(runs)
             .where(
@@ -260,10 +272,10 @@ class Runs:
                 runs.c.status == str(RunStatus.CANCELLING),
                 runs.c.forced.is_(false()),
             )
-            .values(forced=true())
+            .values(changed)
         )
         if marked.rowcount:
-            self.note(connection, run_id, actor=actor, verb="forced", detail=None)
+            self.note(connection, run_id, actor=actor, verb="forced", detail=reason)
 
     def limit_lanes(
         self, connection: Connection, run_id: RunId, lanes: int | None, *, actor: str

@@ -12,13 +12,15 @@ from breakbulk.runner.finish import settle
 from breakbulk.runner.runtime import Runtime
 
 
-def pause(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
+def pause(
+    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, reason: str | None = None
+) -> RunStatus:
     """Let the chunks in hand end and start no others; the status reached so far.
 
     Raises:
         StateError: the run is not running.
     """
-    return _stop(runtime, connection, run_id, to=RunStatus.PAUSING, actor=actor, reason=None)
+    return _stop(runtime, connection, run_id, to=RunStatus.PAUSING, actor=actor, reason=reason)
 
 
 def cancel(
@@ -38,13 +40,17 @@ def cancel(
     Raises:
         StateError: the run has ended already.
     """
-    said = reason or f"cancelled by {actor}"
     to = RunStatus.CANCELLING
-    return _stop(runtime, connection, run_id, to=to, actor=actor, reason=said, force=force)
+    return _stop(runtime, connection, run_id, to=to, actor=actor, reason=reason, force=force)
 
 
-def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
+def resume(
+    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, reason: str | None = None
+) -> RunStatus:
     """Go on with a run that is paused or held.
+
+    Args:
+        reason: why; it is noted in the activity, for a run that goes on has no reason.
 
     Raises:
         StateError: it is neither, or it still stands behind another run.
@@ -70,6 +76,7 @@ def resume(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) 
             come_from=[RunStatus.PAUSED, RunStatus.PAUSING, RunStatus.HELD],
             actor=actor,
             verb="resumed",
+            detail=reason,
         )
         if moved and run.suspect is not None:
             # What failed for the reason that is put right now has its tries before it still.
@@ -90,10 +97,13 @@ def _stop(
     force: bool = False,
 ) -> RunStatus:
     ledger = runtime.ledger
+    said = reason or (f"cancelled by {actor}" if to is RunStatus.CANCELLING else None)
     with runtime.database.transaction(connection):
-        moved = ledger.runs.move(connection, run_id, to, actor=actor, reason=reason)
+        moved = ledger.runs.move(connection, run_id, to, actor=actor, reason=said)
         if force:
-            ledger.runs.force(connection, run_id, actor=actor)
+            # Of what is cancelled in the same breath the reason is told already.
+            again = None if moved else reason
+            ledger.runs.force(connection, run_id, actor=actor, reason=again)
         run = ledger.runs.get(connection, run_id)
     reached = {RunStatus.PAUSING: RunStatus.PAUSED, RunStatus.CANCELLING: RunStatus.CANCELLED}[to]
     # Asking again for what is so already, or about to be, is no mistake.

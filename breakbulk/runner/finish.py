@@ -458,8 +458,9 @@ def settle(runtime: Runtime, connection: Connection, run_id: RunId) -> RunStatus
             return None
         status = ledger.runs.status(connection, run_id)
         if status is RunStatus.PAUSING:
-            moved = ledger.runs.move(connection, run_id, RunStatus.PAUSED, actor="steward")
-            return RunStatus.PAUSED if moved else None
+            to, why = RunStatus.PAUSED, ledger.runs.get(connection, run_id).reason
+            moved = ledger.runs.move(connection, run_id, to, actor="steward", reason=why)
+            return to if moved else None
         if status is RunStatus.CANCELLING:
             run = ledger.runs.get(connection, run_id)
             # A policy may have stopped it, rather than a person.

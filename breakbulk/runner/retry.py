@@ -62,9 +62,17 @@ class Retried:
 
 
 def retry(
-    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, choice: Choice
+    runtime: Runtime,
+    connection: Connection,
+    run_id: RunId,
+    actor: str,
+    choice: Choice,
+    reason: str | None = None,
 ) -> Retried:
     """Open a run's next round with what failed; what has succeeded is never done again.
+
+    Args:
+        reason: why; it is noted in the activity, for a run that goes on has no reason.
 
     Raises:
         RunNotFound: there is no such run.
@@ -93,13 +101,25 @@ def retry(
         if not chunks and not left:
             raise StateError(_nothing(run, choice))
         reopen(
-            runtime, connection, run, RunStatus.RUNNING, actor, verb="retried", round=run.round + 1
+            runtime,
+            connection,
+            run,
+            RunStatus.RUNNING,
+            actor,
+            verb="retried",
+            detail=reason,
+            round=run.round + 1,
         )
     return Retried(run_id, run.round + 1, chunks, rows)
 
 
-def finish_again(runtime: Runtime, connection: Connection, run_id: RunId, actor: str) -> RunStatus:
+def finish_again(
+    runtime: Runtime, connection: Connection, run_id: RunId, actor: str, reason: str | None = None
+) -> RunStatus:
     """Call a run back again whose callback failed for good; its status then.
+
+    Args:
+        reason: why; it is noted in the activity, for the run keeps the reason of its rows.
 
     Raises:
         RunNotFound: there is no such run.
@@ -118,8 +138,17 @@ def finish_again(runtime: Runtime, connection: Connection, run_id: RunId, actor:
             raise StateError(f"Run {run_id} is {run.status}{but}: there is nothing to finish.")
         # What its rows have earned it stays: a run that its policy has stopped is told failed().
         outcome = None if run.outcome is None else str(run.outcome)
-        reason = reason_without_callback(run.reason)
-        reopen(runtime, connection, run, RunStatus.FINISHING, actor, outcome=outcome, reason=reason)
+        earned = reason_without_callback(run.reason)
+        reopen(
+            runtime,
+            connection,
+            run,
+            RunStatus.FINISHING,
+            actor,
+            detail=reason,
+            outcome=outcome,
+            reason=earned,
+        )
     return RunStatus.FINISHING
 
 

@@ -57,7 +57,7 @@ def test_a_run_moves_before_ones_eyes_and_comes_to_rest(yard: Yard, page: Page) 
         pass
 
 
-def test_buttons_do_what_they_say(yard: Yard, page: Page, trouble: list[str]) -> None:
+def test_buttons_do_what_they_say(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(touch))
     page.goto("/")
     page.get_by_role("button", name="Pause").click()
@@ -65,14 +65,33 @@ def test_buttons_do_what_they_say(yard: Yard, page: Page, trouble: list[str]) ->
     assert handle.status() is RunStatus.PAUSED
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".headline .status")).to_have_text("running")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancel", exact=True).click()
+    page.get_by_label("Why").fill("the rate was wrong")
+    page.get_by_role("button", name=f"Cancel run {handle.id} for good").click()
     expect(page.locator(".headline .status")).to_have_text("cancelled")
-    (question,) = trouble
-    assert question == (
-        f"dialog: Cancel run {handle.id} for good? What is in hand is finished, the rest is not"
-        " done."
-    )
-    trouble.clear()
+    expect(page.locator("p[role=status]")).to_have_text("the rate was wrong")
+
+
+def test_a_reason_is_given_by_keyboard_alone(yard: Yard, page: Page) -> None:
+    handle = yard.submit(yard.job(touch))
+    page.goto(f"/runs/{handle.id}")
+    page.locator("summary", has_text="Say why").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("the shop is open")
+    # What is being typed is not taken away.
+    with pytest.raises(TimeoutError), page.expect_request("**", timeout=3_000):
+        pass
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".headline .status")).to_have_text("paused")
+    expect(page.locator("p[role=status]").first).to_have_text("the shop is open")
+    # The next one has nothing typed in it, and comes to be when the run has moved on by itself.
+    handle.resume()
+    expect(page.locator(".headline .status")).to_have_text("running", timeout=30_000)
+    page.locator("summary", has_text="Say why").click()
+    expect(page.get_by_label("Why")).to_have_value("")
+    expect(page.locator("details[open] button")).to_have_text("Pause")
 
 
 def test_what_is_being_read_is_not_taken_away(yard: Yard, page: Page) -> None:
@@ -149,6 +168,12 @@ def test_without_a_script_everything_works(yard: Yard, browser: Browser, site: s
     page.get_by_label("Theme").select_option("dark")
     page.get_by_role("button", name="Set").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    # Nothing asks here before it is done, so it takes two steps.
+    page.get_by_text("Cancel", exact=True).click()
+    page.get_by_label("Why").fill("not today")
+    page.get_by_role("button", name=f"Cancel run {run.id} for good").click()
+    expect(page.locator(".headline .status")).to_have_text("cancelled")
+    expect(page.get_by_text("not today").first).to_be_visible()
     context.close()
 
 

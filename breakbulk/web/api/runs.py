@@ -73,23 +73,20 @@ def activity(request: Request) -> dict[str, Any]:
 @changes("api.pause")
 def pause(request: Request) -> dict[str, Any]:
     """Stop after the chunks in hand."""
-    return _steered(request, request.handle.pause(by=request.access.user))
+    return _steered(request, request.handle.pause(**_said(request)))
 
 
 @changes("api.resume")
 def resume(request: Request) -> dict[str, Any]:
     """Go on."""
-    return _steered(request, request.handle.resume(by=request.access.user))
+    return _steered(request, request.handle.resume(**_said(request)))
 
 
 @changes("api.cancel")
 def cancel(request: Request) -> dict[str, Any]:
     """End it for good."""
-    given = _given(request)
-    status = request.handle.cancel(
-        force=given.get("force", False), by=request.access.user, reason=given.get("reason")
-    )
-    return _steered(request, status)
+    force = _given(request).get("force", False)
+    return _steered(request, request.handle.cancel(force=force, **_said(request)))
 
 
 @changes("api.lanes")
@@ -114,7 +111,7 @@ def retry(request: Request) -> dict[str, Any]:
         error=given.get("error"),
         chunk=given.get("chunk"),
         key=given.get("key"),
-        by=request.access.user,
+        **_said(request),
     ).as_dict()
     return retried
 
@@ -122,7 +119,7 @@ def retry(request: Request) -> dict[str, Any]:
 @changes("api.finish")
 def finish(request: Request) -> dict[str, Any]:
     """Call back again."""
-    return _steered(request, request.handle.finish(by=request.access.user))
+    return _steered(request, request.handle.finish(**_said(request)))
 
 
 def _moment(given: dict[str, Any], name: str) -> datetime | None:
@@ -140,6 +137,11 @@ def _shown(request: Request, found: Run) -> dict[str, Any]:
 def _given(request: Request) -> dict[str, Any]:
     given: dict[str, Any] = request.json_body if request.body else {}
     return given
+
+
+def _said(request: Request) -> dict[str, Any]:
+    """Who asks, and why."""
+    return {"by": request.access.user, "reason": _given(request).get("reason")}
 
 
 def _steered(request: Request, status: RunStatus) -> dict[str, Any]:

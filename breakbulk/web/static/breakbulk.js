@@ -29,12 +29,6 @@ document.addEventListener("htmx:error", (event) => {
   if (source && source.classList.contains("live")) source.classList.add("stale");
 });
 
-// Dangerous buttons ask first.
-document.addEventListener("submit", (event) => {
-  const question = event.target.dataset && event.target.dataset.confirm;
-  if (question && !window.confirm(question)) event.preventDefault();
-});
-
 // Choices are kept as soon as they are made.
 document.addEventListener("change", (event) => {
   const form = event.target.closest && event.target.closest("form.preferences");

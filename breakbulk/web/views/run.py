@@ -10,6 +10,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from breakbulk import RunHandle
+from breakbulk.console import words
 from breakbulk.domain.progress import Progress
 from breakbulk.domain.run import Run
 from breakbulk.domain.status import FINISHED, RunStatus
@@ -26,9 +27,18 @@ _ACTIVITY = 30
 _SLOWEST = 5
 _EVENTS = 20
 _DIGITS = 9
+#: Characters of a reason; the form's field takes as many.
+_LONGEST = 500
 
 _PAUSABLE = {RunStatus.LOADING, RunStatus.RUNNING}
 _RESUMABLE = {RunStatus.PAUSING, RunStatus.PAUSED, RunStatus.HELD}
+#: What is done without being asked again, as its button says it.
+_PLAIN = {
+    "pause": "Pause",
+    "resume": "Resume",
+    "retry": "Retry {}",
+    "finish": "Call back again",
+}
 RETRYABLE = {RunStatus.PARTIAL, RunStatus.FAILED}
 
 
@@ -39,6 +49,8 @@ def run(request: Request) -> dict[str, Any]:
     unless_unchanged(request, handle.tag())
     seen = handle.picture(cells=_CELLS, slowest=_SLOWEST, activity=_ACTIVITY, events=_EVENTS)
     record, progress = seen.run, seen.progress
+    can = _verbs(record.status, progress.chunks_failed, callback=record.callback_failed)
+    failed = words.counted(progress.chunks_failed, f"failed {record.nouns.chunk}")
     return {
         "fragment": is_fragment(request),
         "run": record,
@@ -56,7 +68,8 @@ def run(request: Request) -> dict[str, Any]:
         "events": seen.events,
         "late": _late(record, progress),
         "sizes": seen.sizes,
-        "can": _verbs(record.status, progress.chunks_failed, callback=record.callback_failed),
+        "can": can,
+        "plain": {verb: label.format(failed) for verb, label in _PLAIN.items() if verb in can},
     }
 
 
@@ -66,10 +79,10 @@ def verb(request: Request) -> HTTPSeeOther:
     protection.check(request)
     handle: RunHandle = request.bulk.run(int(request.matchdict["run"]))
     by = request.access.user
-    reason = request.POST.get("reason", "").strip()[:500] or None
+    reason = request.POST.get("reason", "").strip()[:_LONGEST] or None
     acts: dict[str, Callable[[], object]] = {
-        "pause": lambda: handle.pause(by=by),
-        "resume": lambda: handle.resume(by=by),
+        "pause": lambda: handle.pause(by=by, reason=reason),
+        "resume": lambda: handle.resume(by=by, reason=reason),
         "cancel": lambda: handle.cancel(by=by, reason=reason),
         "force": lambda: handle.cancel(force=True, by=by, reason=reason),
         "lanes": lambda: handle.limit_lanes(_lanes(request), by=by),
@@ -78,8 +91,9 @@ def verb(request: Request) -> HTTPSeeOther:
             error=request.POST.get("error") or None,
             chunk=request.POST.get("chunk") or None,
             by=by,
+            reason=reason,
         ),
-        "finish": lambda: handle.finish(by=by),
+        "finish": lambda: handle.finish(by=by, reason=reason),
     }
     acts[request.matchdict["verb"]]()
     return HTTPSeeOther(request.route_path("run", run=handle.id))

@@ -290,10 +290,13 @@ def test_status_shows_failures(shop: Shop) -> None:
 def test_pause_resume_cancel(shop: Shop) -> None:
     shop.open()
     shop("run", "reprice")
-    paused = shop("pause", "1")
+    paused = shop("pause", "1", "--reason", "the shop is open")
+    assert shop.json("status", "1")["run"]["reason"] == "the shop is open"
     assert paused.stdout == "Run 1 is paused: nothing of it is at work.\n"
     assert paused.stderr == "Go on with: breakbulk -A shopfront:bulk resume 1\n"
-    assert shop.json("resume", "1") == {"run": 1, "status": "running"}
+    assert shop.json("resume", "1", "--reason", "night") == {"run": 1, "status": "running"}
+    said = {one["verb"]: one["detail"] for one in shop.json("status", "1")["activity"]}
+    assert (said["pausing"], said["resumed"]) == ("the shop is open", "night")
     cancelled = shop("cancel", "1", "--reason", "wrong price list")
     assert cancelled.exit_code == 0
     assert shop.json("status", "1")["run"]["reason"] == "wrong price list"

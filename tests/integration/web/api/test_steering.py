@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, deployer: TestApp, job: str) -> None:
     run = post(deployer, "/runs", {"job": job}).json["run"]["id"]
     steps = [
-        ("pause", {}, "paused"),
-        ("resume", {}, "running"),
+        ("pause", {"reason": "the shop is open"}, "paused"),
+        ("resume", {"reason": "it is night"}, "running"),
         ("cancel", {"reason": "the rate was wrong", "force": True}, "cancelled"),
     ]
     for verb, body, status in steps:
@@ -30,6 +30,13 @@ def test_a_run_is_paused_resumed_and_cancelled(yard: Yard, deployer: TestApp, jo
     done = walked(deployer, f"{RUNS}/{run}/activity?limit=2")
     assert [one["id"] for one in done] == sorted((one["id"] for one in done), reverse=True)
     assert {one["actor"] for one in done} >= {"deployer"}
+    assert {one["verb"]: one["detail"] for one in done if one["actor"] == "deployer"} == {
+        "submitted": None,
+        "pausing": "the shop is open",
+        "resumed": "it is night",
+        "cancelling": "the rate was wrong",
+        "forced": None,
+    }
 
 
 def test_a_run_is_given_more_lanes_or_fewer(yard: Yard, deployer: TestApp, job: str) -> None:
@@ -77,6 +84,14 @@ def test_what_failed_is_tried_again(
     assert answer.json == {"run": partial.id, "round": 2, "chunks": chunks, "rows": chunks}
 
 
+def test_a_retry_says_why(deployer: TestApp, partial: RunHandle) -> None:
+    post(deployer, f"/runs/{partial.id}/retry", {"reason": "the service is back"})
+    assert [one.detail for one in partial.activity() if one.verb == "retried"] == [
+        "the service is back"
+    ]
+    refused(post(deployer, f"/runs/{partial.id}/pause", {"reason": ""}), 422, "invalid-request")
+
+
 def test_a_choice_of_nothing_is_refused(deployer: TestApp, partial: RunHandle) -> None:
     answer = post(deployer, f"/runs/{partial.id}/retry", {"error": "Other"})
     assert "with Other" in refused(answer, 409, "wrong-state")["detail"]
@@ -88,5 +103,5 @@ def test_a_callback_is_tried_again(yard: Yard, deployer: TestApp) -> None:
 
     handle = yard.run(finished=fail, max_retries=0)
     assert handle.record().callback_failed
-    answer = post(deployer, f"/runs/{handle.id}/finish")
+    answer = post(deployer, f"/runs/{handle.id}/finish", {"reason": "mail works"})
     assert answer.json == {"run": handle.id, "status": "finishing"}
