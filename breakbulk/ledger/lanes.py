@@ -226,6 +226,11 @@ class Lanes:
         """Every lane at work, in the order of runs."""
         return self._read(connection)
 
+    def count(self, connection: Connection) -> int:
+        """How many lanes are at work, of all runs."""
+        query = select(func.count()).select_from(self._database.schema.lanes)
+        return int(connection.execute(query).scalar_one())
+
     def of_worker(self, connection: Connection, worker_id: UUID) -> list[Lane]:
         """All lanes that run in a worker's processes."""
         return self._read(connection, self._database.schema.lanes.c.worker_id == worker_id)

@@ -374,6 +374,12 @@ class Runs:
         )
         return [run_of(row) for row in rows]
 
+    def count_active(self, connection: Connection) -> int:
+        """How many runs have not ended."""
+        runs = self._database.schema.runs
+        query = select(func.count()).where(runs.c.finished_at.is_(None))
+        return int(connection.execute(query).scalar_one())
+
     def take_slot(self, connection: Connection, run_id: RunId) -> bool:
         """Start a run that stood behind another of the same job and parameters.
 

@@ -40,7 +40,11 @@ def overview(request: Request) -> dict[str, Any]:
     progress = bulk.progress_of([*active, *recent])
     workers = bulk.live_workers()
     with bulk.reading() as connection:
-        failed = bulk.runtime.ledger.runs.chunks_failed(connection, _LATELY.total_seconds())
+        ledger = bulk.runtime.ledger
+        failed = ledger.runs.chunks_failed(connection, _LATELY.total_seconds())
+        lanes = ledger.lanes.count(connection)
+        # Asked after the list: what has begun since then is one more.
+        active_count = max(ledger.runs.count_active(connection), len(active))
     warnings = [
         (run, progress[run.id].waits or run.reason)
         for run in active
@@ -49,12 +53,13 @@ def overview(request: Request) -> dict[str, Any]:
     return {
         "fragment": is_fragment(request),
         "active": active,
+        "active_count": active_count,
         "recent": recent,
         "progress": progress,
         "warnings": warnings,
         "workers": workers,
         "rate": sum(one.rate for one in progress.values()),
-        "lanes": sum(one.lanes for one in progress.values()),
+        "lanes": lanes,
         "slots": sum(worker.slots for worker in workers),
         "failed_lately": failed + sum(progress[run.id].chunks_failed for run in active),
         **_choices(request),
