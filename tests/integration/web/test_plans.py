@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from breakbulk.web.views.run import _CELLS
+from tests.integration.web.test_security import READING
 
 if TYPE_CHECKING:
     from webtest import TestApp
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.support.yard import Yard
 
 CHUNKS, FAILED_EVERY, RUNS = 60_000, 20, 3_000
+#: Of each run of the history.
+TOLD = 10
 #: Chunks that a lane holds of the run that goes on.
 IN_HANDS = 100
 #: The most rows that any step of any statement may read: the chunks that are compared for the
@@ -49,6 +52,27 @@ def full(yard: Yard) -> tuple[RunHandle, RunHandle]:
             f" SELECT 1000 + n, now() FROM generate_series(1, {RUNS}) AS n"
         ),
     ]
+    # Told and tried of each run of the history, as of one that took a while.
+    old = f"generate_series(1, {RUNS}) AS r, generate_series(1, {TOLD}) AS n"
+    statements += [
+        (
+            f"UPDATE {schema.runs.fullname} SET submitted_at = now() - {CHUNKS} * interval '1"
+            f" second', started_at = now() - {CHUNKS} * interval '1 second' WHERE id < 1000"
+        ),
+        (
+            f"INSERT INTO {schema.tallies.fullname} (run_id, at, lane, chunks, rows)"
+            f" SELECT 1000 + r, now() - n * interval '1 hour', -1, 1, 10 FROM {old}"
+        ),
+        (
+            f"INSERT INTO {schema.failure_tallies.fullname} (run_id, error, attempts, chunks,"
+            " first_at, last_at, failure_id, step) SELECT 1000 + r, 'Boom', 1, 1,"
+            f" now() - n * interval '1 hour', now() - n * interval '1 hour', n, 1 FROM {old}"
+        ),
+        (
+            f"INSERT INTO {schema.activity.fullname} (run_id, at, actor, verb)"
+            f" SELECT 1000 + r, now() - n * interval '1 hour', 'ana', 'lanes' FROM {old}"
+        ),
+    ]
     yard.lane(going)
     done = {ended.id: CHUNKS, going.id: CHUNKS - IN_HANDS}
     for run in (ended, going):
@@ -70,6 +94,21 @@ def full(yard: Yard) -> tuple[RunHandle, RunHandle]:
                 f" FROM {schema.events.fullname} WHERE run_id = {run.id}"
             ),
             (
+                f"INSERT INTO {schema.tries.fullname} (delivery_id, at, code, milliseconds)"
+                f" SELECT id, created_at, 200, n FROM {schema.deliveries.fullname},"
+                f" generate_series(1, 3) AS n WHERE run_id = {run.id}"
+            ),
+            (
+                f"INSERT INTO {schema.activity.fullname} (run_id, at, actor, verb)"
+                f" SELECT {run.id}, now(), 'ana', 'lanes'"
+                f" FROM generate_series(1, {CHUNKS // 10}) AS n"
+            ),
+            (
+                f"INSERT INTO {schema.tallies.fullname} (run_id, at, lane, chunks, rows)"
+                f" SELECT {run.id}, now() - ({CHUNKS} - n) * interval '1 second', 0, 1, 10"
+                f" FROM generate_series(1, {CHUNKS}) AS n"
+            ),
+            (
                 f"INSERT INTO {schema.chunks.fullname} (run_id, number, path, status, lane, after,"
                 " upto, rows, rows_upto, attempt, seconds, ended_at)"
                 f" SELECT {run.id}, n, '', CASE WHEN n > {done[run.id]} THEN 'carved'"
@@ -80,7 +119,8 @@ def full(yard: Yard) -> tuple[RunHandle, RunHandle]:
             ),
             (
                 f"INSERT INTO {schema.failures.fullname} (run_id, round, at, number, path, attempt,"
-                f" error, message, traceback, rows) SELECT {run.id}, 1, now(), n, '', 1,"
+                f" error, message, traceback, rows) SELECT {run.id}, 1,"
+                f" now() - ({CHUNKS} - n) * interval '1 second', n, '', 1,"
                 " 'Boom' || n % 7, 'boom', 'trace', 10"
                 f" FROM generate_series(1, {CHUNKS}) AS n"
             ),
@@ -120,6 +160,12 @@ PATHS = (
     "/runs/{ended}/chunks",
     "/runs/{ended}/chunks?from=40000",
     "/runs/{ended}/chunks?status=failed&after=50000",
+    "/runs/{ended}/chunks?status=succeeded&after=50000",
+    "/runs/{ended}/chunks?status=waiting",
+    "/runs/{ended}/chunks?status=cancelled",
+    "/runs/{going}/chunks?status=carved",
+    "/runs/{going}/chunks?status=succeeded",
+    "/runs/{going}/chunks?status=waiting&from=30000",
     # One that has failed, one that was done, the one in hand, and one that waits for its turn.
     "/runs/{ended}/chunks/30000",
     "/runs/{ended}/chunks/30001",
@@ -129,12 +175,25 @@ PATHS = (
     "/runs/{ended}/failures?error=Boom3",
     "/runs/{ended}/failures?error=Nothing",
     "/runs/{ended}/report",
+    "/runs/{going}/report",
     "/webhooks",
     "/webhooks?run={ended}",
     "/webhooks?endpoint=1",
     "/webhooks/deliveries/1",
     "/workers",
+    "/metrics",
 )
+
+
+def test_every_page_and_every_long_table_is_looked_at(
+    yard: Yard, full: tuple[RunHandle, RunHandle]
+) -> None:
+    for table in _LONG:
+        assert yard.count(table) > MOST, table
+    paths = [path.partition("?")[0].format(ended=1, going=1) for path in PATHS]
+    for route, pattern in READING.items():
+        known = re.sub(r"\d+", "{}", pattern.format(run=1, job="a.job", delivery=1))
+        assert known in {re.sub(r"\d+", "{}", path) for path in paths}, route
 
 
 def test_no_page_reads_more_than_it_shows(
@@ -178,7 +237,10 @@ def judge(path: str, statement: str, plan: str) -> None:
         assert f"Seq Scan on {table} " not in plan, f"{path}\n{statement}\n{plan}"
 
 
-_LONG = ("chunks", "failures", "runs", "quarantine", "stays", "events", "deliveries")
+_LONG = (
+    *("chunks", "failures", "runs", "quarantine", "stays", "events", "deliveries"),
+    *("tallies", "failure_tallies", "activity", "tries"),
+)
 
 
 def _is_look(statement: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy import event, text
 
-from breakbulk.web.api.contract import ROOT
+from breakbulk.web.api.contract import ROOT, document
 from tests.support import plans
 from tests.support.machines import RUNS
 from tests.support.yard import statements, wipe
@@ -64,11 +65,16 @@ def make_much(yard: Yard) -> RunHandle:
     return handle
 
 
+#: Every look that the document has, and some that choose.
 _LOOKS = [
-    *("/runs", "/runs?limit=100", "/runs?status=failed", "/runs/{run}", "/runs/{run}/chunks"),
-    *("/runs/{run}/chunks?status=failed&status=split", "/runs/{run}/chunks/1", "/workers"),
-    *("/runs/{run}/failures", "/runs/{run}/quarantine", "/runs/{run}/activity", "/jobs"),
+    *(path for path, item in document()["paths"].items() if "get" in item),
+    *("/runs?limit=100", "/runs?status=failed", "/runs/{run}/failures?error=Boom"),
+    *("/runs/{run}/chunks?status=failed&status=split", "/runs/{run}/chunks?status=succeeded"),
 ]
+
+
+def _address(path: str, run: RunHandle) -> str:
+    return ROOT + path.format(run=run.id, job=quote(run.job), chunk=1)
 
 
 def test_a_look_costs_the_same_however_much_there_is(yard: Yard, looker: TestApp) -> None:
@@ -77,7 +83,7 @@ def test_a_look_costs_the_same_however_much_there_is(yard: Yard, looker: TestApp
     few = {}
     for path in _LOOKS:
         with statements(yard.engine) as seen:
-            looker.get(ROOT + path.format(run=small.id), status=200)
+            looker.get(_address(path, small), status=200)
         few[path] = len(seen)
     wipe(yard.engine)
     looker.authorization = ("Bearer", yard.bulk.tokens.create("again").text)
@@ -90,7 +96,7 @@ def test_a_look_costs_the_same_however_much_there_is(yard: Yard, looker: TestApp
             asked.append((statement, given))  # noqa: B023  (it is removed in the same round)
 
         event.listen(yard.engine, "before_cursor_execute", note)
-        looker.get(ROOT + path.format(run=big.id), status=200)
+        looker.get(_address(path, big), status=200)
         event.remove(yard.engine, "before_cursor_execute", note)
         # The small one has ended, and of that its summary is asked; of this one three things more.
         assert len(asked) <= few[path] + 3, path
