@@ -13,7 +13,7 @@ from breakbulk.web import make_wsgi_app
 from breakbulk.web.api.contract import ROOT, document
 from breakbulk.web.application import _ROUTES
 from tests.integration.web.conftest import machine, person
-from tests.integration.web.test_security import OPEN, READING, STEERING
+from tests.integration.web.test_security import CHOOSING, OPEN, READING, STEERING, ready_for, told_by
 from tests.support.yard import Goods
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def test_every_route_of_the_application_is_in_a_matrix(nobody: TestApp) -> None:
     routes = router.routes_mapper.get_routes(include_static=False)
     api = {route.pattern for route in routes if route.pattern.startswith("/api")}
     assert api == {*operations("get"), *operations("post")}
-    others = {route.name for route in routes} - {"static"}
-    pages = {name for name in others if not name.startswith(("api.", "pyramid_openapi3."))}
-    assert pages == set(_ROUTES)
-    assert set(_ROUTES) == {*READING, *STEERING, *OPEN}
+    # Whatever is asked for by its digest is the same for everybody.
+    others = {route.name for route in routes} - {"asset"}
+    assert {name for name in others if not name.startswith("api.")} == set(_ROUTES)
+    assert set(_ROUTES) == {*READING, *STEERING, *CHOOSING, *OPEN}
 
 
 @pytest.mark.parametrize("pattern", operations("get"))
@@ -137,6 +137,43 @@ def test_steering(
             assert answer.headers["Accept-Post"] == "application/json"
     assert going.record() == before, "nothing has happened"
     assert yard.count("runs") == 1
+
+
+#: Each verb with a body, the state that it needs, and what of it is told in the activity.
+_ASKED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("pause", {}, "pause", "pausing"),
+    ("resume", {}, "resume", "resumed"),
+    ("cancel", {}, "cancel", "cancelling"),
+    ("cancel", {"force": True}, "force", "forced"),
+    ("lanes", {"lanes": 2}, "lanes", "lanes"),
+    ("limits", {"max_rows_per_second": 5}, "limits", "limits"),
+    ("retry", {}, "retry", "retried"),
+    ("retry", {"chunk": "2"}, "retry", "retried"),
+    ("finish", {}, "finish", "finishing"),
+]
+
+
+def test_every_verb_is_asked_for() -> None:
+    known = {path.rpartition("/")[2] for path in operations("post") if "{run}" in path}
+    assert known == {verb for verb, *_ in _ASKED}
+
+
+@pytest.mark.parametrize(("verb", "body", "state", "told"), _ASKED)
+def test_every_verb_is_for_machines_that_may_operate(
+    yard: Yard,
+    looker: TestApp,
+    deployer: TestApp,
+    verb: str,
+    body: dict[str, Any],
+    state: str,
+    told: str,
+) -> None:
+    handle = ready_for(yard, state)
+    path = f"{ROOT}/runs/{handle.id}/{verb}"
+    assert_problem(looker.post_json(path, body, expect_errors=True), 403)
+    assert not {*told_by(handle, "graphs"), *told_by(handle, "deployer")}
+    deployer.post_json(path, body, status=200)
+    assert told_by(handle, "deployer") == [told]
 
 
 def test_an_operator_steers_from_his_own_browser(going: RunHandle, operator: TestApp) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from breakbulk import RunStatus
 from tests.integration.runner.test_rescue import held
 from tests.integration.web.conftest import one
-from tests.support.yard import Boom, failing
+from tests.integration.web.test_security import ready_for
+from tests.support.yard import failing
 
 if TYPE_CHECKING:
     from webtest import Form, TestApp, TestResponse
 
-    from breakbulk import FinishedRun, RunHandle
+    from breakbulk import RunHandle
     from tests.support.yard import Yard
 
 
@@ -104,7 +105,7 @@ def test_a_pause_keeps_its_reason_until_the_last_lane_has_gone(yard: Yard) -> No
 
 
 def test_why_what_failed_was_tried_again(yard: Yard, operator: TestApp) -> None:
-    handle = yard.run(failing(1, number=1), max_retries=0)
+    handle = ready_for(yard, "retry")
     assert handle.status() is RunStatus.PARTIAL
     say_why(operator, handle, "retry", "the service is back")
     assert (handle.record().round, handle.record().reason) == (2, None)
@@ -112,10 +113,7 @@ def test_why_what_failed_was_tried_again(yard: Yard, operator: TestApp) -> None:
 
 
 def test_why_a_run_was_called_back_again(yard: Yard, operator: TestApp) -> None:
-    def finished(_run: FinishedRun) -> None:
-        raise Boom("no mail today")
-
-    handle = yard.run(finished=finished, max_retries=0)
+    handle = ready_for(yard, "finish")
     assert handle.record().callback_failed
     say_why(operator, handle, "finish", "mail works")
     assert told(handle) == {"finishing": "mail works"}

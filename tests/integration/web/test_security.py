@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 from webtest import TestApp
 
-from breakbulk import Masked, RunStatus
+from breakbulk import Chunk, ChunkStatus, FinishedRun, Masked, RunStatus
 from breakbulk.web import LoginLink, make_wsgi_app
 from breakbulk.web.application import _ROUTES
-from tests.support.yard import Goods
+from tests.support.yard import Boom, Goods
 
 if TYPE_CHECKING:
     from breakbulk import RunHandle
@@ -40,7 +40,20 @@ STEERING = {
     "endpoint_verb": ("/webhooks/{endpoint}/enable", "/webhooks/{endpoint}/disable"),
     "replay": ("/webhooks/deliveries/{delivery}/replay",),
 }
-OPEN = {"login", "preferences"}
+#: Whoever may look may choose how it looks.
+CHOOSING = {"preferences": "/preferences"}
+OPEN = {"login"}
+#: What of a verb is told in the activity, and what has to be sent with it.
+_TOLD: dict[str, tuple[str, dict[str, str]]] = {
+    "pause": ("pausing", {}),
+    "resume": ("resumed", {}),
+    "cancel": ("cancelling", {}),
+    "force": ("forced", {}),
+    "lanes": ("lanes", {"lanes": "2"}),
+    "limits": ("limits", {"limit.max_rows_per_second": "5"}),
+    "retry": ("retried", {}),
+    "finish": ("finishing", {}),
+}
 
 
 @pytest.fixture
@@ -69,8 +82,53 @@ def path_of(pattern: str, run: RunHandle) -> str:
     return pattern.format(run=run.id, job="a.job", endpoint=1, delivery=1)
 
 
+def refused(app: TestApp, path: str) -> None:
+    """Neither without the token of his own browser, nor from elsewhere."""
+    app.get("/")
+    token = app.cookies["breakbulk_csrf"] or ""
+    for given, headers in (
+        ({}, {}),
+        ({"csrf_token": "x" * len(token)}, {}),
+        ({"csrf_token": token}, {"Sec-Fetch-Site": "cross-site"}),
+        ({"csrf_token": token}, {"Sec-Fetch-Site": "same-site"}),
+        ({"csrf_token": token}, {"Origin": "https://evil.example"}),
+    ):
+        app.post(path, given, headers=headers, status=403)
+
+
+def ready_for(yard: Yard, verb: str) -> RunHandle:
+    """A run of which a verb may be asked."""
+
+    def bad(chunk: Chunk[Goods]) -> None:
+        for row in chunk:
+            if row.id == 13:
+                raise Boom("13")
+            row.version += 1
+
+    def mute(_run: FinishedRun) -> None:
+        raise Boom("no mail today")
+
+    if verb == "retry":
+        return yard.run(bad, max_retries=0)
+    if verb == "finish":
+        return yard.run(finished=mute, max_retries=0)
+    handle = yard.submit(yard.job())
+    if verb == "resume":
+        handle.pause()
+    if verb == "force":
+        yard.lane(handle)
+        handle.cancel()
+    return handle
+
+
+def told_by(handle: RunHandle, actor: str) -> list[str]:
+    """What somebody has done to a run."""
+    return [did.verb for did in handle.activity() if did.actor == actor]
+
+
 def test_every_route_is_in_the_matrix() -> None:
-    assert {*READING, *STEERING, *OPEN} == set(_ROUTES)
+    assert {*READING, *STEERING, *CHOOSING, *OPEN} == set(_ROUTES)
+    assert set(_TOLD) == set(_VERBS)
 
 
 @pytest.mark.parametrize("route", READING)
@@ -99,20 +157,51 @@ def test_steering(
             app.get("/")
         token = app.cookies.get("breakbulk_csrf") or ""
         app.post(path, {"csrf_token": token}, status=status)
-    # Without the token of his own browser, or from elsewhere, an operator may not either.
-    operator.get("/")
-    token = operator.cookies["breakbulk_csrf"] or ""
-    for given, headers in (
-        ({}, {}),
-        ({"csrf_token": "x" * len(token)}, {}),
-        ({"csrf_token": token}, {"Sec-Fetch-Site": "cross-site"}),
-        ({"csrf_token": token}, {"Sec-Fetch-Site": "same-site"}),
-        ({"csrf_token": token}, {"Origin": "https://evil.example"}),
-    ):
-        operator.post(path, given, headers=headers, status=403)
+    refused(operator, path)
     operator.get(path, status=200 if "/jobs/" in path else 404)
     assert (going.record(), yard.bulk.webhooks.endpoints()) == before, "nothing has happened"
     assert len(yard.bulk.webhooks.deliveries()) == 1
+
+
+@pytest.mark.parametrize("pattern", CHOOSING.values())
+def test_choosing(yard: Yard, nobody: TestApp, viewer: TestApp, pattern: str) -> None:
+    given = {"theme": "dark", "back": "/"}
+    nobody.post(pattern, given, status=401)
+    TestApp(nobody.app, extra_environ={"REMOTE_USER": "eve", "test.can": ""}).post(
+        pattern, given, status=403
+    )
+    refused(viewer, pattern)
+    assert "breakbulk_theme" not in viewer.cookies
+    viewer.post(pattern, {"csrf_token": viewer.cookies["breakbulk_csrf"] or "", **given}, status=303)
+    assert viewer.cookies["breakbulk_theme"] == "dark"
+
+
+@pytest.mark.parametrize("verb", _VERBS)
+def test_every_verb_is_an_operators(
+    yard: Yard, viewer: TestApp, operator: TestApp, verb: str
+) -> None:
+    handle = ready_for(yard, verb)
+    path, (told, given) = f"/runs/{handle.id}/{verb}", _TOLD[verb]
+    for app, status in ((viewer, 403), (operator, 303)):
+        app.get("/")
+        sent = {"csrf_token": app.cookies["breakbulk_csrf"] or "", **given}
+        app.post(path, sent, headers={"Sec-Fetch-Site": "same-origin"}, status=status)
+        assert told_by(handle, "ana") == ([told] if app is operator else [])
+    assert not told_by(handle, "ben")
+
+
+def test_a_chunk_is_tried_again_by_an_operator(
+    yard: Yard, viewer: TestApp, operator: TestApp
+) -> None:
+    handle = ready_for(yard, "retry")
+    path = f"/runs/{handle.id}/chunks/{handle.errors()[0].chunk}"
+    assert not [form for form in viewer.get(path).forms.values() if "chunk" in form.fields]
+    (form,) = [form for form in operator.get(path).forms.values() if "chunk" in form.fields]
+    form.submit().follow()
+    assert told_by(handle, "ana") == ["retried"]
+    assert [chunk.name for chunk in handle.chunks(statuses=[ChunkStatus.WAITING])] == [
+        form["chunk"].value
+    ]
 
 
 def test_an_operator_steers_from_his_own_browser(going: RunHandle, operator: TestApp) -> None:
