@@ -10,9 +10,12 @@ import sys
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 import pytest
+from bs4 import BeautifulSoup
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
 from tests.support.servers import psycopg_url
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
 _ROWS = 1200
+_PATIENCE = 120
 #: What the example says of itself that it imports.
 _MODELS = """
 from decimal import Decimal
@@ -72,6 +76,28 @@ def _shop(server: str) -> Iterator[Engine]:
             connection.execute(text("DROP DATABASE shop WITH (FORCE)"))
 
 
+def _as_typed(command: str) -> list[str]:
+    """A line of the README, for this very Python."""
+    return [sys.executable, "-m", *shlex.split(command, comments=True)]
+
+
+@contextmanager
+def _served(command: list[str], where: dict[str, Any]) -> Iterator[tuple[str, OpenerDirector]]:
+    """The dashboard's link as it prints it, and a browser that has not opened it yet."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    server = subprocess.Popen(command, **where, **pipes)
+    try:
+        assert server.stdout is not None
+        opens, _, link = server.stdout.readline().partition(" ")
+        if opens != "Open":
+            server.kill()
+            pytest.fail(f"no link, but {opens!r}: {server.communicate()[1]}")
+        yield link.strip(), build_opener(HTTPCookieProcessor())
+    finally:
+        server.kill()
+        server.communicate()
+
+
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
     """A directory with the example pasted into it."""
@@ -95,19 +121,20 @@ def test_the_example_works_as_it_is_printed(
         "CELERY_BROKER_URL": valkey_url,
     }
 
+    unbuffered = {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
+    where: dict[str, Any] = {
+        "cwd": example,
+        "env": {**os.environ, **environment, **unbuffered},
+        "text": True,
+    }
+
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        program, *arguments = shlex.split(command, comments=True)
         return subprocess.run(
-            [sys.executable, "-m", program, *arguments],
-            cwd=example,
-            env={**os.environ, **environment, "PYTHONPATH": str(_ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            _as_typed(command), **where, capture_output=True, timeout=_PATIENCE, check=False
         )
 
     upgrade, worker, watch = _block("breakbulk -A").splitlines()
+    (serve,) = _block("breakbulk -A shop.jobs:bulk serve").splitlines()
     assert shlex.split(worker, comments=True) == ["celery", "-A", "shop.jobs", "worker"]
     with _shop(test_servers.postgres) as engine:
         with engine.begin() as connection:
@@ -121,6 +148,13 @@ def test_the_example_works_as_it_is_printed(
         start_worker("shop.jobs", cwd=example, env=environment)
         watched = run(watch)
         assert watched.returncode == 0, watched.stderr
+        with _served([*_as_typed(serve), "--port", "0"], where) as (link, browser):
+            with browser.open(link, timeout=_PATIENCE) as first:
+                assert "ProcessWarehouse" in first.read().decode()
+            with browser.open(urljoin(link, "/runs/1"), timeout=_PATIENCE) as page:
+                told = BeautifulSoup(page.read(), "html.parser").select_one(".headline")
+        assert told is not None
+        assert told.get_text(" ").split() == ["Run", "1", "shop.jobs.ProcessWarehouse", "succeeded"]
         with engine.connect() as connection:
             prices = "SELECT count(*) FROM products WHERE price = id * CASE WHEN active THEN 1.05"
             right = connection.execute(text(f"{prices} ELSE 1 END")).scalar_one()
