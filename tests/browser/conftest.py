@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
+from sqlalchemy import insert, update
 
+from breakbulk.ledger.sql import clock
 from breakbulk.web import Access, make_wsgi_app
+from tests.integration.runner.test_rescue import held
 from tests.support import servers
 from tests.support.yard import Yard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from playwright.sync_api import Browser, Dialog, Page
+
+    from breakbulk import RunHandle
 
 _ROWS = 250
 _FLAGS = (
@@ -31,6 +37,14 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+#: A browser that sends it is nobody's.
+NOBODY = "X-Nobody"
+
+
+def _access(environ: Mapping[str, Any]) -> Access | None:
+    return None if "HTTP_X_NOBODY" in environ else Access("ana", "operate")
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -67,7 +81,7 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 @pytest.fixture
 def site(yard: Yard) -> Iterator[str]:
     """Where the dashboard is, for an operator."""
-    app: Any = make_wsgi_app(yard.bulk, access=lambda _environ: Access("ana", "operate"))
+    app: Any = make_wsgi_app(yard.bulk, access=_access)
     server = make_server("127.0.0.1", 0, app, _Server, _Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="dashboard")
     thread.start()
@@ -107,3 +121,34 @@ def listen(page: Page, trouble: list[str]) -> None:
         "console",
         lambda message: trouble.append(message.text) if message.type == "error" else None,
     )
+
+
+def assert_accessible(page: Page, width: int) -> None:
+    """What is shown has no violation that axe knows of, and fits."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+
+
+@pytest.fixture
+def paced(yard: Yard) -> RunHandle:
+    """A run that has gone on for a minute, with a pace and with failures to be drawn."""
+    handle = yard.submit(yard.job(name="a.paced"))
+    held(yard, handle, yard.lane(handle))
+    schema = yard.ledger.database.schema
+    runs, failures = schema.runs, schema.failures
+    own: dict[str, Any] = {"run_id": handle.id}
+    with yard.transaction() as connection:
+        began = {"submitted_at": clock(-61), "started_at": clock(-60)}
+        connection.execute(update(runs).where(runs.c.id == handle.id).values(**began))
+        for second in range(60):
+            done = {"lane": 0, "chunks": 0, "rows": 1 + second % 3, "at": clock(second - 60)}
+            connection.execute(insert(schema.tallies).values(**own, **done))
+        for ago in (40, 20):
+            what = {"number": 1, "path": "", "attempt": 1, "error": "shop.Trouble", "message": "no"}
+            added = insert(failures).values(**own, **what, round=1, at=clock(-ago))
+            failure_id = connection.execute(added.returning(failures.c.id)).scalar_one()
+            counted = {"error": "shop.Trouble", "attempts": 2, "chunks": 1}
+            when = {"first_at": clock(-ago), "last_at": clock(-ago), "failure_id": failure_id}
+            connection.execute(insert(schema.failure_tallies).values(**own, **counted, **when))
+    return handle
