@@ -29,6 +29,8 @@ DONE = "done"
 SPLIT = "split"
 AHEAD = "ahead"
 _ORDER = (*map(str, _WORST_FIRST), SPLIT)
+#: All that a cell may be called.
+STATES = (*_ORDER, DONE, AHEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class ChunkMap:
     def cells_by_state(self) -> dict[str, int]:
         """How many cells there are of each state, the worst first."""
         counts = Counter(cell.state for cell in self.cells)
-        return {state: counts[state] for state in (*_ORDER, DONE, AHEAD) if counts[state]}
+        return {state: counts[state] for state in STATES if counts[state]}
 
 
 def lay_out(
