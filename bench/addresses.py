@@ -32,8 +32,11 @@ def pages(whole: int, going: int) -> dict[str, str]:
         "failures of one kind": f"{run}/failures?error=shop.Trouble3",
         "failures of a rare kind": f"{run}/failures?error=shop.Rare",
         "workers": "/workers",
+        "webhooks": "/webhooks",
         "webhooks of a run": f"/webhooks?run={whole}",
+        "delivery": "/webhooks/deliveries/1",
         "report": f"{run}/report",
+        "metrics": "/metrics",
     }
 
 

@@ -24,6 +24,7 @@ class Figure:
         values: one for each repetition, in order.
         limit: the target for the median, if there is one.
         at_least: the target is a lower bound and not an upper one.
+        each: the target is for each single value, and not for the median.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Figure:
     values: Sequence[float]
     limit: float | None = None
     at_least: bool = False
+    each: bool = False
 
     @property
     def median(self) -> float:
@@ -39,10 +41,11 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median keeps to the target; None when there is none."""
+        """Whether what is judged keeps to the target; None when there is none."""
         if self.limit is None:
             return None
-        return self.median >= self.limit if self.at_least else self.median <= self.limit
+        judged = self.values if self.each else [self.median]
+        return min(judged) >= self.limit if self.at_least else max(judged) <= self.limit
 
     def __str__(self) -> str:
         low, high = short(min(self.values)), short(max(self.values))
@@ -53,7 +56,12 @@ class Figure:
             return line.rstrip()
         bound = "at least" if self.at_least else "at most"
         verdict = "met" if self.met else "MISSED"
-        return f"{line}  target: {bound} {self.limit:g}: {verdict}"
+        return f"{line}  target: {judged(each=self.each)} {bound} {self.limit:g}: {verdict}"
+
+
+def judged(*, each: bool) -> str:
+    """What a target is for, as the first word of it."""
+    return "each" if each else "median"
 
 
 @dataclass(slots=True)

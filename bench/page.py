@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.drawing import bars, lines
+from bench.figures import judged
 from bench.origin import about
 from bench.spread import short
 
@@ -59,7 +60,9 @@ def _table(found: Mapping[str, Any]) -> str:
         bound = ""
         if one["limit"] is not None:
             side = "at least" if one["at_least"] else "at most"
-            bound = f"{side} {one['limit']:g} {one['unit']}".strip()
+            # What was measured before there was a choice was judged by its median.
+            bound = f"{judged(each=one.get('each', False))} {side} {one['limit']:g} {one['unit']}"
+            bound = bound.strip()
             bound = bound if one["met"] else f"**missed** {bound}"
         lines_.append(
             f"| {one['name']} | {middle} | {' | '.join(ends)} | {len(one['values'])} | {bound} |"

@@ -60,9 +60,9 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         " failed",
     )
     for name, values in times.items():
-        found.add(name, "ms", values, limit=PAGE_MS)
+        found.add(name, "ms", values, limit=PAGE_MS, each=True)
     for name, values in again.items():
-        found.add(f"{name}, nothing new", "ms", values, limit=POLL_MS)
+        found.add(f"{name}, nothing new", "ms", values, limit=POLL_MS, each=True)
     found.notes.append(f"the ledger was filled in {filled:.0f} s")
     return found
 
