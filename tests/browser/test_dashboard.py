@@ -167,7 +167,9 @@ def test_without_a_script_everything_works(yard: Yard, browser: Browser, site: s
     page.get_by_label("Theme").select_option("dark")
     page.get_by_role("button", name="Set").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    # Nothing asks here before it is done, so it takes two steps.
+    # Nothing asks here before it is done, so it takes two steps, and time to type.
+    page.get_by_role("link", name="hold it still").click()
+    expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
     page.get_by_text("Cancel", exact=True).click()
     page.get_by_label("Why").fill("not today")
     page.get_by_role("button", name=f"Cancel run {run.id} for good").click()
