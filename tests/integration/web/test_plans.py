@@ -185,11 +185,7 @@ PATHS = (
 )
 
 
-def test_every_page_and_every_long_table_is_looked_at(
-    yard: Yard, full: tuple[RunHandle, RunHandle]
-) -> None:
-    for table in _LONG:
-        assert yard.count(table) > MOST, table
+def test_every_page_is_looked_at() -> None:
     paths = [path.partition("?")[0].format(ended=1, going=1) for path in PATHS]
     for route, pattern in READING.items():
         known = re.sub(r"\d+", "{}", pattern.format(run=1, job="a.job", delivery=1))
@@ -200,6 +196,8 @@ def test_no_page_reads_more_than_it_shows(
     yard: Yard, full: tuple[RunHandle, RunHandle], viewer: TestApp
 ) -> None:
     ended, going = full
+    for table in _LONG:
+        assert yard.count(table) >= RUNS, table
     # One after the other on the same ledger: it takes longer to fill than to read.
     for path in PATHS:
         looks = looks_of(yard, viewer, path.format(ended=ended.id, going=going.id))
