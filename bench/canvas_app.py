@@ -4,7 +4,8 @@
 
 applies one and prints what that cost: in seconds, and in MB of this process. ``BENCH_CANVAS`` says
 whose it is. The body writes one key, and that is what the measurement waits for: waiting through
-Celery's result would spin a core for minutes.
+Celery's result would spin a core for minutes. Each side's workers have the settings that are
+recommended for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from celery import Celery
 from redis import Redis
 
 from bench import shop
+from bench.chord import THROUGHPUT
 from bench.memory import peak
 from breakbulk import Breakbulk
 
@@ -29,17 +31,15 @@ CELERY, BREAKBULK = "celery", "breakbulk"
 DONE = "bench-canvas-done"
 
 app = Celery("canvas", broker=os.environ.get(shop.BROKER))
-# As Celery's guide recommends for tasks that may be run again; the same for both.
-app.conf.update(
-    task_default_queue="bench-canvas",
-    task_acks_late=True,
-    worker_prefetch_multiplier=1,
-    worker_disable_prefetch=True,
-)
+app.conf.task_default_queue = "bench-canvas"
 if os.environ.get(VARIABLE) == CELERY:
+    # Its results are in the header's order, which is the default and what the body of ours gets.
+    app.conf.update(THROUGHPUT)
     # A chord needs a result backend: the same server.
     app.conf.result_backend = os.environ[shop.BROKER]
 else:
+    # As `doctor` recommends: a lane's message is no part, and to fetch it early gains nothing.
+    app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, worker_disable_prefetch=True)
     bulk = Breakbulk(database=lambda: os.environ[shop.DATABASE], celery=app)
 
 

@@ -121,21 +121,20 @@ class Stage:
         )
 
     @contextmanager
-    def worker(self) -> Iterator[psutil.Process]:
-        """Run a Celery worker with two processes, warm; yield its main process."""
-        command = [sys.executable, "-m", "celery", "-A", "bench.shop", "worker"]
+    def celery(self, application: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a Celery worker with two processes; yield its main one, which has just begun."""
+        command = [sys.executable, "-m", "celery", "-A", application, "worker"]
         options = ["--concurrency", str(LANES), "--loglevel", "WARNING"]
         quiet = ["--without-mingle", "--without-gossip"]
         process = subprocess.Popen(
             [*command, *options, *quiet],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         try:
-            self._wait_for_worker(process)
-            yield psutil.Process(process.pid)
+            yield process
         finally:
             process.terminate()
             try:
@@ -144,12 +143,19 @@ class Stage:
                 process.kill()
                 process.wait()
 
-    def python(self, module: str, *arguments: str) -> Any:
+    @contextmanager
+    def worker(self) -> Iterator[psutil.Process]:
+        """Run the shop's worker, warm; yield its main process."""
+        with self.celery("bench.shop") as process:
+            self._wait_for_worker(process)
+            yield psutil.Process(process.pid)
+
+    def python(self, module: str, *arguments: str, **environment: str) -> Any:
         """Run a module of the bench in a process of its own and return the JSON that it prints."""
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 
 from celery import Celery, chord
 
+from bench.chord import THROUGHPUT
 from bench.peers import work
 from bench.peers.peer import WORKERS, About
 
 SETTINGS = {
-    # "If you have many tasks with a short duration, and throughput is important to you, this
-    # number should be large": 64 and 128 are its examples.
-    # https://docs.celeryq.dev/en/stable/userguide/optimizing.html#prefetch-limits
-    "worker_prefetch_multiplier": 64,
-    # What is lost with a worker is delivered again, for tasks that may be run again.
-    # https://docs.celeryq.dev/en/stable/userguide/tasks.html#Task.acks_late
-    "task_acks_late": True,
+    **THROUGHPUT,
     # "You should set to False if you do not use results": here only their number counts.
     # https://docs.celeryq.dev/en/stable/userguide/configuration.html#result-chord-ordered
     "result_backend_transport_options": {"result_chord_ordered": False},
