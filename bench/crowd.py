@@ -42,6 +42,8 @@ SLOW_PART = 0.1
 SLOW_TIMES = 100
 ALONE = "BREAKBULK_BENCH_ALONE"
 """Set: no lane takes over what another holds."""
+WHOLE = "BREAKBULK_BENCH_WHOLE"
+"""Set: what is taken over is never shared out."""
 TARGET = 0.5
 """Seconds that a chunk is to take which sizes itself."""
 _SPARE = 4
@@ -122,6 +124,8 @@ def main() -> None:
     process = Process.current(UUID(sys.argv[1]), stopping=over.is_set)
     if os.environ.get(ALONE):
         takeover.TakeOver.attempt = _leave_alone  # type: ignore[method-assign]
+    if os.environ.get(WHOLE):
+        takeover._is_fresh = _leave_whole  # noqa: SLF001  (no option of anybody's)
 
     def be_a_lane() -> None:
         while not over.is_set():
@@ -140,6 +144,10 @@ def main() -> None:
 
 def _leave_alone(*_: object, **__: object) -> takeover.Taken:
     return takeover.Taken()
+
+
+def _leave_whole(_claim: object) -> bool:
+    return False
 
 
 if __name__ == "__main__":
