@@ -104,14 +104,14 @@ def _run(stage: Stage, rows: int, *, alone: bool) -> End:
 
 
 def _run_joined(stage: Stage, *, whole: bool) -> End:
-    """Let more lanes come when the others have only a few slow chunks left."""
+    """Let another worker come when the first one has only a few slow chunks left."""
     stage.narrow(JOINED_ROWS)
     environment = {crowd.WHOLE: "1"} if whole else {}
-    with crew(LANES + JOINING) as worker, at_work(stage, worker, LANES, **environment):
+    with crew(LANES) as worker, at_work(stage, worker, LANES, **environment):
         job = crowd.Skewed(rows=JOINED_ROWS, seconds=JOINED_ROW_SECONDS)
         run = crowd.bulk.submit(job, overlap="allow")
         _until_few_are_left(stage, run)
-        with at_work(stage, worker, JOINING, **environment):
+        with crew(JOINING) as other, at_work(stage, other, JOINING, **environment):
             came_at = time.time()
             run.wait(timeout=_PATIENCE).raise_for_status()
     ended = run.record().finished_at
