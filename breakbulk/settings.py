@@ -43,7 +43,8 @@ class Settings:
         steward_seconds: how often the steward looks around: for killed children, stuck
             runs and missing lanes.
         throttle_seconds: how often the leading steward looks at what runs hold back on. A run stops
-            and goes on that late; each look costs a statement for each thing that is asked for.
+            and goes on that late; each look costs a statement for each thing that is asked for. And
+            how often it looks who waits for chunks that size themselves.
         broker_patience: how long a run may have no lane at all, though a worker has a free slot,
             before its steward works without the broker, in a process of its own.
         surplus_messages: "come and work" messages beyond the lanes that are missing, because

@@ -28,6 +28,7 @@ from breakbulk.ledger.workers import Worker
 from breakbulk.runner.awaiting import Forgotten
 from breakbulk.runner.circulation import MESSAGE_LIFE
 from breakbulk.runner.earlyend import end_lost
+from breakbulk.runner.easing import is_eased
 from breakbulk.runner.finish import settle
 from breakbulk.runner.liveness import liveness
 from breakbulk.runner.rescue import rescue
@@ -107,7 +108,7 @@ class Steward:
 
     @property
     def throttles(self) -> bool:
-        """Whether it leads and a run holds back on something, so that somebody has to look."""
+        """Whether it leads and somebody has to look at what a run holds back on, or who waits."""
         return self._leads and self._throttles
 
     def tick(self, connection: Connection) -> None:
@@ -247,7 +248,7 @@ class Steward:
             orphaned = ledger.finishers.orphaned(connection) if calling else []
             active = ledger.runs.active(connection)
         waiting = [run for run in active if run.waits_for is not None]
-        self._throttles = any(run.throttle for run in active)
+        self._throttles = any(run.throttle or is_eased(self._runtime, run) for run in active)
         for run_id, _status in at_rest:
             with _unless_in_the_way(run_id):
                 settle(self._runtime, connection, run_id)

@@ -1,4 +1,4 @@
-"""Looking after runs that hold back on something: what is measured, and what follows from it."""
+"""Looking after runs that hold back on something, and after those that wait for the application."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from breakbulk.domain.throttling import (
     lanes_under,
 )
 from breakbulk.domain.timewindow import TimeWindow
+from breakbulk.ledger.blocking import LockWait, lock_waits
 from breakbulk.ledger.gauges import Gauges
 from breakbulk.ledger.throttles import Throttled
+from breakbulk.runner.easing import ease, is_eased
 from breakbulk.runner.runtime import Runtime
 
 log = logging.getLogger("breakbulk.steward")
 
 
 class Throttling:
-    """Looks at the gauges of all runs that go on. Not a thread: somebody calls :meth:`look`."""
+    """Looks at the gauges of all runs that go on, and at who waits for their chunks.
+
+    Not a thread: somebody calls :meth:`look`.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -42,13 +47,19 @@ class Throttling:
             found = ledger.throttles.all(connection)
             slots = ledger.workers.slots(connection)
             now = ledger.lanes.now(connection)
+            active = ledger.runs.active(connection)
+        eased = [run for run in active if is_eased(self._runtime, run)]
         # All is measured before anything is written: who waits for his turn to write on SQLite
         # lets others fork, and nothing may be open then.
         measured: list[list[Reading]] = []
-        if found:
+        waits: list[LockWait] = []
+        if found or eased:
             with self._rows(connection) as rows:
                 gauges = Gauges(self._runtime.data, rows)
                 measured = [list(read(gauges, seen.throttle, now)) for seen in found]
+                if eased:
+                    waits = self._waits(rows)
+        ease(self._runtime, connection, waits, eased)
         for seen, readings in zip(found, measured, strict=True):
             most = max(1, slots.get((seen.queue, seen.job), 1))
             self._conclude(connection, seen, readings, min(most, seen.max_lanes or most))
@@ -66,6 +77,11 @@ class Throttling:
         once = data.is_postgresql or self._runtime.database.is_postgresql
         with data.connect_apart() if once else data.connect() as rows:
             yield rows
+
+    def _waits(self, rows: Connection) -> list[LockWait]:
+        """Lanes that wait for the application at their chunk, or that it waits for."""
+        with self._runtime.data.reading(rows):
+            return lock_waits(rows, named=not self._runtime.at_least_once)
 
     def _conclude(
         self, connection: Connection, seen: Throttled, readings: list[Reading], most: int

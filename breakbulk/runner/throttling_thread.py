@@ -18,7 +18,7 @@ _LAST_WAIT = 5.0
 
 
 class ThrottlingThread(LedgerThread):
-    """Looks as long as its worker's steward leads and a run has a throttle.
+    """Looks as long as its worker's steward leads and a run has a throttle, or sizes itself.
 
     Args:
         needed: whether that is so.
