@@ -37,7 +37,11 @@ def _environment(*, ours: bool, schemas: bool) -> str:
     [
         ("postgres", {"as it is": (False, False, True), "all schemas": (True, True, True)}),
         # Without the line it is not empty: so much for what this test can see.
-        ("sqlite", {"as the how-to": (True, False, True), "without": (False, False, False)}),
+        pytest.param(
+            "sqlite",
+            {"as the how-to": (True, False, True), "without": (False, False, False)},
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_autogenerate_stays_empty(

@@ -95,6 +95,7 @@ class Script:
         return self.run("-m", "breakbulk", "-A", "shop:bulk", *arguments)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "pool",
     ["threads", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("prefork", "solo"))],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.platform import Platform
 from tests.support.waiting import wait_for
 
@@ -17,6 +19,7 @@ _ROWS = 1000
 _PROTECT = {"ProtectionEnabled": True, "ExpiresInMinutes": 10}
 
 
+@pytest.mark.thorough
 def test_a_node_at_work_is_spared_and_one_that_goes_hands_its_work_on(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

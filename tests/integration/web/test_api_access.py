@@ -13,7 +13,14 @@ from breakbulk.web import make_wsgi_app
 from breakbulk.web.api.contract import ROOT, document
 from breakbulk.web.application import _ROUTES
 from tests.integration.web.conftest import machine, person
-from tests.integration.web.test_security import CHOOSING, OPEN, READING, STEERING, ready_for, told_by
+from tests.integration.web.test_security import (
+    CHOOSING,
+    OPEN,
+    READING,
+    STEERING,
+    ready_for,
+    told_by,
+)
 from tests.support.yard import Goods
 
 if TYPE_CHECKING:

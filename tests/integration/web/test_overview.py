@@ -136,9 +136,7 @@ def test_parameters_are_shown(yard: Yard, viewer: TestApp) -> None:
     assert [shown.dt and shown.dt.text, shown.dd and shown.dd.text] == ["tag", '"spring <b>"']
 
 
-def test_a_run_that_is_late_says_so_and_can_be_ended_at_once(
-    yard: Yard, operator: TestApp
-) -> None:
+def test_a_run_that_is_late_says_so_and_can_be_ended_at_once(yard: Yard, operator: TestApp) -> None:
     handle = yard.submit(yard.job(), finish_by=0.001)
     yard.lane(handle)
     page = operator.get(f"/runs/{handle.id}")

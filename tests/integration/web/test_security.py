@@ -172,7 +172,9 @@ def test_choosing(yard: Yard, nobody: TestApp, viewer: TestApp, pattern: str) ->
     )
     refused(viewer, pattern)
     assert "breakbulk_theme" not in viewer.cookies
-    viewer.post(pattern, {"csrf_token": viewer.cookies["breakbulk_csrf"] or "", **given}, status=303)
+    viewer.post(
+        pattern, {"csrf_token": viewer.cookies["breakbulk_csrf"] or "", **given}, status=303
+    )
     assert viewer.cookies["breakbulk_theme"] == "dark"
 
 

@@ -57,7 +57,9 @@ def test_what_splits_give_is_a_path(shares: str, halves: str) -> None:
     assert parse_chunk(str(ChunkRef(RunId(1), 7, path))) == (7, path)
 
 
-@pytest.mark.parametrize("path", ["0a", "c", "2", ".", "a.0", BEHIND_PARTS, "0" * (LONGEST_PATH + 1)])
+@pytest.mark.parametrize(
+    "path", ["0a", "c", "2", ".", "a.0", BEHIND_PARTS, "0" * (LONGEST_PATH + 1)]
+)
 def test_what_no_split_gives_is_no_path(path: str) -> None:
     assert not is_path(path)
 

@@ -19,7 +19,9 @@ def style(request: pytest.FixtureRequest) -> str:
 
 def pattern(style: str, state: str) -> str:
     """How a state is drawn, whatever the colours: a surface counts as such, ink as ink."""
-    (drawn,) = re.findall(rf"^\.map \.c-{state}, \.legend \.c-{state} {{ (.*) }}$", style, re.M)
+    (drawn,) = re.findall(
+        rf"^\.map \.c-{state}, \.legend \.c-{state} {{ (.*) }}$", style, re.MULTILINE
+    )
     return re.sub(r"var\(--[\w-]+\)", "ink", drawn.replace("var(--bb-chip)", "paper"))
 
 
@@ -29,7 +31,7 @@ def test_no_two_states_differ_by_their_colour_alone(style: str) -> None:
 
 
 def test_they_are_drawn_where_colours_are_forced(style: str) -> None:
-    (cells,) = re.findall(r"^\.map [ai], \.legend i {(.*)}$", style, re.M)
+    (cells,) = re.findall(r"^\.map [ai], \.legend i {(.*)}$", style, re.MULTILINE)
     assert "forced-color-adjust: none" in cells
 
 
