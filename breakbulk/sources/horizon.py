@@ -26,6 +26,8 @@ from breakbulk.sources.keyspace import fetch
 from breakbulk.sources.planner import Guess, guess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.sql.selectable import CTE, Subquery
 
@@ -55,21 +57,19 @@ class Horizon:
 
     def __init__(self, space: KeySpace) -> None:
         self._space = space
-        # With and without a lower end: a NULL in its place would hide the index from a planner.
-        self._edges = {after: self._edge(after=after) for after in (False, True)}
-        self._marks = {
-            (after, whole, last): self._boundaries(after=after, whole=whole, last=last)
-            for after in (False, True)
-            for whole, last in ((False, False), (False, True), (True, True))
-        }
-        self._rest = {after: self._remainder(after=after) for after in (False, True)}
-        self._leaps: dict[tuple[bool, int], Statement] = {}
+        self._statements: dict[tuple[Any, ...], Statement] = {}
         self._leapable: bool | None = None
-        self._matching = {after: self._hits(after=after) for after in (False, True)}
-        self._passed = {
-            after: select(*space.base).where(*space.within(space.base, after=after))
-            for after in (False, True)
-        }
+
+    def _once(self, build: Callable[..., Statement], *, after: bool, **given: int) -> Statement:
+        """Build a statement when it is first needed: a walk needs few, and each takes its time.
+
+        Args:
+            after: with a lower end: a NULL in its place would hide the index from a planner.
+        """
+        key = (build.__name__, after, *given.values())
+        if key not in self._statements:
+            self._statements[key] = build(after=after, **given)
+        return self._statements[key]
 
     def edge(
         self, connection: Connection, position: Key | None, until: Key, window: int
@@ -79,7 +79,8 @@ class Horizon:
         None when no key is left up to ``until``.
         """
         values = self._ends(position, until) | {"breakbulk_window": window}
-        for row in fetch(connection, self._edges[position is not None], values):
+        edge = self._once(self._edge, after=position is not None)
+        for row in fetch(connection, edge, values):
             return self._space.key(row)
         return None
 
@@ -119,11 +120,10 @@ class Horizon:
             "breakbulk_size": size,
             "breakbulk_limit": limit,
         }
+        found = self._once(self._boundaries, after=position is not None, whole=whole, last=last)
         return [
             Mark(self._space.key(key), int(keys), int(rows) + seen, bool(full))
-            for *key, keys, rows, full in fetch(
-                connection, self._marks[position is not None, whole, last], values
-            )
+            for *key, keys, rows, full in fetch(connection, found, values)
         ]
 
     def leap(
@@ -140,11 +140,9 @@ class Horizon:
         """
         if not self._may_leap(connection):
             return None
-        after = position is not None
-        if (after, size) not in self._leaps:
-            self._leaps[after, size] = self._leaping(size, after=after)
+        leaps = self._once(self._leaping, after=position is not None, size=size)
         values = self._ends(position, until) | {"breakbulk_chunks": chunks}
-        rows = fetch(connection, self._leaps[after, size], values)
+        rows = fetch(connection, leaps, values)
         return [
             Mark(self._space.key(key), number * size, number * size, full=True)
             for *key, number in rows
@@ -155,7 +153,8 @@ class Horizon:
     ) -> int:
         """Count the matching keys of a range, up to so many."""
         values = self._ends(position, upto) | {"breakbulk_limit": limit}
-        ((found,),) = fetch(connection, self._rest[position is not None], values)
+        rest = self._once(self._remainder, after=position is not None)
+        ((found,),) = fetch(connection, rest, values)
         return int(found)
 
     def price(
@@ -163,8 +162,8 @@ class Horizon:
     ) -> tuple[Guess, int] | None:
         """Guess the price of reading all matches of the rest, and the keys in the rest."""
         after, values = position is not None, self._ends(position, until)
-        matching = guess(connection, self._matching[after], values)
-        passed = guess(connection, self._passed[after], values)
+        matching = guess(connection, self._once(self._hits, after=after), values)
+        passed = guess(connection, self._once(self._all, after=after), values)
         return None if matching is None or passed is None else (matching, passed.rows)
 
     def share(self, connection: Connection, upto: Key, until: Key) -> float | None:
@@ -173,8 +172,9 @@ class Horizon:
         Two guesses may both be wrong by the same factor, and their ratio is right all the same. A
         planner without statistics takes every range for the same part of a table: it knows nothing.
         """
-        head = guess(connection, self._matching[False], self._ends(None, upto))
-        whole = guess(connection, self._matching[False], self._ends(None, until))
+        hits = self._once(self._hits, after=False)
+        head = guess(connection, hits, self._ends(None, upto))
+        whole = guess(connection, hits, self._ends(None, until))
         if head is None or whole is None or head.rows >= whole.rows:
             return None
         return head.rows / whole.rows
@@ -208,7 +208,7 @@ class Horizon:
             )
         return self._leapable
 
-    def _leaping(self, size: int, *, after: bool) -> Statement:
+    def _leaping(self, *, after: bool, size: int) -> Statement:
         """From end to end, each found by leaving out the rows of a chunk.
 
         The numbers are written out: not knowing how far a leap goes, a planner might sort the whole
@@ -235,6 +235,10 @@ class Horizon:
         )
         ends = ends.union_all(further)
         return select(*ends.c).order_by(ends.c.number)
+
+    def _all(self, *, after: bool) -> Statement:
+        space = self._space
+        return select(*space.base).where(*space.within(space.base, after=after))
 
     def _hits(self, *, after: bool) -> Statement:
         space = self._space

@@ -10,7 +10,6 @@ from sqlalchemy import Column, Row, and_, func, select, tuple_
 from breakbulk.domain.keys import measure
 from breakbulk.errors import SourceError
 from breakbulk.sources.fingerprint import fingerprint
-from breakbulk.sources.horizon import Horizon
 from breakbulk.sources.keyspace import fetch
 from breakbulk.sources.planner import guess, live_rows
 from breakbulk.sources.refuse import joins_outer
@@ -242,7 +241,7 @@ class TableSource:
         Returns:
             None while too little was seen to say anything better than at first.
         """
-        share = Horizon(self._space).share(connection, upto, until)
+        share = self._walker.horizon.share(connection, upto, until)
         if share is None and (known := self._known(connection)) is not None:
             return max(known, rows)
         if share is None:
