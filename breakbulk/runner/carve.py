@@ -50,11 +50,13 @@ class Carved:
 
     Attributes:
         wait: seconds until rows may be begun, where a cap is the ground.
+        lanes: how many are at the run, where something was carved.
     """
 
     claims: tuple[Claim, ...] = ()
     ground: Ground | None = None
     wait: float = 0.0
+    lanes: int = 1
 
 
 def carve(
@@ -200,7 +202,8 @@ def _insert(
         use_cap(runtime, connection, run.id, cap, sum(claim.rows for claim in carved))
         if carved:
             sized.record(runtime, connection, run.id, f"lane {lane.number}")
-    return Carved(claims=tuple(carved), ground=None if carved else Ground.EXHAUSTED)
+    ground = None if carved else Ground.EXHAUSTED
+    return Carved(claims=tuple(carved), ground=ground, lanes=frontier.lanes)
 
 
 def cap_wait(runtime: Runtime, connection: Connection, run_id: RunId, cap: float | None) -> float:

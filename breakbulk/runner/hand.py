@@ -173,7 +173,7 @@ class Hand:
             carved = self._carve(connection, data, source, wanted, least)
             if carved.claims:
                 # failpoint: after carve
-                self._crowd.passed()
+                self._crowd.passed(carved.lanes)
                 self._pace.got(len(carved.claims), time.monotonic() - asked_at)
                 self._take(list(carved.claims), asked_at)
                 return True

@@ -93,3 +93,12 @@ def test_who_was_not_the_fastest_asks_later_and_for_more(monkeypatch: pytest.Mon
     for _ in range(30):
         crowd.passed()
     assert crowd.seconds(1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("lanes", "seconds"), [(1, 1.0), (2, 1.0), (8, 1.0), (16, 2.0), (64, 8.0), (1000, 8.0)]
+)
+def test_where_there_are_many_each_takes_more_at_a_time(lanes: int, seconds: float) -> None:
+    crowd = Crowd()
+    crowd.passed(lanes)
+    assert crowd.seconds(1.0) == seconds
