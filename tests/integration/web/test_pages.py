@@ -291,8 +291,8 @@ def test_a_report_holds_everything_and_needs_nothing(
     assert f"process {lane.pid}" in answer
     answer = viewer.get(f"/runs/{partial.id}/report")
     text = answer.html.get_text(" ")
-    for part in ("24 of 25", "[13]", "tests.support.yard.Boom", "Traceback (most recent", HOSTILE):
-        assert part in text or part.replace(" of ", "of ") in text, part
+    for said in ("24 of 25", "[13]", "tests.support.yard.Boom", "Traceback (most recent", HOSTILE):
+        assert said in text or said.replace(" of ", "of ") in text, said
     assert "<script>alert" not in answer.text
     assert len(answer.html.select("article.kind")) == len(partial.failure_groups())
 

@@ -30,7 +30,7 @@ SENSELESS = (
     # [], ["a"], {"a":1}, [-1], [true], and a number that is too large
     *("cursor=W10", "cursor=WyJhIl0", "cursor=eyJhIjoxfQ", "cursor=Wy0xXQ", "cursor=W3RydWVd"),
     "cursor=WzEwMDAwMDAwMDAwMDAwMDAwMDAwXQ",
-    # [2,"0a"], [2,"c"], [2,"~"]
+    # Paths that no split gives, and what sorts behind all of them.
     *("cursor=WzIsIjBhIl0", "cursor=WzIsImMiXQ", "cursor=WzIsIn4iXQ"),
 )
 
