@@ -14,7 +14,8 @@ _STATIC = files("breakbulk.web") / "static"
 
 @pytest.fixture(params=["breakbulk.css", "report.css"])
 def style(request: pytest.FixtureRequest) -> str:
-    return (_STATIC / request.param).read_text(encoding="utf-8")
+    name: str = request.param
+    return (_STATIC / name).read_text(encoding="utf-8")
 
 
 def pattern(style: str, state: str) -> str:
