@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.stages import Stages
 
 _ROOT = Path(__file__).parents[2]
+#: Seconds that a script may take; a million parts take minutes on a busy machine.
+_PATIENCE = 1_800.0
 #: A script that dies while it yields signatures, as its own process.
 _PRODUCER = """
 import os, signal, sys
@@ -39,11 +41,35 @@ def parts():
 body = app.tasks["team.write"].si("body", path=sys.argv[3])
 print(chord(parts(), body).apply_async(idempotency_key="tonight").id)
 """
+#: One that says how many parts it has applied, and how many KB of memory it has taken at most.
+_LARGE = """
+import sys
+from breakbulk.canvas import chord
+from tests.support.warehouse import app
+
+nothing = app.tasks["team.nothing"]
+header = (nothing.si(number) for number in range(int(sys.argv[1])))
+parts = len(chord(header, nothing.si()).apply_async())
+(peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(parts, peak)
+"""
 
 
 def task(stage: Stage, name: str) -> Any:
     """A task of the team."""
     return stage.application.app.tasks[f"team.{name}"]
+
+
+def script(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the team's as its own process."""
+    return subprocess.run(
+        [sys.executable, "-c", *arguments],
+        env={**os.environ, "PYTHONPATH": str(_ROOT), **stage.config.environment()},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -207,14 +233,7 @@ def test_a_producer_that_dies_is_followed_by_another(stage: Stage, path: str) ->
     stage.worker()
 
     def produce(until: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", _PRODUCER, "2000", str(until), path],
-            env={**os.environ, "PYTHONPATH": str(_ROOT), **stage.config.environment()},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return script(stage, _PRODUCER, "2000", str(until), path)
 
     assert produce(1_500).returncode == -signal.SIGKILL
     run = stage.bulk.run(stage.bulk.runs()[0].id)
@@ -226,3 +245,14 @@ def test_a_producer_that_dies_is_followed_by_another(stage: Stage, path: str) ->
     stage.until_succeeded(run)
     written: dict[Any, int] = Counter(words[0] for words in notes(path))
     assert written == Counter([*range(2_000), "body"])
+
+
+@pytest.mark.soak
+def test_a_million_parts_take_their_producer_no_more_memory_than_a_few(stage: Stage) -> None:
+    peaks: dict[int, int] = {}
+    for size in (10_000, 1_000_000):
+        done = script(stage, _LARGE, str(size))
+        assert done.returncode == 0, done.stderr
+        parts, peaks[size] = map(int, done.stdout.split())
+        assert parts == size
+    assert peaks[1_000_000] <= 1.1 * peaks[10_000], peaks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from breakbulk import RunStatus
 from breakbulk.canvas import chain, chord, group
 from breakbulk.errors import CanvasError, PartFailed
+from breakbulk.runner.reading import Batch
 from tests.integration.canvas.conftest import Team
 
 if TYPE_CHECKING:
@@ -104,6 +106,29 @@ def test_the_first_part_has_run_before_the_last_is_there(team: Team) -> None:
     team.settle(handle)
     assert before[0] > 0
     assert handle.get() == list(range(3))
+
+
+def test_a_lazy_header_is_never_in_memory_whole(team: Team) -> None:
+    """Whoever has read a signature lets go of it, at the latest with its batch."""
+    size = 20_000
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def parts() -> Iterator[Any]:
+        nonlocal alive, most
+        for n in range(size):
+            part = team.add.si(n)
+            weakref.finalize(part, gone)
+            alive += 1
+            most = max(most, alive)
+            yield part
+
+    handle = chord(parts(), team.tell.si("done")).apply_async()
+    assert len(handle) == size
+    assert most <= Batch().most + 1
 
 
 def test_parts_retry_by_themselves(team: Team) -> None:
