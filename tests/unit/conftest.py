@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from celery import Celery
 
 from breakbulk import jobs
 
@@ -20,3 +22,13 @@ def unbound() -> Iterator[None]:
     for now, then in zip((jobs._unbound, jobs._doubles), before, strict=True):
         now.clear()
         now.update(then)
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """A Celery application without a broker, and without Breakbulk."""
+    made = Celery("team", broker="memory://", set_as_current=False)
+    # Or the next test would have them, too.
+    made.task = partial(made.task, shared=False)  # type: ignore[method-assign]
+    yield made
+    made.close()
