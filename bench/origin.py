@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from redis import Redis
 from bench.servers import Servers
 from bench.spread import SEED
 
+_ROOT = Path(__file__).parents[1]
 _ALWAYS = ("breakbulk", "celery", "kombu", "SQLAlchemy", "psycopg", "redis")
 
 
@@ -32,6 +34,7 @@ def origin(servers: Servers, packages: Iterable[str] = ()) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        **commit(),
         "seed": SEED,
         "machine": {
             "cores": os.cpu_count(),
@@ -49,6 +52,23 @@ def origin(servers: Servers, packages: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
+def commit() -> dict[str, Any]:
+    """The commit of the code, and whether something was changed since; None without a checkout."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None}
+    return {"commit": head, "changed": bool(changed)}
+
+
+def commit_of(results: Mapping[str, Any]) -> str:
+    """The same in words."""
+    if results.get("commit") is None:
+        return "not known"
+    return f"`{results['commit'][:12]}`{', with changes' if results['changed'] else ''}"
+
+
 def load() -> float:
     """How many processes want a processor now, as the system has it over a minute."""
     return round(os.getloadavg()[0], 1)
@@ -64,11 +84,19 @@ def about(results: Mapping[str, Any]) -> str:
         "When and where": f"{results['date']}; {machine['cores']} cores, {machine['processor']},"
         f" {machine['memory']}, {machine['system']}; {loads}.",
         "Command": f"`{results['command']}`; it took {results['minutes']} minutes.",
+        # Figures that were kept before have none.
+        **({"Commit": f"{commit_of(results)}."} if "commit" in results else {}),
         "Versions": ", ".join(f"{name} {is_}" for name, is_ in results["versions"].items()) + ".",
         "In brackets": "the 95 % interval of a median, by drawing the values anew"
         f" (seed {results['seed']}); where there are no brackets there were too few values.",
     }
     return "\n".join(f"* **{name}:** {fact}" for name, fact in facts.items())
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _processor() -> str:
