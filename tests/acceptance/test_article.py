@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,75 @@ _STUCK = 700
 _WHOLE = os.environ.get("BREAKBULK_CATALOGUE")
 _ROWS = 100_000 if _WHOLE else 10_000
 _RETRIED = "Retry in"
+_CODE = re.compile("`([^`]+)`")
+
+
+#: What is in before.py around the listing's own pieces; README.md says so.
+_WHOLE_FILE = '''\
+"""The article's listing as it stands there, corrected where it does not run; see README.md."""
+
+import shop
+from celery import chain, group
+from shop import celery
+
+
+class YourClass:
+{task}
+
+{finished}
+
+
+def processWholeWarehouse():
+{loop}
+
+{grouped}
+
+{chained}
+'''
+#: What processFinished has for what processSomeProducts has.
+_THE_SAME = {
+    "processSomeProducts": "processFinished",
+    "(self, start, end)": "(self, results)",
+    "shop.process(start, end)": "shop.finish()",
+}
+
+
+def test_the_listing_was_corrected_as_its_readme_says_and_nowhere_else() -> None:
+    printed = (_HOME / "printed.txt").read_text("utf-8")
+    for was, is_ in _corrections():
+        assert was in printed, f"the listing has no {was!r} to be corrected"
+        printed = printed.replace(was, is_)
+    pieces = printed.replace("\t", " " * 4).removesuffix("\n").split("\n[…]\n")
+    loop, grouped, chained, task = pieces
+    finished = task
+    for was, is_ in _THE_SAME.items():
+        assert was in finished
+        finished = finished.replace(was, is_)
+    whole = _WHOLE_FILE.format(
+        task=_within(task, 1),
+        finished=_within(finished, 1),
+        loop=_within(loop, 1),
+        grouped=_within(grouped, 1),
+        chained=_within(chained, 2),
+    )
+    assert (_HOME / "before.py").read_text("utf-8") == whole
+
+
+def _corrections() -> list[tuple[str, str]]:
+    """What was printed and what stands here, from the table of the README."""
+    lines = (_HOME / "README.md").read_text("utf-8").splitlines()
+    found: list[tuple[str, str]] = []
+    for line in lines[lines.index("|---|---|---|") + 1 :]:
+        if not line.startswith("|"):
+            break
+        printed, here, _ = (_CODE.findall(cell) for cell in line.strip("|").split("|"))
+        found += zip(printed, here, strict=True)
+    assert found
+    return found
+
+
+def _within(piece: str, depth: int) -> str:
+    return textwrap.indent(piece, " " * 4 * depth)
 
 
 def test_one_import_is_all_that_differs() -> None:
