@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.origin import commit_of
+
 RIGHT, WRONG = "as demanded", "not as demanded"
 
 
@@ -28,8 +30,11 @@ def about(results: Mapping[str, Any]) -> str:
         "When and where": f"{results['date']}; {machine['cores']} cores, {machine['architecture']},"
         f" {machine['system']}.",
         "Command": f"`{results['command']}`.",
+        "Commit": f"{commit_of(results)}.",
         "Versions": ", ".join(f"{name} {is_}" for name, is_ in results["versions"].items()) + ".",
         "Outcome": f"{tally(results)}.",
+        "In session": "whether a part or the body of Breakbulk's asks for the run's session, so"
+        " that what it changes is there exactly once; all else is done at least once, by both.",
     }
     return "\n".join(f"* **{name}:** {fact}" for name, fact in facts.items())
 
@@ -59,12 +64,13 @@ def tables(results: Mapping[str, Any], *, heading: str) -> str:
 def _table(contestants: Iterable[Mapping[str, Any]], scenarios: Iterable[Mapping[str, Any]]) -> str:
     contestants = list(contestants)
     lines = [
-        _line("scenario", "what it demands", *(one["title"] for one in contestants)),
-        _line(*("---" for _ in range(len(contestants) + 2))),
+        _line("scenario", "what it demands", *(one["title"] for one in contestants), "in session"),
+        _line(*("---" for _ in range(len(contestants) + 3))),
     ]
     for one in scenarios:
         cells = [_cell(one["outcomes"].get(contestant["name"])) for contestant in contestants]
-        lines.append(_line(f"`{one['name']}`", one["demands"], *cells))
+        session = "yes" if one["session"] else "no"
+        lines.append(_line(f"`{one['name']}`", one["demands"], *cells, session))
     return "\n".join(lines)
 
 

@@ -37,6 +37,8 @@ SETTINGS: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     "broker_channel_error_retry": True,
 }
+#: The key that is there once a part or a body of ours has asked for the run's session.
+IN_SESSION = "in session"
 #: Longer than any scenario takes, so that whoever is forgotten at a gate ends at last.
 _HELD_SECONDS = 60.0
 _LOOK_SECONDS = 0.01
@@ -137,7 +139,7 @@ def _tasks(app: Celery, notes: Notes, config: Config) -> SimpleNamespace:
     _traces(task, notes)
     _troubles(task, notes)
     _errbacks(task, notes)
-    _changes(task, config)
+    _changes(task, notes, config)
     return made
 
 
@@ -173,6 +175,11 @@ def _traces(task: Declare, notes: Notes) -> None:
         notes.write(key, list(values))
         return values[0] if values else None
 
+    @task(bind=True)
+    def identified(self: Any, *_: Any, key: str) -> None:
+        """Note by which ids it is known: its own and its group's."""
+        notes.write(key, [self.request.id, self.request.group])
+
     @task()
     def moment(*_: Any, key: str) -> None:
         notes.write(key, time.time())
@@ -187,9 +194,10 @@ def _traces(task: Declare, notes: Notes) -> None:
 
     @task()
     def drawn(gate: str, key: str) -> int:
-        """Give another value each time, the first one last."""
+        """Give another value each time, when the test says so, and note that it was given."""
         number = int(notes.client.incr(key))
         notes.pass_gate(f"{gate}{number}")
+        notes.write(f"{key}:given", number)
         return number
 
 
@@ -222,11 +230,11 @@ def _troubles(task: Declare, notes: Notes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _changes(task: Declare, config: Config) -> None:
+def _changes(task: Declare, notes: Notes, config: Config) -> None:
     @task(autoretry_for=(Exception,), max_retries=5, default_retry_delay=0)
     def row(number: int, mark: str = "") -> int:
         """Write a row, and say what a proxy may listen for before the COMMIT."""
-        with _transaction(config) as session:
+        with _transaction(notes, config) as session:
             session.execute(text("INSERT INTO rows VALUES (:number)"), {"number": number})
             if mark:
                 session.execute(text(f"SELECT '{mark}'"))
@@ -235,7 +243,7 @@ def _changes(task: Declare, config: Config) -> None:
     @task(autoretry_for=(Exception,), max_retries=5, default_retry_delay=0)
     def called_back(*values: Any, job: str) -> None:
         """A body that changes the database."""
-        with _transaction(config, body=True) as session:
+        with _transaction(notes, config, body=True) as session:
             session.execute(
                 text("INSERT INTO callbacks VALUES (:job, :given)"),
                 {"job": job, "given": json.dumps(values)},
@@ -255,9 +263,10 @@ def _errbacks(task: Declare, notes: Notes) -> None:
 
 
 @contextmanager
-def _transaction(config: Config, *, body: bool = False) -> Iterator[Session]:
+def _transaction(notes: Notes, config: Config, *, body: bool = False) -> Iterator[Session]:
     """The run's own session where there is one; else one of the task's, committed at the end."""
     if config.contestant == BREAKBULK:
+        notes.client.set(IN_SESSION, 1)
         yield current_run().session if body else current_chunk().session
         return
     engine = create_engine(config.database, poolclass=NullPool)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.outside.application import IN_SESSION
 from tests.outside.camp import Camp
 from tests.outside.record import RESULTS, Record
+from tests.outside.scenario import ATTRIBUTE, Scenario
 from tests.outside.yard import Yard
 
 if TYPE_CHECKING:
@@ -57,15 +59,21 @@ def camps(
 
 @pytest.fixture
 def yard(
+    request: pytest.FixtureRequest,
     contestant: str,
     camps: dict[str, Camp],
     test_servers: Servers,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Yard]:
-    """One contestant, ready."""
+    """One contestant, ready; what is said of the session's use is looked at in the end."""
     if contestant not in camps:
         directory = tmp_path_factory.mktemp(contestant)
         camps[contestant] = Camp(contestant, test_servers, directory)
     made = Yard(camps[contestant])
+    notes = made.built.notes.client
+    notes.delete(IN_SESSION)
     yield made
     made.close()
+    declared: Scenario = getattr(request.function, ATTRIBUTE)
+    in_session = bool(notes.exists(IN_SESSION))
+    assert not made.ours or in_session == declared.session, "say so in the scenario"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from bench.origin import commit
 from bench.outside import RIGHT, WRONG, markdown
 from tests.outside.application import BREAKBULK, CELERY, SETTINGS
 from tests.outside.camp import KNOBS, SLOTS
@@ -32,6 +33,8 @@ class Record:
 
     def __init__(self) -> None:
         self._scenarios: dict[str, dict[str, Any]] = {}
+        # As it is in the beginning, whoever changes something meanwhile.
+        self._commit = commit()
 
     def note(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Note what came of a test, if it is a scenario; the worst counts of several of a name."""
@@ -43,9 +46,8 @@ class Record:
             return
         contestant = callspec.params["contestant"]
         name = item.name.partition("[")[0]
-        entry = self._scenarios.setdefault(
-            name, {"name": name, "origin": found.origin, "demands": found.demands, "outcomes": {}}
-        )
+        about = {"origin": found.origin, "demands": found.demands, "session": found.session}
+        entry = self._scenarios.setdefault(name, {"name": name, **about, "outcomes": {}})
         outcome = {
             "outcome": RIGHT if report.passed else WRONG,
             "why": found.fails.get(contestant, "") if not report.passed else "",
@@ -71,6 +73,7 @@ class Record:
         return {
             "date": datetime.now(UTC).date().isoformat(),
             "command": "make outside",
+            **self._commit,
             "machine": {
                 "cores": os.cpu_count(),
                 "architecture": platform.machine(),

@@ -26,11 +26,13 @@ class Scenario:
         origin: where it comes from, as a heading of the result's page.
         demands: what must be so, in words of our own.
         fails: contestants that are known not to meet it, each with the reason.
+        session: a part or the body of ours works in the run's own transaction.
     """
 
     origin: str
     demands: str
     fails: dict[str, str]
+    session: bool
 
 
 def scenario(
@@ -40,6 +42,7 @@ def scenario(
     celery: str = "",
     breakbulk: str = "",
     sampled: bool = False,
+    session: bool = False,
 ) -> Callable[[T], T]:
     """Run a test against both contestants.
 
@@ -50,6 +53,7 @@ def scenario(
         breakbulk: likewise.
         sampled: Celery's chord is run through it in every test run, and not only when
             the marker ``outside`` is asked for.
+        session: a part or the body of ours asks for the run's session, and so is exactly once.
     """
     fails = {name: why for name, why in ((CELERY, celery), (BREAKBULK, breakbulk)) if why}
 
@@ -63,7 +67,7 @@ def scenario(
         return pytest.param(name, marks=marks)
 
     def declare(test: T) -> T:
-        setattr(test, ATTRIBUTE, Scenario(origin, demands, fails))
+        setattr(test, ATTRIBUTE, Scenario(origin, demands, fails, session))
         names = [contestant(name) for name in (CELERY, BREAKBULK)]
         marked: T = pytest.mark.parametrize("contestant", names, scope="session")(test)
         return marked

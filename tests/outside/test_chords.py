@@ -182,22 +182,21 @@ def test_chord_soft_timeout_recuperation(yard: Yard) -> None:
     assert yard.result(yard.chord([tasks.add.s(1, 2), guarded], tasks.total.s())()) == 3
 
 
-@scenario(
-    ORIGIN,
-    "the task before a group is delivered twice: the parts keep their ids, the body is called once",
-    celery="each delivery of the first task publishes the whole chord again, so the body is called"
-    " twice (its own test is about the ids alone, and does not run on a Redis broker)",
-)
+@scenario(ORIGIN, "the task before a group is delivered twice: the parts keep their ids")
 def test_chord_header_id_duplicated_on_rabbitmq_msg_duplication(yard: Yard) -> None:
     tasks = yard.tasks
-    parts = yard.group([tasks.note.s(key=yard["part"]) for _ in range(2)])
+    parts = yard.group([tasks.identified.s(key=yard["ids"]) for _ in range(2)])
     yard.chain(tasks.held.si(42, yard["gate"]), parts, tasks.note.s(key=yard["body"])).delay()
     yard.until_at("gate")
-    yard.redeliver(yard.in_hand())
-    # Both copies are in hand, or there was only one to be worked.
-    yard.prepare(lambda: len(yard.in_hand()) >= 2, "the second copy to be delivered")
+    messages = yard.in_hand()
     yard.open("gate")
     yard.until_noted("body")
     yard.settle()
-    assert len(yard.notes("body")) == 1
-    assert len(yard.notes("part")) == 2
+    before = {tuple(ids) for ids in yard.notes("ids")}
+    yard.redeliver(messages)
+    if not yard.ours:
+        # Whatever the copy starts is started: of Breakbulk it starts nothing.
+        yard.prepare(lambda: len(yard.notes("ids")) == 4, "the parts to run again")
+    yard.settle()
+    assert len(before) == 2
+    assert {tuple(ids) for ids in yard.notes("ids")} == before

@@ -48,7 +48,7 @@ def test_worker_failover(yard: Yard) -> None:
     yard.until_at("gate")
     yard.camp.worker.kill_all()
     yard.open("gate")
-    yard.camp.worker = yard.camp.start_worker()
+    yard.camp.worker = yard.start_worker()
     try:
         assert yard.until_noted("body") == [[list(range(1, 8))]]
     finally:
@@ -64,7 +64,7 @@ def test_worker_shutdown_acks(yard: Yard) -> None:
     yard.camp.worker.terminate()
     yard.open("gate")
     assert yard.camp.worker.wait() == 0
-    yard.camp.worker = yard.camp.start_worker()
+    yard.camp.worker = yard.start_worker()
     assert yard.until_noted("body") == [[list(range(8))]]
     assert sorted(value for (value,) in yard.notes("part")) == list(range(8))
 
@@ -90,12 +90,13 @@ def test_hard_time_limit_leaves_the_worker_working(yard: Yard) -> None:
 )
 def test_publisher_killed_before_the_last_part(yard: Yard) -> None:
     names = {name: yard[name] for name in ("part", "body", "told", "job")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.outside.publisher", json.dumps(names)],
-        cwd=_ROOT,
-        env={**os.environ, **yard.camp.config.environment()},
-        check=False,
-    )
+    with yard.aside():
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.outside.publisher", json.dumps(names)],
+            cwd=_ROOT,
+            env={**os.environ, **yard.camp.config.environment()},
+            check=False,
+        )
     if done.returncode != -signal.SIGKILL:
         raise AssertionError("the publisher was to die")
     yard.settle()
@@ -111,6 +112,7 @@ def test_publisher_killed_before_the_last_part(yard: Yard) -> None:
     "the process is killed between the last part's done-mark and the body's publishing",
     celery="the part counts as done, its message is acknowledged, and nobody publishes the body",
     sampled=True,
+    session=True,
 )
 def test_killed_before_the_body(yard: Yard) -> None:
     place = "before callback" if yard.ours else "before publishing outside.called_back"
@@ -123,6 +125,7 @@ def test_killed_before_the_body(yard: Yard) -> None:
     "killed between the body's publishing and what is cleared up after it; then the last part's"
     " message comes again",
     celery="its claim has lapsed meanwhile, so the body is published twice",
+    session=True,
 )
 def test_killed_after_the_body(yard: Yard) -> None:
     place = "after finish" if yard.ours else "after publishing outside.called_back"
@@ -139,6 +142,7 @@ def test_killed_after_the_body(yard: Yard) -> None:
     "killed right after a part's result is stored",
     celery="the message is acknowledged because the result is there, and the part is never counted",
     sampled=True,
+    session=True,
 )
 def test_killed_after_the_result(yard: Yard) -> None:
     _strike(yard, "after item" if yard.ours else "after storing")
@@ -160,23 +164,76 @@ def _strike(yard: Yard, place: str) -> tuple[Any, dict[str, str]]:
     return handle, messages
 
 
-@scenario(ORIGIN, "the same part runs twice at once and gives different values: counted once")
+@scenario(
+    ORIGIN,
+    "the same part runs twice at once and gives different values: one of them stands, and the body"
+    " is called once",
+)
 def test_same_part_twice_at_once(yard: Yard) -> None:
     tasks = yard.tasks
     header = [tasks.drawn.si(yard["draw"], yard["draws"]), tasks.held.si("held", yard["gate"])]
-    yard.chord(header, tasks.note.s(key=yard["body"]))()
+    handle = yard.chord(header, tasks.note.s(key=yard["body"]))()
     yard.until_at("draw1")
     yard.until_at("gate")
-    yard.redeliver(yard.in_hand())
-    if not yard.ours:
+    if yard.ours:
+        _twice_at_once(yard)
+    else:
+        yard.redeliver(yard.in_hand())
         yard.until_at("draw2")
-    yard.open("draw2")
-    yard.open("draw1")
+        yard.open("draw2")
+        yard.open("draw1")
     yard.open("gate")
     yard.until_noted("body")
+    yard.until_noted("draws:given", 2)
     yard.settle()
     ((given,),) = yard.notes("body")
     assert given in ([1, "held"], [2, "held"])
+    if yard.ours:
+        assert list(handle.results()) == given, "nor does another value come later"
+
+
+def _twice_at_once(yard: Yard) -> None:
+    """Have a part run by two of our workers: no message is a part's that could come twice.
+
+    A machine is suspended in the middle of it, and goes on when another one has done the part.
+    """
+    frozen = yard.camp.worker.family()
+    for process in frozen:
+        process.suspend()
+    other = yard.start_worker()
+    try:
+        yard.until_at("draw2")
+        yard.open("draw2")
+        yard.open("gate")
+        yard.until_noted("body")
+    finally:
+        for process in frozen:
+            process.resume()
+    yard.open("draw1")
+    yard.until_noted("draws:given", 2)
+    other.terminate()
+    assert other.wait() == 0
+
+
+@scenario(
+    ORIGIN,
+    "the task before a group is delivered twice: the body is called once",
+    celery="each delivery of the first task publishes the whole chord again, so the body is called"
+    " twice",
+)
+def test_the_task_in_front_twice(yard: Yard) -> None:
+    tasks = yard.tasks
+    parts = yard.group([tasks.note.s(key=yard["part"]) for _ in range(2)])
+    yard.chain(tasks.held.si(42, yard["gate"]), parts, tasks.note.s(key=yard["body"])).delay()
+    yard.until_at("gate")
+    yard.redeliver(yard.in_hand())
+    # Both copies are in hand, or there was only one to be worked.
+    yard.prepare(lambda: len(yard.in_hand()) >= 2, "the second copy to be delivered")
+    yard.open("gate")
+    yard.until_noted("body")
+    yard.settle()
+    assert len(yard.notes("body")) == 1
+    assert len(yard.notes("part")) == 2
 
 
 @scenario(
@@ -220,6 +277,7 @@ def doubling(yard: Yard, test_servers: Servers) -> Iterator[Yard]:
     "every message is delivered twice: every part's change to the database is there once, and the"
     " body's",
     celery="whatever a part and the body do, they do it for each delivery",
+    session=True,
 )
 def test_every_message_twice(doubling: Yard) -> None:
     tasks = doubling.tasks
@@ -235,6 +293,7 @@ def test_every_message_twice(doubling: Yard) -> None:
     ORIGIN,
     "the broker refuses messages when the body's turn comes, and takes them again later",
     celery="it counts as failed at once, and is never called",
+    session=True,
 )
 def test_publish_of_the_body_refused(yard: Yard) -> None:
     tasks = yard.tasks
@@ -274,13 +333,14 @@ def test_part_that_kills_its_process(yard: Yard, monkeypatch: pytest.MonkeyPatch
     ORIGIN,
     "a COMMIT is done but its answer is lost with the connection: the change is there once",
     celery="the part cannot know that it was done, and does it again",
+    session=True,
 )
 def test_unclear_commit(yard: Yard) -> None:
     tasks = yard.tasks
     yard.forget_rows()
     with Proxy(yard.camp.database) as proxy:
         config = yard.camp.with_config(database=proxy.url)
-        worker = yard.camp.start_worker(config, queues=[_UNCLEAR])
+        worker = yard.start_worker(config, queues=[_UNCLEAR])
         ambush = proxy.ambush(Fate.DONE, of=_MARK.encode())
         header = [tasks.row.si(number, mark=_MARK) for number in range(4)]
         chord = yard.chord(header, tasks.called_back.s(job=yard["job"]))

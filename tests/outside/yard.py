@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.outside.application import Config
     from tests.outside.camp import Camp
+    from tests.support.workers import Worker
 
 #: So often in a row nothing may be left to do before a contestant counts as done.
 _QUIET_LOOKS = 3
-#: Seconds in which something has to happen. A chord of Celery's that hangs costs that long; where
-#: nothing hangs, only a busy machine makes anybody wait.
+#: Seconds in which something has to happen: of Celery's everything that a scenario waits for, all
+#: in all, because a chord of Celery's that hangs costs that long; of ours each thing, because where
+#: nothing hangs only a busy machine makes anybody wait.
 PATIENCE = {CELERY: 15.0, BREAKBULK: 60.0}
+#: Seconds that a look takes at least: to Celery, 0 is for as long as it takes.
+_LEAST = 0.1
 
 
 class NotSet(Exception):
@@ -46,7 +52,6 @@ class Yard:
 
     Attributes:
         chain, chord, group: the contestant's own.
-        patience: seconds in which something has to happen.
         tasks: the application's.
     """
 
@@ -59,7 +64,7 @@ class Yard:
         number: int = 0,
     ) -> None:
         self.camp = camp
-        self.patience = PATIENCE[camp.name]
+        self._deadline = time.monotonic() + PATIENCE[CELERY]
         self._engine = engine or camp.engine
         self.built = built or camp.built
         self.tasks = self.built.tasks
@@ -78,6 +83,22 @@ class Yard:
     def ours(self) -> bool:
         """Whether the contestant is Breakbulk."""
         return self.camp.name == BREAKBULK
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which what is waited for next has to happen."""
+        if self.ours:
+            return PATIENCE[BREAKBULK]
+        return max(_LEAST, self._deadline - time.monotonic())
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done here is not the contestant's work, and takes none of its time."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._deadline += time.monotonic() - began
 
     def __getitem__(self, name: str) -> str:
         """A key that is this scenario's own."""
@@ -100,8 +121,11 @@ class Yard:
         message: str = "the condition",
         timeout: float | None = None,
     ) -> Any:
-        """Wait until it is so."""
-        return wait_for(condition, timeout=timeout or self.patience, message=message)
+        """Wait until it is so; a time that is given comes on top of what a scenario has."""
+        if timeout is None:
+            return wait_for(condition, timeout=self.patience, message=message)
+        with self.aside():
+            return wait_for(condition, timeout=timeout, message=message)
 
     def until_noted(self, name: str, count: int = 1, timeout: float | None = None) -> list[Any]:
         """Wait until so many notes are there under a name; return them."""
@@ -155,6 +179,11 @@ class Yard:
             yield
         finally:
             setattr(self.app.conf, name, before)
+
+    def start_worker(self, config: Config | None = None, **options: Any) -> Worker:
+        """Start one more worker, as :meth:`Camp.start_worker` does."""
+        with self.aside():
+            return self.camp.start_worker(config, **options)
 
     # What the contestant has to do.
 

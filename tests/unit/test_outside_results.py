@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from bench.outside import RIGHT, markdown, tally
+from bench.outside import RIGHT, WRONG, markdown, tally
+from tests.outside.scenario import ATTRIBUTE, Scenario
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "outside.json"
@@ -19,13 +21,13 @@ def _results() -> dict[str, Any]:
     return found
 
 
-def _scenarios() -> set[str]:
-    trees = (ast.parse(path.read_text("utf-8")) for path in SCENARIOS.glob("test_*.py"))
+def _scenarios() -> dict[str, Scenario]:
+    names = (f"tests.outside.{path.stem}" for path in SCENARIOS.glob("test_*.py"))
     return {
-        node.name
-        for tree in trees
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        name: getattr(test, ATTRIBUTE)
+        for module in map(importlib.import_module, names)
+        for name, test in vars(module).items()
+        if hasattr(test, ATTRIBUTE)
     }
 
 
@@ -36,8 +38,29 @@ def test_the_page_is_made_from_the_file() -> None:
 def test_every_scenario_was_run_against_both() -> None:
     results = _results()
     contestants = {one["name"] for one in results["contestants"]}
-    assert {one["name"] for one in results["scenarios"]} == _scenarios(), "run: make outside"
+    assert {one["name"] for one in results["scenarios"]} == set(_scenarios()), "run: make outside"
     assert all(set(one["outcomes"]) == contestants for one in results["scenarios"])
+
+
+def test_what_the_page_says_of_a_scenario_is_what_the_scenario_says() -> None:
+    """Else a demand that was changed would be shown with what came of another one."""
+    scenarios = _scenarios()
+    for one in _results()["scenarios"]:
+        declared = scenarios[one["name"]]
+        said = (one["origin"], one["demands"], one["session"])
+        assert said == (declared.origin, declared.demands, declared.session), "run: make outside"
+        failures = {
+            name: outcome["why"]
+            for name, outcome in one["outcomes"].items()
+            if outcome["outcome"] == WRONG
+        }
+        assert failures == declared.fails, one["name"]
+
+
+def test_it_says_of_which_commit_it_is() -> None:
+    results = _results()
+    assert re.fullmatch("[0-9a-f]{40}", results["commit"])
+    assert results["changed"] is False, "commit first, and then run: make outside"
 
 
 def test_nothing_came_as_a_surprise() -> None:
