@@ -167,19 +167,32 @@ def declare(app: Celery, product: Any, notice: Any) -> None:  # noqa: C901, PLR0
         return key
 
     @task("haul", acks_late=True)
-    def haul(key: int, seconds: float, orders: str, path: str) -> None:
-        """The same, while things go wrong: it takes its time, and writes a line as well."""
+    def haul(key: int, seconds: float, orders: str, path: str, *, session: bool = True) -> None:
+        """The same, while things go wrong: it takes its time, and writes a line as well.
+
+        Or nothing but the line, for which it asks for no session.
+        """
         whole = 0.0 if Orders(orders).hurried else seconds
         time.sleep(whole / 2)  # the work itself, part of it before the row is locked
-        count(key, path)
+        if session:
+            count(key, path)
+        else:
+            note(path, "count", key)
         time.sleep(whole / 2)  # and part of it while it is
 
     @task("call_back")
-    def call_back() -> None:
-        """A body that leaves its notice in the transaction of the run's end."""
+    def call_back(path: str = "", gate: str = "") -> None:
+        """A body that leaves its notice in the run's own transaction, or a line beside it."""
+        from tests.support.warehouse import Gate
+
         run = breakbulk.current_run()
-        values = {"run": run.id, "rows": run.summary.rows_done}
-        run.session.execute(insert(notice).values(**values))
+        if path:
+            note(path, "call_back")
+        else:
+            values = {"run": run.id, "rows": run.summary.rows_done}
+            run.session.execute(insert(notice).values(**values))
+        if gate:
+            Gate(gate).pass_through("body")
 
     @task("new_errback")
     def new_errback(request: Any, exc: BaseException, traceback: str, path: str = "") -> None:
