@@ -85,6 +85,15 @@ class CanvasResult:
         """Celery's word for where it stands: PENDING, STARTED, SUCCESS, FAILURE or REVOKED."""
         return _state(self.run.record())
 
+    @property
+    def promise(self) -> str:
+        """How often its parts are done, in words; the dashboard and the command line say the same.
+
+        At least once, because a task manages its own transaction; what a part does through
+        ``breakbulk.current_chunk().session`` is there exactly once.
+        """
+        return self.run.record().promise
+
     if not TYPE_CHECKING:  # which see a wrong name by themselves
 
         def __getattr__(self, name: str) -> Any:

@@ -43,6 +43,8 @@ _INSTEAD = {
 }
 #: What Celery looks for in a signature.
 _OF_SIGNATURES = ("args", "id", "kwargs", "options", "subtask_type", "task", "type")
+#: What Celery asks of whatever stands in a list of signatures.
+_OF_TASKS = "name"
 _NO_SIGNATURE = (
     "A {inner} of Breakbulk's is no signature of Celery's: import all of group, chord and chain"
     " from breakbulk.canvas, and where Celery wants a signature, as in replace() and link(), let a"
@@ -105,6 +107,9 @@ class Canvas:
 
         def __getattr__(self, name: str) -> Any:
             """Say what to do instead of what Celery's canvases can do and these cannot."""
+            if name == _OF_TASKS:
+                # Celery takes whatever has none for a task's name, and fails where it is sent.
+                raise CanvasError(_NO_SIGNATURE.format(inner=type(self).__name__))
             if name in _OF_SIGNATURES:
                 raise AttributeError(_NO_SIGNATURE.format(inner=type(self).__name__))
             instead = _INSTEAD.get(name)
@@ -218,7 +223,7 @@ class Canvas:
                 one) that is not immutable.
             kwargs: put over those, likewise.
             countdown: seconds until the first part runs, at least.
-            eta: no part runs before.
+            eta: no part runs before; without a zone it is UTC, as in Celery's workers.
             queue: where all of it is worked on; default what a part asks for, else where Celery
                 routes the first part.
             link: a signature, or several, sent with the body's result.

@@ -143,6 +143,14 @@ def test_a_handle_is_short_to_look_at(team: Team) -> None:
     assert (repr(handle), f"{handle}") == (f"<canvas run {handle.id}>", handle.id)
 
 
+def test_a_handle_says_how_often_its_parts_are_done(team: Team) -> None:
+    handle = group([team.add.s(1)]).apply_async()
+    assert handle.promise.startswith("at least once: a task manages its own transaction")
+    assert "breakbulk.current_chunk().session" in handle.promise
+    team.settle(handle)
+    assert result(team.app, handle.id).promise == handle.promise
+
+
 def test_a_part_is_named_by_its_number(team: Team) -> None:
     """What a failure's number means: the signature, as it was given."""
     told = team.tell.si("done")

@@ -251,6 +251,52 @@ def test_it_is_no_signature(add: Any) -> None:
         _ = ours.options
 
 
+def test_celery_s_own_take_ours_in_a_row(add: Any) -> None:
+    ours: Any = group(add.s(1), add.s(2))
+    theirs: Any = celery.chain
+    for made in (theirs(ours, add.s(3)), theirs([ours, add.s(3)])):
+        assert isinstance(made, chord)
+        assert shape(made) == ([], [1, 2], [3])
+    led = theirs([add.s(0), ours, add.s(3)])
+    assert isinstance(led, chain)
+    assert shape(led) == ([0], [1, 2], [3])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda add, ours: celery.chord([ours, add.s(3)], add.s(4)),
+        lambda add, ours: celery.chord([add.s(3), ours | add.s(4)], add.s(4)),
+        lambda add, ours: celery.chord((add.s(0) | ours,), add.s(4)),
+        lambda add, ours: celery.chain(add.s(0), celery.chord([ours], add.s(4))),
+    ],
+)
+def test_a_chord_of_celery_s_with_ours_in_its_list_is_refused_where_it_is_built(
+    add: Any, build: Any
+) -> None:
+    """It took ours for the name of a task, and failed where it was applied."""
+    told = "is no signature of Celery's: import all of group, chord and chain from breakbulk.canvas"
+    with pytest.raises(CanvasError, match=told):
+        build(add, group(add.s(1), add.s(2)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda add, theirs: group([theirs, add.s(3)]),
+        lambda add, theirs: chord([add.s(3), theirs], add.s(4)),
+        lambda add, theirs: chain(add.s(0), group([theirs, add.s(3)]), add.s(4)),
+        lambda add, theirs: chord([celery.chain(add.s(3), theirs)], add.s(4)),
+    ],
+)
+def test_ours_with_a_group_of_celery_s_in_its_list_says_where_its_tasks_belong(
+    add: Any, build: Any
+) -> None:
+    told = "A group cannot be a part or the body of a canvas: put its tasks into the one group"
+    with pytest.raises(CanvasError, match=told):
+        build(add, celery.group(add.s(1), add.s(2)))
+
+
 def test_what_is_not_there_says_what_is(add: Any) -> None:
     made: Any = group(add.s(1))
     with pytest.raises(AttributeError, match=r"has no apply\(\): set task_always_eager"):
