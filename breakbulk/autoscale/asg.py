@@ -79,11 +79,12 @@ class Instances:
 
     def grow(self, size: int) -> int:
         """Have the group start what is missing; none of it is ours to miss."""
-        with refusals("The Auto Scaling group"):
-            self._scaling.set_desired_capacity(
-                AutoScalingGroupName=self._group, DesiredCapacity=size, HonorCooldown=False
-            )
+        self._want(size)
         return 0
+
+    def forgo(self, size: int) -> None:
+        """Have the group want no more than so many."""
+        self._want(size)
 
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Stop these, and do not replace them."""
@@ -112,6 +113,12 @@ class Instances:
                     )
         if self._metrics is not None:
             self._metrics.publish(signal)
+
+    def _want(self, size: int) -> None:
+        with refusals("The Auto Scaling group"):
+            self._scaling.set_desired_capacity(
+                AutoScalingGroupName=self._group, DesiredCapacity=size, HonorCooldown=False
+            )
 
     def _described(self) -> dict[str, Any]:
         with refusals("The Auto Scaling group"):

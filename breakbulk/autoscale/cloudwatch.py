@@ -82,6 +82,9 @@ class Published:
         """Nothing: AWS does it."""
         return 0
 
+    def forgo(self, size: int) -> None:
+        """Nothing, likewise."""
+
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Nothing, likewise."""
 

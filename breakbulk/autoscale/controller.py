@@ -112,7 +112,9 @@ class Controller:
         look = self._look(backlog, nodes, left, workers, kept)
         history = History.from_dict(kept.get("history", {}))
         decision, after = decide(self._limits, history, look)
-        leaving = _fewest_first(nodes, lanes)[: max(look.nodes - decision.nodes, 0)]
+        # Of those that are there only: what is asked for and does not show yet is not worth a lane.
+        surplus = min(look.nodes, len(nodes)) - decision.nodes
+        leaving = _fewest_first(nodes, lanes)[: max(surplus, 0)]
         asked = [*kept.get("leaving", ()), *[node.id for node in leaving]]
         state = {
             "history": after.as_dict(),
@@ -125,7 +127,7 @@ class Controller:
         notes = self._notes(backlog, decision, history, after)
         if not scaling.keep(name, self._holder, state, notes):
             return Turn(leads=False)
-        started = self._act(decision, look, [*left, *leaving])
+        started = self._act(decision, look, left, leaving)
         if started:
             # Or nobody would miss those that die before they are seen.
             scaling.keep(name, self._holder, {**state, "started": started}, ())
@@ -138,10 +140,15 @@ class Controller:
         if not self._dry_run:
             self._bulk.scaling.resign(self._provider.name, self._holder)
 
-    def _act(self, decision: Decision, look: Look, leaving: Sequence[Node]) -> int:
+    def _act(
+        self, decision: Decision, look: Look, left: Sequence[Node], leaving: Sequence[Node]
+    ) -> int:
         """Do what was decided; how many nodes were started."""
-        if leaving:
-            self._provider.shrink(leaving)
+        most = decision.nodes + len(leaving)
+        if look.nodes > most:
+            self._provider.forgo(most)
+        if left or leaving:
+            self._provider.shrink([*left, *leaving])
         if decision.nodes > look.nodes and decision.starts:
             return self._provider.grow(decision.nodes)
         return 0

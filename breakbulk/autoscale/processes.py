@@ -98,6 +98,9 @@ class Processes:
             self._start()
         return missing
 
+    def forgo(self, size: int) -> None:
+        """Nothing: whoever is started is there."""
+
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Let these end after the chunks in hand, as Celery's warm shutdown does."""
         found = self._processes()

@@ -55,6 +55,9 @@ class Provider(Protocol):
     def grow(self, size: int) -> int:
         """See to it that there are so many; how many were started for that."""
 
+    def forgo(self, size: int) -> None:
+        """Let those not come that are only asked for, down to so many with the others."""
+
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Stop these, after the chunks in hand; those that were asked before may be asked again."""
 

@@ -23,6 +23,7 @@ class Rack:
     there: list[Node] = field(default_factory=list)
     tended: list[tuple[list[str], list[QueueBacklog]]] = field(default_factory=list)
     broken: Exception | None = None
+    coming: int = 0
     _count: int = 0
 
     def nodes(self) -> list[Node]:
@@ -30,8 +31,12 @@ class Rack:
         return list(self.there)
 
     def size(self) -> int:
-        """How many."""
-        return len(self.there)
+        """How many, those that are only asked for included."""
+        return len(self.there) + self.coming
+
+    def forgo(self, size: int) -> None:
+        """Let those not come that are only asked for."""
+        self.coming = max(size - len(self.there), 0)
 
     def grow(self, size: int) -> int:
         """Add what is missing, unless it breaks."""

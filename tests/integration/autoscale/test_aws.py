@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from sqlalchemy import update
 
 from breakbulk.autoscale import Controller
@@ -15,64 +13,13 @@ from breakbulk.autoscale.asg import Instances
 from breakbulk.autoscale.cloudwatch import Metrics, Published
 from breakbulk.domain.scaling import Limits
 from breakbulk.errors import ConfigurationError, ProviderRefused
+from tests.support.cloud import described, published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.yard import Yard
 
-REGION = "eu-central-1"
-IMAGE = "ami-12c6146b"  # which moto knows
+pytestmark = pytest.mark.usefixtures("aws")
 LIMITS = Limits(minimum=1, maximum=8, out_cooldown=0, in_cooldown=0, start_seconds=0)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Where moto's server listens."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def aws(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let boto3 talk to it, as whoever has set it up by the environment would."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    boto3.setup_default_session()
-
-
-@pytest.fixture
-def group(aws: None) -> Iterator[str]:
-    """An Auto Scaling group of two instances, in an account with nothing else."""
-    scaling = boto3.client("autoscaling")
-    scaling.create_launch_configuration(
-        LaunchConfigurationName="worker", ImageId=IMAGE, InstanceType="t3.small"
-    )
-    scaling.create_auto_scaling_group(
-        AutoScalingGroupName="workers",
-        LaunchConfigurationName="worker",
-        MinSize=1,
-        MaxSize=8,
-        DesiredCapacity=2,
-        AvailabilityZones=[f"{REGION}a"],
-    )
-    yield "workers"
-    scaling.delete_auto_scaling_group(AutoScalingGroupName="workers", ForceDelete=True)
-    scaling.delete_launch_configuration(LaunchConfigurationName="worker")
-
-
-def described(group: str) -> dict[str, Any]:
-    (found,) = boto3.client("autoscaling").describe_auto_scaling_groups(
-        AutoScalingGroupNames=[group]
-    )["AutoScalingGroups"]
-    answer: dict[str, Any] = found
-    return answer
 
 
 def host_of(instance: str) -> str:
@@ -133,6 +80,28 @@ def test_it_shrinks_by_who_has_nothing_to_do(sqlite_yard: Yard, group: str) -> N
     assert after["DesiredCapacity"] == 1
 
 
+def test_what_the_group_has_not_started_yet_is_forgone_first(sqlite_yard: Yard, group: str) -> None:
+    """It shows two of the eight that it was asked for; moto itself has all at once."""
+    boto3.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=8)
+    instances = [one["InstanceId"] for one in described(group)["Instances"]]
+    coming, busy = instances[:6], instances[6]
+    at_work_on(sqlite_yard, busy)
+
+    def hide(parsed: dict[str, Any], **_: object) -> None:
+        for one in parsed.get("AutoScalingGroups", ()):
+            one["Instances"] = [
+                node for node in one["Instances"] if node["InstanceId"] not in coming
+            ]
+
+    events = boto3.DEFAULT_SESSION.events
+    events.register("after-call.auto-scaling.DescribeAutoScalingGroups", hide)
+    turn(sqlite_yard, group)
+    events.unregister("after-call.auto-scaling.DescribeAutoScalingGroups", hide)
+    after = described(group)
+    assert [one["InstanceId"] for one in after["Instances"]] == [busy]
+    assert after["DesiredCapacity"] == 1
+
+
 def test_who_is_at_work_is_protected_and_only_as_long(sqlite_yard: Yard, group: str) -> None:
     yard = sqlite_yard
     instances = [one["InstanceId"] for one in described(group)["Instances"]]
@@ -151,21 +120,6 @@ def test_who_is_at_work_is_protected_and_only_as_long(sqlite_yard: Yard, group: 
     assert protected() == []
 
 
-def published(name: str, queue: str = "celery") -> list[float]:
-    """What CloudWatch has of a metric."""
-    now = datetime.now(UTC)
-    points = boto3.client("cloudwatch").get_metric_statistics(
-        Namespace="Shop",
-        MetricName=name,
-        Dimensions=[{"Name": "Queue", "Value": queue}],
-        StartTime=now - timedelta(hours=1),
-        EndTime=now + timedelta(hours=1),
-        Period=60,
-        Statistics=["Maximum"],
-    )["Datapoints"]
-    return [point["Maximum"] for point in points]
-
-
 def test_the_signal_is_published_zeros_included(sqlite_yard: Yard) -> None:
     yard = sqlite_yard
     controller = Controller(
@@ -177,11 +131,11 @@ def test_the_signal_is_published_zeros_included(sqlite_yard: Yard) -> None:
     yard.crew(slots=2)
     yard.submit(yard.job())
     assert controller.turn().leads
-    assert published("BacklogSeconds") == [3.0]
-    assert published("BacklogSecondsPerSlot") == [1.5]
-    assert published("RunnableChunks") == [3.0]
-    assert published("DesiredSlots") == [1.0]
-    assert published("BacklogSecondsPerSlot", "idle") == [0.0]
+    assert published("BacklogSeconds", namespace="Shop") == [3.0]
+    assert published("BacklogSecondsPerSlot", namespace="Shop") == [1.5]
+    assert published("RunnableChunks", namespace="Shop") == [3.0]
+    assert published("DesiredSlots", namespace="Shop") == [1.0]
+    assert published("BacklogSecondsPerSlot", namespace="Shop", queue="idle") == [0.0]
 
 
 def test_limits_that_the_group_does_not_have_are_refused(group: str) -> None:

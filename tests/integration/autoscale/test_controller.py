@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -10,14 +11,16 @@ import pytest
 from sqlalchemy import update
 
 from breakbulk.autoscale import Controller, Node
-from breakbulk.domain.scaling import Limits
+from breakbulk.domain.scaling import History, Limits
 from breakbulk.errors import ProviderRefused
 from breakbulk.ledger.sql import clock
 from breakbulk.ledger.workers import Worker
 from tests.support.rack import Rack
+from tests.support.yard import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from breakbulk import RunHandle
     from tests.support.yard import Yard
@@ -107,6 +110,19 @@ def test_one_leads_and_another_one_goes_on_when_it_resigns(yard: Yard) -> None:
     assert not first.turn().leads
 
 
+def test_of_two_at_the_same_instant_one_wins(yard: Yard) -> None:
+    """Whichever it is, the other one starts nothing: each time anew, for it is a race."""
+    big_run(yard)
+    for number in range(8):
+        racks = [Rack(name=f"rack {number}") for _ in range(2)]
+        turns = together(*(controller(yard, rack).turn for rack in racks))
+        assert sorted(turn.leads for turn in turns) == [False, True], turns
+        assert sorted(len(rack.there) for rack in racks) == [0, 2]
+        assert {len(rack.there) for rack, turn in zip(racks, turns, strict=True) if turn.leads} == {
+            2
+        }
+
+
 def test_who_has_not_been_heard_from_is_replaced(yard: Yard) -> None:
     rack = Rack()
     first, second = controller(yard, rack), controller(yard, rack)
@@ -161,23 +177,95 @@ def test_a_dry_run_writes_nothing_and_starts_nothing(yard: Yard) -> None:
     assert controller(yard, rack).turn().leads, "and it is in nobody's way"
 
 
-def test_who_is_at_work_is_tended_and_taken_away_last(yard: Yard) -> None:
-    rack = Rack()
-    rack.grow(3)
-    handle = yard.submit(yard.job(max_lanes=1))
+def lane_on(yard: Yard, handle: RunHandle, host: str, number: int = 0) -> UUID:
+    """Let a lane be at work there; its token."""
     busy = yard.crew()
-    lane = yard.lane(handle, crew=busy)
+    lane = yard.lane(handle, number, crew=busy)
     with yard.transaction() as connection:
         workers = yard.ledger.database.schema.workers
         mine = workers.c.id == busy.process.worker_id
-        connection.execute(update(workers).where(mine).values(host="host3.example.org"))
+        connection.execute(update(workers).where(mine).values(host=host))
+    return lane.token
+
+
+def at_work_on(yard: Yard, host: str) -> UUID:
+    """Let a lane be at work there, on a run that needs no more; its token."""
+    return lane_on(yard, yard.submit(yard.job(max_lanes=1)), host)
+
+
+def test_who_is_at_work_is_tended_and_taken_away_last(yard: Yard) -> None:
+    rack = Rack()
+    rack.grow(3)
+    token = at_work_on(yard, "host3.example.org")
     controller(yard, rack).turn()
     assert [node.id for node in rack.there] == ["n3"], "though it came last"
     ((tended, (signal,)),) = rack.tended
     assert tended == ["n3"]
     assert (signal.queue, signal.lanes) == ("celery", 1)
     with yard.transaction() as connection:
-        yard.ledger.lanes.leave(connection, lane.token)
+        yard.ledger.lanes.leave(connection, token)
+
+
+def test_who_does_not_show_yet_is_forgone_before_anybody_at_work_is_taken_away(yard: Yard) -> None:
+    """Of eight that were asked for two are there: six less cost nobody a chunk."""
+    rack = Rack(coming=6)
+    rack.grow(8)
+    token = at_work_on(yard, "host2")
+    scaling = controller(yard, rack)
+    turn = scaling.turn()
+    assert turn.decision is not None
+    assert (turn.decision.before, turn.decision.nodes) == (8, 1)
+    assert [node.id for node in rack.there] == ["n2"]
+    assert (rack.coming, rack.size()) == (0, 1)
+    rack.coming = 6
+    scaling.turn()
+    assert [node.id for node in rack.there] == ["n2"], "nor when there is only one"
+    assert rack.size() == 1
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, token)
+
+
+def pass_time(yard: Yard, seconds: float) -> None:
+    """Let the controller have done all that it remembers so much earlier."""
+    scalers = yard.ledger.database.schema.scalers
+    (row,) = yard.rows_of("scalers")
+    kept = json.loads(row["state"])
+    kept["history"] = History.from_dict(kept["history"]).earlier(seconds).as_dict()
+    with yard.transaction() as connection:
+        connection.execute(update(scalers).values(state=json.dumps(kept)))
+
+
+def test_that_the_database_is_the_limit_is_told_once(yard: Yard) -> None:
+    """However many nodes are there, a hundred rows a second are done."""
+    rack = Rack()
+    rack.grow(1)
+    limits = replace(LIMITS, out_cooldown=30)
+    scaling = Controller(yard.bulk, rack, limits, queues=["celery"])
+    handle = big_run(yard)
+    tallies = yard.ledger.database.schema.tallies
+    tokens: list[UUID] = []
+    seen = []
+    for _ in range(8):
+        tokens += [
+            lane_on(yard, handle, node.host, number)
+            for number, node in enumerate(rack.there)
+            if number >= len(tokens)
+        ]
+        with yard.transaction() as connection:
+            connection.execute(tallies.delete())
+            values = {"run_id": handle.id, "at": clock(-1.0), "lane": 0, "chunks": 1, "rows": 1_100}
+            connection.execute(tallies.insert().values(values))
+        scaling.turn()
+        seen.append(rack.size())
+        pass_time(yard, 15)
+    assert seen == [2, 2, 4, 4, 4, 4, 4, 4]
+    said = [detail for _, verb, detail in told(handle) if verb == "no more nodes"]
+    assert len(said) == 1, said
+    assert said[0] is not None
+    assert "the database is the limit: 4 did 100 rows/s, 2 did 100" in said[0]
+    with yard.transaction() as connection:
+        for token in tokens:
+            yard.ledger.lanes.leave(connection, token)
 
 
 def test_nodes_that_die_are_counted_and_those_that_were_taken_away_are_not(yard: Yard) -> None:
