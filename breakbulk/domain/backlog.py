@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.status import RunStatus
+from breakbulk.errors import ConfigurationError
 
 #: What a chunk counts as while neither its run nor the last of its job that ended has done any.
 UNKNOWN_CHUNK_SECONDS = 1.0
+#: Without a deadline of its own a run should be done within so many seconds from now.
+TARGET_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,20 @@ class RunBacklog:
         backlog_seconds: seconds of work for one slot: runnable and in-flight chunks, times
             ``chunk_seconds``.
         oldest_waiting_seconds: for how many seconds the work that has waited longest has had no
-            slot; 0 when nothing waits.
+            slot, however many lanes are at other work: what is not carved yet since lanes could
+            come, which is since the submit, the time to start at, or the end of what kept them off
+            last (a pause, a hold, a throttle, another run); retries since they were due. 0 when
+            nothing waits.
         rows_per_second: rows done a second, over the last ten seconds.
         lanes: lanes at work.
         max_lanes: lanes that it may have at most now, what it is throttled to included; None for
             as many as there are slots.
         finish_by: when it should have ended; None when nobody has said.
         seconds_left: seconds until then, below 0 afterwards; None without a deadline.
-        desired_slots: slots that it takes to be done by then, or without a deadline within 300
-            seconds. Never more than it has chunks, or may have lanes; but 1 while it is throttled
-            to no lanes, for with no worker nobody would look whether it still has to be.
+        desired_slots: slots that it takes to be done by then, or without a deadline within the
+            target: 300 seconds, unless another was asked for. Never more than it has chunks, or may
+            have lanes; but 1 while it is throttled to no lanes, for with no worker nobody would
+            look whether it still has to be.
     """
 
     run_id: RunId
@@ -80,6 +87,15 @@ class RunBacklog:
     def pace_is_known(self) -> bool:
         """Whether a run of its job has done a chunk: else ``chunk_seconds`` is only a guess."""
         return self.chunk_seconds != UNKNOWN_CHUNK_SECONDS
+
+    def within(self, target: float) -> Self:
+        """The same, aimed at so many seconds where it has no deadline."""
+        if self.finish_by is not None:
+            return self
+        # As the view has it for its own target.
+        needed = min(math.ceil(self.backlog_seconds / target), self.chunks)
+        most = needed if self.max_lanes is None else min(needed, self.max_lanes)
+        return replace(self, desired_slots=max(most, min(self.desired_slots, 1)))
 
     @property
     def late(self) -> bool:
@@ -178,15 +194,27 @@ class Backlog:
 
 
 def backlog(
-    at: datetime, runs: Iterable[RunBacklog], slots: Mapping[str, int], queues: Iterable[str] = ()
+    at: datetime,
+    runs: Iterable[RunBacklog],
+    slots: Mapping[str, int],
+    queues: Iterable[str] = (),
+    target: float = TARGET_SECONDS,
 ) -> Backlog:
     """Put the signal together.
 
     Args:
         slots: of live workers that take work, by queue.
         queues: those that are to be named though they have neither runs nor workers.
+        target: within so many seconds what has no deadline is to be done.
+
+    Raises:
+        ConfigurationError: that is no number of seconds, more than 0.
     """
-    found = tuple(runs)
+    if isinstance(target, bool) or not 0 < target < math.inf:
+        raise ConfigurationError(
+            f"The target must be a number of seconds, more than 0, as in 300: not {target!r}."
+        )
+    found = tuple(run.within(target) for run in runs)
     names = sorted({*queues, *slots, *(run.queue for run in found)})
     return Backlog(
         at,

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from sqlalchemy import Dialect
 
-from breakbulk.domain.backlog import UNKNOWN_CHUNK_SECONDS
+from breakbulk.domain.backlog import TARGET_SECONDS, UNKNOWN_CHUNK_SECONDS
 from breakbulk.ledger.schema import Schema
 
 NAME = "backlog"
-#: Without a deadline of its own a run should be done within so many seconds from now.
-TARGET_SECONDS = 300
 #: What a chunk takes is the mean of so many, the last ones.
 _PACE_CHUNKS = 100
 _RATE_SECONDS = 10
@@ -46,7 +44,7 @@ WITH seen AS MATERIALIZED (
     (SELECT count(*) FROM {waiting} w WHERE w.run_id = r.id AND w.not_before > {now}) AS later,
     (SELECT {due_seconds} FROM {waiting} w WHERE w.run_id = r.id) AS due_seconds,
     (SELECT count(*) FROM {lanes} l WHERE l.run_id = r.id) AS lanes,
-    {alone_seconds} AS alone_seconds,
+    {ready_seconds} AS ready_seconds,
     COALESCE((SELECT sum(t.rows) / ({rate_seconds} + 1.0) FROM {tallies} t
       WHERE t.run_id = r.id AND t.at >= {lately}), 0.0) AS rows_per_second,
     CASE WHEN r.finish_by IS NULL THEN NULL ELSE {seconds_left} END AS seconds_left
@@ -110,9 +108,9 @@ SELECT
   CAST(t.chunk_seconds AS double precision) AS chunk_seconds,
   CAST(t.chunks * t.chunk_seconds AS double precision) AS backlog_seconds,
   CAST(CASE WHEN t.runnable = 0 THEN 0
-    WHEN t.lanes = 0 THEN {most}(t.alone_seconds, 0)
-    WHEN t.due > 0 THEN {most}(t.due_seconds, 0)
-    ELSE 0 END AS double precision) AS oldest_waiting_seconds,
+    WHEN t.runnable > t.due THEN {most}(t.ready_seconds, 0)
+    ELSE {most}({least}(t.due_seconds, t.ready_seconds), 0) END AS double precision)
+    AS oldest_waiting_seconds,
   CAST(t.rows_per_second AS double precision) AS rows_per_second,
   CAST(t.lanes AS bigint) AS lanes,
   t.max_lanes,
@@ -126,8 +124,8 @@ FROM needed t
 _BEGUN = "r.awaits IS NOT TRUE AND (r.not_before IS NULL OR r.not_before <= {now})"
 
 
-def create(schema: Schema, dialect: Dialect) -> str:
-    """The statement that makes the view, in the words of a database."""
+def create(schema: Schema, dialect: Dialect) -> list[str]:
+    """The statements that make the view, or make it anew, in the words of a database."""
     quoted = dialect.identifier_preparer.format_table
     used = ("runs", "carves", "chunks", "waiting", "tallies", "lanes", "items", "sizes")
     tables = {one: quoted(getattr(schema, one)) for one in used}
@@ -140,7 +138,11 @@ def create(schema: Schema, dialect: Dialect) -> str:
     }
     begun = _BEGUN.format(**words)
     select = _VIEW.format(begun=begun, **tables, **words, **figures)
-    return f"CREATE VIEW {full_name(schema, dialect)} AS\n{select}"
+    view = full_name(schema, dialect)
+    if dialect.name == "postgresql":
+        # Whoever was granted to read it may go on.
+        return [f"CREATE OR REPLACE VIEW {view} AS\n{select}"]
+    return [f"DROP VIEW IF EXISTS {view}", f"CREATE VIEW {view} AS\n{select}"]
 
 
 def full_name(schema: Schema, dialect: Dialect) -> str:
@@ -158,7 +160,8 @@ def _days(start: str, end: str) -> str:
     return f"((julianday({end}) - julianday({start})) * 86400.0)"
 
 
-_ALONE_SINCE = "COALESCE(r.served_at, r.not_before, r.submitted_at)"
+# What waits has waited since lanes could come: those that did come are at something else.
+_READY_AT = "{most}(COALESCE(r.ready_at, r.submitted_at), COALESCE(r.not_before, r.submitted_at))"
 # Asked once a statement: a clock that moves is nothing to look up in an index.
 _PG_NOW = "(SELECT clock_timestamp())"
 _POSTGRESQL = {
@@ -167,7 +170,7 @@ _POSTGRESQL = {
     "now": _PG_NOW,
     "lately": f"(SELECT clock_timestamp() - interval '{_RATE_SECONDS} seconds')",
     "due_seconds": _seconds("min(w.not_before)", _PG_NOW),
-    "alone_seconds": _seconds(_ALONE_SINCE, _PG_NOW),
+    "ready_seconds": _seconds(_READY_AT.format(most="GREATEST"), _PG_NOW),
     "seconds_left": _seconds(_PG_NOW, "r.finish_by"),
     "most": "GREATEST",
     "least": "LEAST",
@@ -180,7 +183,7 @@ _SQLITE = {
     "now": _NOW,
     "lately": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{_RATE_SECONDS} seconds')",
     "due_seconds": _days("min(w.not_before)", _NOW),
-    "alone_seconds": _days(_ALONE_SINCE, _NOW),
+    "ready_seconds": _days(_READY_AT.format(most="max"), _NOW),
     "seconds_left": _days(_NOW, "r.finish_by"),
     "most": "max",
     "least": "min",

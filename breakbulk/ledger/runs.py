@@ -225,6 +225,9 @@ class Runs:
             # How it was when it came to rest says nothing about now.
             throttled = case((runs.c.throttle.is_not(None), 0), else_=None)
             changed.setdefault("throttled_to", throttled)
+            changed["ready_at"] = clock()
+        elif to is RunStatus.FINISHING:
+            changed["ready_at"] = clock()
         if to in FINISHED and to is not RunStatus.PRUNING:
             changed |= {"finished_at": clock(), "slot": None, "finisher": None}
         where = [runs.c.id == run_id, runs.c.status.in_([str(status) for status in sources])]
@@ -328,7 +331,7 @@ class Runs:
         """Let a run start that awaits somebody's word, once; False when it does not, or no more."""
         runs = self._database.schema.runs
         awaiting = (runs.c.id == run_id, runs.c.awaits, runs.c.finished_at.is_(None))
-        released = update(runs).where(*awaiting).values(awaits=False)
+        released = update(runs).where(*awaiting).values(awaits=False, ready_at=clock())
         if connection.execute(released).rowcount != 1:
             return False
         self.note(connection, run_id, actor="canvas", verb=RELEASED, detail=None)

@@ -51,7 +51,7 @@ from breakbulk.ledger import (
 from breakbulk.ledger.sql import ID, Instant
 
 #: The migration that these tables are the result of.
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -155,6 +155,8 @@ class Schema:
             Column("started_at", Instant),
             # When a lane came last: whoever has waited longest is next.
             Column("served_at", Instant),
+            # Since when lanes could come, where something kept them off since its submit.
+            Column("ready_at", Instant),
             Column("finished_at", Instant),
             Column("idempotency_key", Text),
             # Job and parameters while the run occupies their one place; NULL otherwise.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from breakbulk.domain.allowance import Allowance
@@ -115,7 +115,10 @@ class Throttles:
         if connection.execute(query).one_or_none() is None:
             return False
         if throttled_to != seen.throttled_to:
-            connection.execute(update(runs).where(*mine).values(throttled_to=throttled_to))
+            changed: dict[str, Any] = {"throttled_to": throttled_to}
+            if seen.throttled_to == 0:
+                changed["ready_at"] = clock()
+            connection.execute(update(runs).where(*mine).values(changed))
         reading = state.reading
         values = {
             "gauge": None if reading is None else str(reading.gauge),
@@ -160,7 +163,11 @@ class Throttles:
         changed = connection.execute(
             update(runs)
             .where(runs.c.id == run_id, runs.c.finished_at.is_(None))
-            .values(throttle=rules, throttled_to=at_first)
+            .values(
+                throttle=rules,
+                throttled_to=at_first,
+                ready_at=case((runs.c.throttled_to == 0, clock()), else_=runs.c.ready_at),
+            )
         )
         # What a former cap has used up says nothing of the new one, nor a reading of new limits.
         connection.execute(insert(schema.allowances).values(run_id=run_id, used_until=clock()))

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from webtest import TestApp
 
 from breakbulk import Breakbulk
+from breakbulk.ledger.sql import clock
 from breakbulk.metrics import Collector, exposition, make_wsgi_app
 from breakbulk.web import Access
 from breakbulk.web import make_wsgi_app as make_dashboard
@@ -72,6 +73,25 @@ def test_a_throttled_run_without_any_worker_is_what_the_alert_looks_for(yard: Ya
     with yard.transaction() as connection:
         connection.execute(runs.update().values(status="paused"))
     assert figures(yard.bulk)["breakbulk_desired_slots"] == {("Job0", "celery"): 0.0}
+
+
+def test_a_run_that_needs_more_slots_than_are_there_is_what_the_alert_looks_for(yard: Yard) -> None:
+    """BreakbulkBacklogGrows: the one slot is busy, and what is not carved yet waits for others."""
+    handle = yard.submit(yard.job())
+    lane = yard.lane(handle, crew=yard.crew(slots=1))
+    runs = yard.ledger.database.schema.runs
+    with yard.transaction() as connection:
+        values = {"rows_estimate": 100_000, "submitted_at": clock(-7_200.0)}
+        connection.execute(runs.update().values(values))
+    found = figures(yard.bulk)
+    assert found["breakbulk_backlog_seconds"] == {("Job0", "celery"): 10_000.0}
+    assert found["breakbulk_desired_slots"] == {("Job0", "celery"): 34.0}
+    assert found["breakbulk_lanes"] == {("Job0", "celery"): 1.0}
+    assert found["breakbulk_slots"] == {("celery",): 1.0}
+    waits = found["breakbulk_oldest_waiting_seconds"]["Job0", "celery"]
+    assert 7_200 <= waits < 7_260
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lane.token)
 
 
 def test_a_job_whose_code_is_gone_is_told_as_long_as_it_runs(yard: Yard) -> None:

@@ -11,13 +11,16 @@ from sqlalchemy import insert, text, update
 from breakbulk import Items, RunStatus
 from breakbulk.domain.backlog import RunBacklog
 from breakbulk.domain.sizing import Size
+from breakbulk.domain.throttle import Throttle
 from breakbulk.errors import ConfigurationError
 from breakbulk.ledger import backlogview
 from breakbulk.ledger.sql import clock
+from breakbulk.runner.throttling import Throttling
 from tests.support.plans import CHUNKS, explained, instructions_of, plan_of, read_by
 from tests.support.yard import Yard, failing, touch
 
 ROWS = 25
+DAY = 86_400.0
 
 if TYPE_CHECKING:
     from breakbulk import Chunk, RunHandle
@@ -71,7 +74,8 @@ def test_what_is_in_hand_is_not_to_be_begun_again(yard: Yard) -> None:
     if seen:
         assert (seen[0].runnable_chunks, seen[0].inflight_chunks, seen[0].lanes) == (2, 1, 1)
         assert [one.chunks for one in seen] == [3, 2, 1]
-        assert seen[0].oldest_waiting_seconds == 0, "somebody is at it"
+        assert seen[0].oldest_waiting_seconds > 0, "and nobody is at the others"
+        assert seen[-1].oldest_waiting_seconds == 0, "all is in hand"
 
 
 def test_the_pace_is_that_of_the_run_or_of_the_jobs_last_one(yard: Yard) -> None:
@@ -141,6 +145,28 @@ def test_a_deadline_says_how_many_slots_it_takes(yard: Yard) -> None:
     assert missed.seconds_left <= 0
 
 
+def test_another_target_takes_as_many_slots_as_the_view_would_say(yard: Yard) -> None:
+    """Of its own target the view says so itself."""
+    job = yard.job()
+    yard.settle(first := begun(yard, job))
+    pace(yard, first, 200.0)
+    begun(yard, job, max_lanes=2)
+    begun(yard, yard.job(), finish_by=0)
+    with yard.reading() as connection:
+        seen = [run.desired_slots for run in yard.ledger.backlogs.runs(connection)]
+    assert [run.desired_slots for run in yard.bulk.backlog().runs] == seen == [2, 3]
+    wanted = {1: (2, 3), 299: (2, 3), 600: (1, 3), 1e9: (1, 3)}
+    for target, desired in wanted.items():
+        assert tuple(run.desired_slots for run in yard.bulk.backlog(target).runs) == desired
+    assert yard.bulk.backlog(target=1).of("celery").desired_slots == 5
+
+
+@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf"), True])
+def test_what_is_no_target_is_refused(yard: Yard, target: float) -> None:
+    with pytest.raises(ConfigurationError, match="The target must be a number of seconds"):
+        yard.bulk.backlog(target=target)
+
+
 def test_a_limit_of_lanes_is_one_of_slots(yard: Yard) -> None:
     handle = begun(yard, yard.job(max_lanes=2), finish_by=0)
     assert left(yard, handle).desired_slots == 2
@@ -165,10 +191,84 @@ def test_who_is_not_to_be_worked_on_wants_no_slots(yard: Yard) -> None:
     assert left(yard, paused).runnable_chunks == 3
 
 
+def aged(yard: Yard, handle: RunHandle, seconds: float) -> None:
+    """Let all that has happened to a run so far have been so much earlier."""
+    schema = yard.ledger.database.schema
+    runs, waiting = schema.runs, schema.waiting
+    (row,) = (one for one in yard.rows_of("runs") if one["id"] == handle.id)
+    earlier = {
+        name: row[name] - timedelta(seconds=seconds)
+        for name in ("submitted_at", "not_before", "served_at", "ready_at")
+        if row[name] is not None
+    }
+    with yard.transaction() as connection:
+        connection.execute(update(runs).where(runs.c.id == handle.id).values(earlier))
+        mine = waiting.c.run_id == handle.id
+        connection.execute(update(waiting).where(mine).values(not_before=clock(-seconds)))
+
+
+def waits(yard: Yard, handle: RunHandle) -> str:
+    """How long its oldest work has waited, near enough."""
+    seconds = left(yard, handle).oldest_waiting_seconds
+    return "a day" if seconds > DAY - 1 else "not long"
+
+
+def test_work_waits_as_long_as_lanes_could_have_come_whether_any_did_or_not(yard: Yard) -> None:
+    handle = begun(yard, yard.job())
+    aged(yard, handle, DAY)
+    assert waits(yard, handle) == "a day"
+    lane = yard.lane(handle)
+    assert waits(yard, handle) == "a day", "of what is not carved yet nothing is at work"
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lane.token)
+    assert waits(yard, handle) == "a day"
+
+
+def test_what_was_stopped_has_not_waited_meanwhile(yard: Yard) -> None:
+    handle = begun(yard, yard.job(failing(1, number=3), retry_delay=600))
+    yard.first_crew.work()
+    aged(yard, handle, DAY)
+    assert waits(yard, handle) == "a day", "a retry that is due"
+    handle.pause()
+    assert left(yard, handle).oldest_waiting_seconds == 0
+    aged(yard, handle, DAY)
+    handle.resume()
+    assert waits(yard, handle) == "not long"
+    aged(yard, handle, DAY)
+    assert waits(yard, handle) == "a day", "since it was resumed"
+
+
 def throttled(yard: Yard, handle: RunHandle, lanes: int | None) -> None:
     runs = yard.ledger.database.schema.runs
     with yard.transaction() as connection:
         connection.execute(update(runs).where(runs.c.id == handle.id).values(throttled_to=lanes))
+
+
+def test_what_holds_back_has_not_waited_meanwhile(yard: Yard) -> None:
+    handle = begun(yard, yard.job(throttle_on="SELECT NULL"))
+    aged(yard, handle, DAY)
+    assert left(yard, handle).oldest_waiting_seconds == 0, "nobody has looked yet"
+    with yard.runtime.database.connect() as connection:
+        Throttling(yard.runtime).look(connection)
+    assert waits(yard, handle) == "not long"
+    aged(yard, handle, DAY)
+    assert waits(yard, handle) == "a day", "since it may"
+    throttled(yard, handle, 0)
+    with yard.transaction() as connection:
+        assert yard.ledger.throttles.change(connection, handle.id, Throttle())
+    assert waits(yard, handle) == "not long"
+
+
+def test_what_stands_behind_another_has_not_waited_meanwhile(yard: Yard) -> None:
+    job = yard.job()
+    first = begun(yard, job)
+    behind = begun(yard, job, overlap="wait")
+    aged(yard, behind, DAY)
+    assert left(yard, behind).oldest_waiting_seconds == 0
+    yard.settle(first)
+    yard.first_crew.tick()
+    assert behind.status() is RunStatus.RUNNING
+    assert waits(yard, behind) == "not long"
 
 
 def test_who_holds_back_wants_no_more_slots_than_it_may_use(yard: Yard) -> None:

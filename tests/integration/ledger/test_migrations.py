@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from breakbulk import Breakbulk
 from breakbulk.errors import LedgerUnreachable, SchemaError
-from breakbulk.ledger import Database, migrations
+from breakbulk.ledger import Database, backlogview, migrations
 from breakbulk.ledger.schema import HEAD, Schema
 from tests.support.yard import Base, Yard, together
 
@@ -245,6 +245,36 @@ def at_version(made: Database, version: str) -> None:
     table = Table(name, MetaData(), Column("version_num", Text), schema=made.schema.namespace)
     with made.engine.begin() as connection:
         connection.execute(update(table).values(version_num=version))
+
+
+def test_a_view_is_made_anew_for_whoever_was_granted_to_read_it(database_url: str) -> None:
+    """A scaler that reads it should not have to be granted that again."""
+    with database(database_url) as made:
+        migrations.upgrade(made)
+        schema, dialect = made.schema, made.engine.dialect
+        view = backlogview.full_name(schema, dialect)
+        with made.engine.begin() as connection:
+            for statement in backlogview.create(schema, dialect):
+                # As it was before there was that column.
+                earlier = statement.replace("r.ready_at", "r.served_at")
+                connection.exec_driver_sql(earlier)
+            connection.execute(text(f"ALTER TABLE {schema.runs.fullname} DROP COLUMN ready_at"))
+            if made.is_postgresql:
+                connection.execute(text(f"GRANT SELECT ON {view} TO PUBLIC"))
+        at_version(made, "0011")
+        assert migrations.upgrade(made) == ("0011", HEAD)
+        assert differences(made.engine, schema) == []
+        if made.is_postgresql:
+            query = text(
+                "SELECT pg_get_viewdef(oid), relacl::text FROM pg_class"
+                " WHERE relname = 'backlog' AND relkind = 'v'"
+            )
+        else:
+            query = text(f"SELECT sql, '=r/' FROM sqlite_master WHERE name = '{view}'")
+        with made.engine.connect() as connection:
+            ((definition, granted),) = connection.execute(query).all()
+        assert "ready_at" in definition
+        assert "=r/" in granted
 
 
 @pytest.mark.parametrize("name", ["breakbulk", "ops"])

@@ -1,11 +1,10 @@
-"""Deadlines of runs, the view of what is left to do, and who scales workers."""
+"""Deadlines of runs, and who scales workers."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import context, op
 
-from breakbulk.ledger import backlogview
 from breakbulk.ledger.schema import Schema
 from breakbulk.ledger.sql import Instant
 
@@ -14,7 +13,7 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Add the column, the table and the view."""
+    """Add the column and the table."""
     schema: Schema = context.config.attributes["schema"]
     name = schema.table_name
     op.add_column(name("runs"), sa.Column("finish_by", Instant()), schema=schema.namespace)
@@ -27,4 +26,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=f"pk_{name('scalers')}"),
         schema=schema.namespace,
     )
-    op.execute(backlogview.create(schema, context.get_context().dialect))
