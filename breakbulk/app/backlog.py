@@ -12,14 +12,21 @@ from breakbulk.jobs import Registry
 from breakbulk.runner.runtime import Runtime
 
 
-def backlog_of(runtime: Runtime, connection: Connection, queues: AbstractSet[str]) -> Backlog:
-    """The backlog of these queues, and of all others that have runs or workers."""
+def backlog_of(
+    runtime: Runtime, connection: Connection, places: AbstractSet[tuple[str, str]], target: float
+) -> Backlog:
+    """The backlog of the queues of these jobs, and of all others that have runs or workers.
+
+    Raises:
+        ConfigurationError: the target is no number of seconds, more than 0.
+    """
     ledger = runtime.ledger
     return backlog(
         ledger.lanes.now(connection),
         ledger.backlogs.runs(connection),
         ledger.backlogs.slots(connection),
-        set(queues),
+        {queue for queue, _job in places},
+        target,
     )
 
 

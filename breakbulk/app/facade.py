@@ -25,7 +25,7 @@ from breakbulk.app.starting import Starting
 from breakbulk.app.tokens import Tokens
 from breakbulk.app.webhooks import Webhooks
 from breakbulk.broker import Broker, CeleryApp, CelerySignature, Links
-from breakbulk.domain.backlog import Backlog
+from breakbulk.domain.backlog import TARGET_SECONDS, Backlog
 from breakbulk.domain.chunk import RunId
 from breakbulk.domain.finding import Finding
 from breakbulk.domain.nouns import CANVAS_JOB
@@ -35,11 +35,7 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.sizing import SizeOptions
 from breakbulk.domain.status import RunStatus
 from breakbulk.domain.throttle import Limits
-from breakbulk.errors import (
-    CanvasError,
-    ConfigurationError,
-    OverlapError,
-)
+from breakbulk.errors import CanvasError, ConfigurationError, OverlapError
 from breakbulk.jobs import JobSpec, Registry, declare
 from breakbulk.ledger import Database, Ledger, migrations
 from breakbulk.ledger.database import Target
@@ -324,14 +320,17 @@ class Breakbulk:
         with self.reading() as connection:
             return self.runtime.ledger.reports.progress_of(connection, runs)
 
-    def backlog(self) -> Backlog:
-        """The work that is left, by queue and by run, in seconds of work.
+    def backlog(self, target: float = TARGET_SECONDS) -> Backlog:
+        """The work that is left, by queue and by run, in seconds of work; zeros included.
 
-        Of each queue that a run, a worker or a declared job has, zeros included.
+        Args:
+            target: within so many seconds what has no deadline is to be done.
+
+        Raises:
+            ConfigurationError: it is no number of seconds, more than 0.
         """
         with self.reading() as connection:
-            queues = {queue for queue, _job in self.places()}
-            return backlog_of(self.runtime, connection, queues)
+            return backlog_of(self.runtime, connection, self.places(), target)
 
     def places(self) -> set[tuple[str, str]]:
         """The queue of each declared job, with its name; without a broker, only those that say."""

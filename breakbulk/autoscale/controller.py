@@ -102,7 +102,7 @@ class Controller:
         scaling, name = self._bulk.scaling, self._provider.name
         if not self._dry_run and not scaling.lead(name, self._holder, self._lease):
             return Turn(leads=False)
-        backlog = self._bulk.backlog()
+        backlog = self._bulk.backlog(self._limits.target_seconds)
         if not self._provider.scales:
             return self._publish(backlog)
         kept = self._dreamt or scaling.state(name)

@@ -17,6 +17,7 @@ import click
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option
 from breakbulk.console import output
+from breakbulk.domain.backlog import TARGET_SECONDS
 from breakbulk.domain.scaling import Limits
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _START_SECONDS = {"processes": 15.0, "asg": 180.0, "cloudwatch": 0.0}
     "--target",
     "target_seconds",
     type=click.FloatRange(min=0, min_open=True, max=1e9),
-    default=300.0,
+    default=float(TARGET_SECONDS),
     show_default=True,
     metavar="SECONDS",
     help="Work without a deadline should be done within so many seconds.",
@@ -172,7 +173,7 @@ def autoscale(
     controller = Controller(
         bulk, provider, limits, queues=chosen, interval=interval, dry_run=dry_run
     )
-    tell = _Told(as_json=as_json)
+    tell = _Told(as_json=as_json, once=once)
     if once:
         tell(controller.turn())
         controller.resign()
@@ -193,8 +194,9 @@ def autoscale(
 class _Told:
     """Says what is new: each change, and each new reason once; programs are told of each turn."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, once: bool) -> None:
         self._as_json = as_json
+        self._once = once
         self._last: tuple[object, ...] = ()
 
     def __call__(self, turn: Turn) -> None:
@@ -211,7 +213,10 @@ class _Told:
             self._say(sentence, _words(sentence))
             return
         if turn.decision is None:
-            self._say("Another controller looks after this group; waiting for it to end.")
+            self._say(
+                "Another controller looks after this group"
+                + (": nothing was done." if self._once else "; waiting for it to end.")
+            )
             return
         decision = turn.decision
         for run, why in decision.late:

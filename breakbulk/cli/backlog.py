@@ -7,20 +7,28 @@ import click
 from breakbulk.cli.application import Application
 from breakbulk.cli.options import json_option
 from breakbulk.console import output, words
-from breakbulk.domain.backlog import Backlog, RunBacklog
+from breakbulk.domain.backlog import TARGET_SECONDS, Backlog, RunBacklog
 
 
 @click.command(short_help="Show how much work is left, in seconds.")
 @click.option("--queue", help="Only this Celery queue.")
+@click.option(
+    "--target",
+    type=click.FloatRange(min=0, min_open=True, max=1e9),
+    default=float(TARGET_SECONDS),
+    show_default=True,
+    metavar="SECONDS",
+    help="Slots are desired so that work without a deadline is done within so many seconds.",
+)
 @json_option
 @click.pass_obj
-def backlog(application: Application, queue: str | None, *, as_json: bool) -> None:
+def backlog(application: Application, queue: str | None, target: float, *, as_json: bool) -> None:
     """Show how much work is left: by queue, and by run.
 
     In seconds of work for one slot, which is what the number of nodes should follow. The fields of
     --json are in the reference, "The backlog".
     """
-    found = application.ledger.backlog()
+    found = application.ledger.backlog(target)
     if queue is not None:
         runs = tuple(run for run in found.runs if run.queue == queue)
         found = Backlog(found.at, (found.of(queue),), runs)

@@ -60,6 +60,23 @@ def test_it_wants_slots_where_there_is_work_and_none_where_there_is_not(
     assert asked(yard.engine, query) == 0
 
 
+def test_another_target_is_asked_for_as_the_reference_says(yard: Yard) -> None:
+    page = (DEPLOY.parent / "docs" / "reference" / "backlog.md").read_text()
+    _, _, section = page.partition("### Another target")
+    query = section.partition("```sql\n")[2].partition("```")[0]
+    assert query.count("60") == 1
+    yard.submit(yard.job())
+    yard.submit(yard.job(max_lanes=2))
+    yard.submit(yard.job(), finish_by=0)
+    yard.submit(yard.job()).pause()
+    yard.submit(yard.job(throttle_on="SELECT 'the month is being closed'"))
+    assert [run.max_lanes for run in yard.bulk.backlog().runs] == [None, 2, None, None, 0]
+    for target in (1, 7, 60, 3600):
+        desired = yard.bulk.backlog(target=target).of("celery").desired_slots
+        assert asked(yard.engine, query.replace("60", str(target))) == desired
+    assert asked(yard.engine, query.replace("60", "1")) > asked(yard.engine, query)
+
+
 def test_a_role_that_may_read_the_view_may_ask(yard: Yard, query: str, postgres_url: str) -> None:
     """The statements are those of the how-to."""
     page = (DEPLOY.parent / "docs" / "how-to" / "deploy-on-kubernetes.md").read_text()

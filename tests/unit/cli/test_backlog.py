@@ -38,6 +38,21 @@ def test_backlog_as_json_of_one_queue(shop: Shop) -> None:
     assert "(late with these lanes)" in shop("backlog").stdout
 
 
+def test_another_target_takes_other_slots(shop: Shop) -> None:
+    shop.open()
+    shop("run", "reprice")
+    shop("run", "mend", "-p", "only:=[1,2,3,4]", "--finish-by", "2126-02-01T06:00Z")
+    asked = {300: [1, 1], 1: [3, 1], 2: [2, 1]}
+    for target, desired in asked.items():
+        told = shop.json("backlog", "--target", str(target))
+        assert [run["desired_slots"] for run in told["runs"]] == desired
+        assert [queue["desired_slots"] for queue in told["queues"]] == desired
+    assert shop("backlog", "--target", "1").stdout.splitlines()[1].split()[-1] == "3"
+    refused = shop("backlog", "--target", "0")
+    assert refused.exit_code == 2
+    assert "0.0 is not in the range" in refused.stderr
+
+
 def test_a_deadline_is_shown_with_the_run(shop: Shop) -> None:
     shop.open()
     shop("run", "reprice", "--finish-by", "2126-02-01T07:00+01:00")
