@@ -19,6 +19,7 @@ from botocore.validate import ParamValidator
 
 from breakbulk.runner.grace import GRACE_VARIABLE
 from tests.support.deployment import DEPLOY
+from tests.support.terraform import formatted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,7 +181,34 @@ def test_a_slip_would_be_noticed(kind: str, changes: dict[str, Any], says: str) 
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: str(path.name))
-def test_it_is_formatted(path: Path) -> None:
+def test_it_is_laid_out_as_terraform_does_it(path: Path) -> None:
+    assert path.read_text() == formatted(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("  min_size                  = 1\n", "  min_size = 1\n"),
+        ("  min_size                  = 1\n", "    min_size                  = 1\n"),
+        ("  min_size                  = 1\n", "\tmin_size                  = 1\n"),
+        ("  min_size                  = 1\n", "  min_size                  =  1\n"),
+        ("  min_size                  = 1\n", "  min_size                  = 1 \n"),
+        ("    Statement = [{\n", "    Statement   = [{\n"),
+        ('      Effect    = "Allow"\n', '        Effect    = "Allow"\n'),
+        ("    }]\n  })\n", "  }]\n  })\n"),
+        ("  name = var.name\n  assume_role", "  name               = var.name\n  assume_role"),
+    ],
+)
+def test_another_layout_would_be_noticed(right: str, wrong: str) -> None:
+    text = (_HOME / "main.tf").read_text()
+    assert right in text
+    changed = text.replace(right, wrong, 1)
+    assert formatted(changed) != changed
+    assert formatted(changed) == text
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: str(path.name))
+def test_terraform_itself_would_change_nothing(path: Path) -> None:
     terraform = shutil.which("terraform") or shutil.which("tofu")
     if terraform is None:
         pytest.skip("no terraform: it is in none of Debian's packages")
