@@ -73,8 +73,10 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
     settings = ", ".join(f"{name}={value}" for name, value in THROUGHPUT.items())
     found.notes += [
         "the header is a generator for both; waited for a key that the body writes",
-        f"Celery's workers have what its guide recommends for throughput: {settings}; its results"
-        " are in the order of the header, as ours are",
+        (
+            f"Celery's workers have what its guide recommends for throughput: {settings}; its"
+            " results are in the order of the header, as ours are"
+        ),
         _missing(largest, sizes[-1], costs[CELERY, sizes[-1]]),
     ]
     return found

@@ -231,7 +231,7 @@ class RunHandle:
         )
         with self._connection() as connection:
             retried = retrying.retry(
-                self.runtime, connection, self.id, by or self.actor or who(), choice, reason
+                self.runtime, connection, self.id, by or self.actor or who(), choice, reason=reason
             )
         self.nudge(self.record())
         return retried

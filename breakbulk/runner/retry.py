@@ -67,6 +67,7 @@ def retry(
     run_id: RunId,
     actor: str,
     choice: Choice,
+    *,
     reason: str | None = None,
 ) -> Retried:
     """Open a run's next round with what failed; what has succeeded is never done again.
