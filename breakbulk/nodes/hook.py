@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -69,7 +72,8 @@ def _made(name: str) -> NodeHook:
             " module:name for a hook of your own."
         )
     try:
-        factory: Callable[[], Any] = getattr(import_module(module), attribute)
+        with _here_in_path():
+            factory: Callable[[], Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
             f"{HOOKS_VARIABLE} names {name!r}, which cannot be loaded ({error})."
@@ -81,3 +85,18 @@ def _made(name: str) -> NodeHook:
             " derive your class from breakbulk.nodes.NodeHook."
         )
     return hook
+
+
+@contextmanager
+def _here_in_path() -> Iterator[None]:
+    """As Celery finds the application's modules: also where the worker was started."""
+    here = os.getcwd()  # noqa: PTH109  (as it goes on sys.path)
+    if here in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(here)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.platform import Platform
+from breakbulk.nodes.kubernetes import ANNOTATION
+from tests.support.platform import Platform, certificate, service_account
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -61,6 +62,52 @@ def test_a_node_at_work_is_spared_and_one_that_goes_hands_its_work_on(
     stage.judge(run, rows=_ROWS)
     assert not stage.attempts(run)
     assert not stage.losses(run)
+
+
+def test_a_pod_at_work_is_dear_to_delete(
+    postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
+) -> None:
+    stage = set_stage(
+        postgres_url,
+        valkey_url,
+        job={"chunk_size": 50, "retry_delay": 0},
+        # Between two lanes there is a moment without work, which is none for a pod.
+        knobs={"slice_seconds": 1.0},
+    )
+    stage.fill(_ROWS)
+    authority = certificate(tmp_path)
+    account = service_account(tmp_path, authority, "a pod's")
+    # Its place in a pod is no test's: so the hook is asked for by a name of the team's own.
+    (tmp_path / "pod.py").write_text(
+        "from pathlib import Path\n"
+        "from breakbulk.nodes.kubernetes import PodDeletionCost\n"
+        f"def hook(): return PodDeletionCost(Path({str(account)!r}))\n"
+    )
+    with Platform(token="a pod's", certificate=authority) as platform:
+
+        def costs() -> list[str]:
+            return [one["metadata"]["annotations"][ANNOTATION] for one in platform.sent("PATCH")]
+
+        worker = stage.worker(
+            env={
+                "BREAKBULK_NODE": "pod:hook",
+                "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+                "KUBERNETES_SERVICE_PORT": str(platform.port),
+                "POD_NAME": "shop-worker-7c9",
+            }
+        )
+        assert costs() == ["0"]
+        run = stage.submit(seconds=0.3)
+        wait_for(lambda: costs() == ["0", "1000"], message="the pod to be dear")
+        stage.until_succeeded(run)
+        assert costs() == ["0", "1000"], "it was at work all the time"
+        worker.terminate()
+        assert worker.wait() == 0
+        assert costs() == ["0", "1000", "0"]
+        assert {one.path for one in platform.asked} == {
+            "/api/v1/namespaces/shop/pods/shop-worker-7c9"
+        }
+    stage.judge(run, rows=_ROWS)
 
 
 def test_a_hook_that_nobody_knows_is_told_in_one_sentence(

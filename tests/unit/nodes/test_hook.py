@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import pytest
 
 from breakbulk.errors import ConfigurationError
 from breakbulk.nodes import NodeHook, chosen_hooks
 from breakbulk.nodes.ec2 import Ec2Notice
 from breakbulk.nodes.ecs import EcsTaskProtection
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Own(NodeHook):
@@ -47,3 +53,19 @@ def test_a_hook_does_nothing_unless_it_is_told_what() -> None:
 def test_what_is_none_is_refused(names: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         chosen_hooks(names)
+
+
+def test_one_of_a_module_that_lies_where_the_worker_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Celery finds an application there, though nothing of it is installed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(tmp_path))])
+    (tmp_path / "our_nomad.py").write_text(
+        "from breakbulk.nodes import NodeHook\nclass Nomad(NodeHook): pass\n"
+    )
+    before = list(sys.path)
+    (found,) = chosen_hooks("our_nomad:Nomad")
+    assert type(found).__name__ == "Nomad"
+    assert sys.path == before
+    del sys.modules["our_nomad"]
