@@ -7,23 +7,26 @@ import re
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from flower.events import EventsState
 from flower.utils.tasks import as_dict
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from celery import Celery
 
     from breakbulk import Breakbulk
     from tests.support.workers import WorkerFactory
 
+_ROOT = Path(__file__).parents[2]
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ROWS, _BAD = 60, 25
 _APPLICATION = f"""
 import json
@@ -162,6 +165,46 @@ def test_log_flower_and_sentry_say_what_is_going_on(
     _check_log(worker.log())
     lines = (tmp_path / "events").read_text().splitlines()
     _check_sentry([json.loads(line) for line in lines], run.id, len(lanes))
+
+
+def test_each_forked_process_sends_its_spans(
+    seen: Any, start_worker: WorkerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the words of the how-to: the SDK is set up in each child of a worker that forks."""
+    file = tmp_path / "spans"
+    file.touch()
+    monkeypatch.setenv("SEEN_SPANS", str(file))
+    page = (_ROOT / "docs" / "how-to" / "observe.md").read_text()
+    (words,) = (code for code in _PYTHON.findall(page) if "worker_process_init" in code)
+    assert words.count("ConsoleSpanExporter()") == 1
+    (tmp_path / "traced.py").write_text(
+        "import os\n"
+        "from seen import app, bulk\n"
+        "def line(span): return span.to_json(indent=None) + '\\n'\n"
+        + words.replace(
+            "ConsoleSpanExporter()",
+            "ConsoleSpanExporter(out=open(os.environ['SEEN_SPANS'], 'a'), formatter=line)",
+        )
+    )
+    provider = TracerProvider()
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
+    worker = start_worker("traced", concurrency=2)
+    run = seen.bulk.submit(seen.Reprice())
+    run.wait(timeout=60)
+    worker.terminate()
+    assert worker.wait() == 0
+    provider.shutdown()
+    spans = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {one["name"] for one in spans} == {"process shop.reprice", "finished shop.reprice"}
+    chunks = [one["attributes"] for one in spans if one["name"] == "process shop.reprice"]
+    done = sum(one["breakbulk.rows"] for one in chunks if one["breakbulk.outcome"] == "succeeded")
+    assert done == _ROWS - 1, "none is lost, the last ones neither"
+    assert len(spans) - len(chunks) == 1, "the callback's"
+    trace_id = run.record().trace_id
+    assert trace_id is not None
+    for one in spans:
+        assert one["attributes"]["breakbulk.run"] == run.id
+        assert f"0x{trace_id}" in {link["context"]["trace_id"] for link in one["links"]}
 
 
 def _check_flower(lanes: list[dict[str, Any]], queue: str) -> None:

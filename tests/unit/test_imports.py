@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,26 @@ def test_public_names_are_those_that_type_checkers_see() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
         breakbulk.nowhere  # noqa: B018
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, or takes a name from, wherever it does so."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_of_opentelemetry_only_the_api_is_used() -> None:
+    """The SDK is the application's choice, and so is whether there is one."""
+    used = {
+        name
+        for path in (_ROOT / "breakbulk").rglob("*.py")
+        for name in imports(path)
+        if name.split(".")[0] == "opentelemetry"
+    }
+    assert used
+    assert {name.split(".")[1] for name in used} <= {"context", "trace"}
