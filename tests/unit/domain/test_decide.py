@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from breakbulk.domain.decide import decide
@@ -48,6 +48,19 @@ def pools(draw: st.DrawFn) -> Pool:
     )
 
 
+def something_new(pool: Pool, since: float, until: float) -> bool:
+    """Whether a run has come meanwhile, a node has died, or chunks take another time."""
+    if any(since < at <= until for at in (*(run.at for run in pool.runs), *pool.deaths)):
+        return True
+    looks = [
+        look
+        for look, (at, _) in zip(pool.looks, pool.decisions, strict=True)
+        if since <= at <= until
+    ]
+    paces = {work.seconds / work.usable for look in looks for work in look.work}
+    return bool(paces) and max(paces) > 1.001 * min(paces)
+
+
 @given(pools())
 @settings(max_examples=60)
 def test_never_out_of_bounds_never_flapping_and_at_rest_in_the_end(pool: Pool) -> None:
@@ -66,6 +79,8 @@ def test_never_out_of_bounds_never_flapping_and_at_rest_in_the_end(pool: Pool) -
             assert then - at >= limits.out_cooldown
         if later < after:
             assert then - at >= limits.in_cooldown, "nothing is taken away that has just come"
+        if after < before and later > after:
+            assert something_new(pool, at, then), f"down at {at}, and up again at {then}"
     assert pool.decisions[-1][1].nodes == limits.minimum, "no work, no nodes"
     assert len(pool.history.wants) + len(pool.history.samples) < 60, "what is kept stays small"
 
@@ -167,13 +182,23 @@ def test_a_deadline_is_met_where_that_can_be(
     assert not any(decision.late for _, decision in pool.decisions)
 
 
-@given(st.floats(0.5, 10), st.floats(600, 5400), st.floats(1.3, 10))
+@given(
+    st.floats(0.5, 10),
+    st.floats(600, 5400),
+    st.floats(1.3, 10),
+    st.floats(0.75, 2.0),
+)
 @settings(max_examples=40)
 def test_that_it_cannot_be_met_is_said_early_and_once(
-    pace: float, left: float, share: float
+    pace: float, left: float, share: float, drift: float
 ) -> None:
+    """Also while chunks take longer and longer, or less, but not so little that it could be."""
     chunks = share * LIMITS.maximum * LIMITS.slots * left / pace
-    pool = Pool(LIMITS, [SimulatedRun(7, 0, chunks, left)], seconds=lambda _at: pace)
+    pool = Pool(
+        LIMITS,
+        [SimulatedRun(7, 0, chunks, left)],
+        seconds=lambda at: pace * (1 + (drift - 1) * min(at / left, 1)),
+    )
     pool.play(left)
     said = [(at, decision.late) for at, decision in pool.decisions if decision.late]
     assert len(said) == 1, said
@@ -183,6 +208,32 @@ def test_that_it_cannot_be_met_is_said_early_and_once(
     assert "at most 16 nodes may be there" in sentence
     assert at <= 0.1 * left, "early"
     assert pool.decisions[-1][1].nodes == LIMITS.maximum, "and it does what can be done"
+
+
+@given(
+    st.floats(0.5, 10),
+    st.floats(600, 5400),
+    st.floats(0.3, 0.7),
+    st.floats(3, 10),
+    st.floats(0.1, 0.6),
+)
+@settings(max_examples=40)
+def test_that_it_can_be_met_no_longer_is_said_at_once(
+    pace: float, left: float, share: float, factor: float, when: float
+) -> None:
+    """In the middle of the run chunks begin to take several times as long."""
+    slots = LIMITS.maximum * LIMITS.slots
+    run = SimulatedRun(7, 0, share * slots * left / pace, left)
+    turns = when * left
+    pool = Pool(LIMITS, [run], seconds=lambda at: pace if at < turns else factor * pace)
+    pool.play(turns)
+    assert not any(decision.late for _, decision in pool.decisions)
+    at, chunks = pool.now, run.chunks
+    assume(chunks * factor * pace / slots > 1.05 * (left - at))
+    pool.play(left - at)
+    said = [(at, decision.late) for at, decision in pool.decisions if decision.late]
+    assert [len(late) for _, late in said] == [1]
+    assert said[0][0] <= at + 2 * pool.interval
 
 
 def test_when_the_database_is_the_limit_it_stops_and_says_so() -> None:
