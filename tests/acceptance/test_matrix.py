@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.brokers import type_of_queue
+
 if TYPE_CHECKING:
     from tests.support.stages import Stages
 
@@ -56,6 +58,9 @@ def test_a_run_succeeds(
     )
     stage.fill(_ROWS)
     stage.worker(pool=pool)
+    if broker == "amqp":
+        kind = "quorum" if quorum else "classic"
+        assert type_of_queue(stage.config.broker, stage.config.queue) == kind
     run = stage.submit()
     stage.until_succeeded(run)
     stage.judge(run, rows=_ROWS)

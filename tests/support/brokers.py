@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import NotFound
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Connection, Exchange, Queue
 from redis import Redis
 
@@ -30,3 +31,22 @@ def clean_amqp(url: str, queue: str) -> Iterator[str]:
         for entity in (Queue(queue), Exchange(queue)):
             with suppress(NotFound):
                 entity(connection.channel()).delete()
+
+
+def type_of_queue(url: str, queue: str) -> str:
+    """What RabbitMQ says a queue is: ``classic`` or ``quorum``.
+
+    Raises:
+        NotFound: there is no such queue.
+    """
+    with Connection(url) as connection:
+        channel: Any = connection.channel()
+        channel.queue_declare(queue, passive=True)
+        wanted = {"x-queue-type": "quorum"}
+        try:
+            # What is there already may only be asked for as what it is.
+            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=wanted)
+        except PreconditionFailed as refusal:
+            (found,) = re.findall(r"current is '(\w+)'", str(refusal)) or ["classic"]
+            return str(found)
+        return "quorum"
