@@ -22,7 +22,7 @@ ORIGIN = "Celery's integration tests: header and body"
 _LARGE = 1000
 _DELAY = 2
 #: Seconds that 1,000 parts may take on a busy machine.
-_LONG = 180.0
+_LONG = 600.0
 
 
 @scenario(ORIGIN, "a part is over before the header's size is known: the body is called")
