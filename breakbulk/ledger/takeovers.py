@@ -15,13 +15,13 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, func, select, tuple_, update
 
 from breakbulk.domain.chunk import Claim, RunId
-from breakbulk.domain.sizing import WINDOW
+from breakbulk.domain.sizing import WINDOW, Timed, rows_per_second
 from breakbulk.domain.status import ChunkStatus
 from breakbulk.ledger.claims import claim_of
 from breakbulk.ledger.database import Database
 from breakbulk.ledger.sql import clock, seconds_between
 
-#: What so many chunks before one took tells what it will take itself.
+#: What so many chunks before and behind one took tells what it will take itself.
 _LOOK = 200
 
 
@@ -121,32 +121,52 @@ class Takeovers:
             (claim_of(row) for row in rows), key=lambda claim: (claim.ref.number, claim.ref.path)
         )
 
-    def idle_lanes(self, connection: Connection, run_id: RunId) -> int:
-        """How many lanes of a run have nothing in hand."""
+    def idle_lanes(self, connection: Connection, run_id: RunId, slots: int) -> int:
+        """How many lanes of a run have nothing in hand, or would come if there were any work.
+
+        A lane that finds nothing leaves, and none is asked for where nothing waits: so it is not
+        only those that are there.
+
+        Args:
+            slots: in which lanes of this run can work.
+        """
         chunks, lanes = self._database.schema.chunks, self._database.schema.lanes
-        at_work = exists().where(
-            chunks.c.run_id == run_id,
-            self._database.schema.open_chunks([ChunkStatus.CARVED]),
-            chunks.c.lane == lanes.c.number,
+        runs = self._database.schema.runs
+        carved = self._database.schema.open_chunks([ChunkStatus.CARVED])
+        at_work = exists().where(chunks.c.run_id == run_id, carved, chunks.c.lane == lanes.c.number)
+        here = select(func.count()).where(lanes.c.run_id == run_id, ~at_work).scalar_subquery()
+        busy = (
+            select(func.count(func.distinct(chunks.c.lane)))
+            .where(chunks.c.run_id == run_id, carved)
+            .scalar_subquery()
         )
-        query = select(func.count()).where(lanes.c.run_id == run_id, ~at_work)
-        return int(connection.execute(query).scalar_one())
+        query = select(
+            runs.c.max_lanes, runs.c.throttled_to, here.label("here"), busy.label("busy")
+        ).where(runs.c.id == run_id)
+        row = connection.execute(query).one()
+        most = min(one for one in (slots, row.max_lanes, row.throttled_to) if one is not None)
+        return max(int(row.here), most - int(row.busy))
 
     def row_seconds(self, connection: Connection, run_id: RunId, number: int) -> float | None:
-        """Seconds a row took in the chunks just before one; None where nobody knows."""
+        """Seconds a row takes by the chunks nearest to one; None where nobody knows.
+
+        Those behind it, too: who takes over begins with the upper ones. By the rule of chunks that
+        size themselves: what has become dear counts at once.
+        """
         chunks = self._database.schema.chunks
-        before = (
+        near = (
             select(chunks.c.rows, chunks.c.seconds)
             .where(
                 chunks.c.run_id == run_id,
-                chunks.c.number.between(number - _LOOK, number - 1),
+                chunks.c.number.between(number - _LOOK, number + _LOOK),
                 chunks.c.status == str(ChunkStatus.SUCCEEDED),
                 chunks.c.seconds.is_not(None),
             )
-            .order_by(chunks.c.number.desc(), chunks.c.path.desc())
+            .order_by(
+                func.abs(chunks.c.number - number), chunks.c.number.desc(), chunks.c.path.desc()
+            )
             .limit(WINDOW)
-            .subquery()
         )
-        query = select(func.sum(before.c.seconds), func.sum(before.c.rows))
-        seconds, rows = connection.execute(query).one()
-        return float(seconds) / int(rows) if rows else None
+        known = [Timed(int(row.rows), float(row.seconds)) for row in connection.execute(near)]
+        pace = rows_per_second(known)
+        return None if pace is None else 1 / pace

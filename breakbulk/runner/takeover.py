@@ -106,16 +106,20 @@ class TakeOver:
         return Taken(tuple(claims))
 
     def _to_share(self, tail: Tail) -> Claim | None:
-        """The largest chunk that is about to be taken, if there are not enough for all of us."""
-        takeovers, connection = self.runtime.ledger.takeovers, self.connection
+        """The largest chunk that is about to be taken, if there are not enough for all of us.
+
+        For those, too, that are not there: to what is shared out lanes come, and to nothing else.
+        """
+        ledger, connection, run = self.runtime.ledger, self.connection, self.run
         with self.runtime.database.reading(connection):
-            if takeovers.idle_lanes(connection, self.run.id) <= tail.chunks:
+            slots = ledger.workers.slots(connection).get((run.queue, run.job), 1)
+            if ledger.takeovers.idle_lanes(connection, run.id, slots) <= tail.chunks:
                 return None
-            held = self.runtime.ledger.claims.held_by_lane(connection, self.run.id, tail.lane)
+            held = ledger.claims.held_by_lane(connection, run.id, tail.lane)
             largest = max(upper_half(held), key=lambda one: one.rows, default=None)
             if largest is None or not _is_fresh(largest):
                 return None
-            pace = takeovers.row_seconds(connection, self.run.id, largest.ref.number)
+            pace = ledger.takeovers.row_seconds(connection, run.id, largest.ref.number)
         worth_it = pace is not None and pace * largest.rows > self.runtime.settings.carve_seconds
         return largest if worth_it else None
 

@@ -167,7 +167,7 @@ def _work(job: Any, chunk: Chunk[Any], model: type[Base]) -> None:
     table = cast("Any", model).__table__
     # Writes first, and never twice the same.
     chunk.session.execute(update(table).where(chunk.where).values(version=table.c.version + 1))
-    if job.seconds:
+    if job.seconds and chunk.number >= getattr(job, "slow_from", 0):
         time.sleep(job.seconds)  # for work that takes its time; no test waits with it
     if job.gate and job.gated in (0, chunk.number):
         Gate(job.gate).pass_through(str(chunk.number))
@@ -182,6 +182,7 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four
         """Count each product's version up.
 
         Attributes:
+            slow_from: the first chunk that takes its seconds.
             finale: gate at which the callback waits, its notice written and not committed.
             refusal: file; as long as it is there the callback raises.
         """
@@ -190,6 +191,7 @@ def _declare(bulk: Breakbulk, config: Config) -> list[Any]:  # noqa: C901  (four
         gate: str = ""
         gated: int = 0
         label: str = ""
+        slow_from: int = 0
         finale: str = ""
         refusal: str = ""
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import case, update
 
 from breakbulk import Items, RunStatus
 from breakbulk.domain.keys import decode_key
@@ -79,6 +79,65 @@ def test_nothing_is_shared_out_that_is_not_worth_it(yard: Yard, why: str) -> Non
             connection.execute(update(chunks).where(chunks.c.number == 3).values(rows=1))
     assert names(take_over(yard, handle, lanes[1]).claims) == ["3"]
     assert not yard.count("waiting")
+
+
+def test_slots_that_are_free_count_as_lanes_with_nothing_to_do(yard: Yard) -> None:
+    """A lane that found nothing has left, and comes again only to what waits."""
+    handle = yard.submit(yard.job(chunk_size=5))
+    crew = yard.crew(slots=4)
+    lanes, _ = slow_tail(yard, handle)
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lanes[2].token)
+    crew.sent.clear()
+    assert names(take_over(yard, handle, lanes[1]).claims) == ["3.a"]
+    crew.tick()
+    assert crew.sent, "somebody is asked to come for the other half"
+
+
+@pytest.mark.parametrize("why", ["a cap on lanes", "a throttle"])
+def test_slots_that_the_run_may_not_have_do_not_count(yard: Yard, why: str) -> None:
+    handle = yard.submit(yard.job(chunk_size=5))
+    yard.crew(slots=4)
+    lanes, _ = slow_tail(yard, handle)
+    with yard.transaction() as connection:
+        yard.ledger.lanes.leave(connection, lanes[2].token)
+        runs = yard.ledger.database.schema.runs
+        limit = {"max_lanes": 2} if why == "a cap on lanes" else {"throttled_to": 2}
+        connection.execute(update(runs).values(**limit))
+    assert names(take_over(yard, handle, lanes[1]).claims) == ["3"]
+    assert not yard.count("waiting")
+
+
+def test_one_slow_chunk_tells_of_those_behind_it(yard: Yard) -> None:
+    """Whatever many quick ones took before it."""
+    handle = yard.submit(yard.job(chunk_size=1))
+    lanes = [yard.lane(handle, number) for number in range(3)]
+    for claim in hold(yard, handle, lanes[0], 11, rows=1):
+        work(yard, handle, claim)
+    chunks = yard.ledger.database.schema.chunks
+    with yard.transaction() as connection:
+        slow = case((chunks.c.number == 11, _SLOW), else_=0.001)
+        connection.execute(update(chunks).values(seconds=slow))
+    hold(yard, handle, lanes[0], 1, rows=8)
+    hold(yard, handle, lanes[0], 1, rows=6)
+    assert names(take_over(yard, handle, lanes[1]).claims) == ["13.a"]
+
+
+def test_one_slow_chunk_tells_of_those_before_it(yard: Yard) -> None:
+    """Who takes over begins with the upper ones, so what is done lies behind what is left."""
+    handle = yard.submit(yard.job(chunk_size=1))
+    lanes = [yard.lane(handle, number) for number in range(4)]
+    for claim in hold(yard, handle, lanes[0], 10, rows=1):
+        work(yard, handle, claim)
+    hold(yard, handle, lanes[0], 1, rows=1)
+    hold(yard, handle, lanes[0], 1, rows=6)
+    (last,) = hold(yard, handle, lanes[1], 1, rows=8)
+    work(yard, handle, last)
+    chunks = yard.ledger.database.schema.chunks
+    with yard.transaction() as connection:
+        slow = case((chunks.c.number == 13, 8 * _SLOW), else_=0.001)
+        connection.execute(update(chunks).values(seconds=slow))
+    assert names(take_over(yard, handle, lanes[2]).claims) == ["12.a"]
 
 
 def test_rows_that_have_gone_cannot_be_shared_out(yard: Yard) -> None:
