@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import NewType
@@ -64,6 +65,17 @@ class Scout:
     key: Key
     rows: int
     window: int
+
+    def encoded(self) -> str:
+        """As text, for the ledger."""
+        told = {"key": encode_key(self.key), "rows": self.rows, "window": self.window}
+        return json.dumps(told)
+
+    @classmethod
+    def decoded(cls, text: str) -> Scout:
+        """The reverse."""
+        told = json.loads(text)
+        return cls(decode_key(told["key"]), told["rows"], told["window"])
 
 
 @dataclass(frozen=True, slots=True)

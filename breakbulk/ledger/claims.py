@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from breakbulk.domain.chunk import HALVES, Bounds, ChunkRef, Claim, Cut, RunId, Scout
-from breakbulk.domain.keys import Key, decode_key, encode_key
+from breakbulk.domain.keys import Key, decode_key
 from breakbulk.domain.status import WORKABLE, ChunkStatus
 from breakbulk.domain.throttle import NO_THROTTLE, Throttle
 from breakbulk.ledger.database import Database
@@ -115,7 +116,7 @@ class Claims:
             upto=None if row.upto is None else decode_key(row.upto),
             rows=row.rows_upto or 0,
             exhausted=row.exhausted_at is not None,
-            scout=_decode_scout(row.scout),
+            scout=None if row.scout is None else Scout.decoded(row.scout),
             walker_busy=bool(row.busy),
             throttle=Throttle.from_json(row.throttle),
             expected=row.rows_estimate,
@@ -199,7 +200,7 @@ class Claims:
         connection.execute(
             update(carves)
             .where(carves.c.run_id == run_id)
-            .values(scout=_encode_scout(scout), walker=lane, walker_until=clock(seconds))
+            .values(scout=scout.encoded(), walker=lane, walker_until=clock(seconds))
         )
 
     def any_waiting(self, connection: Connection, run_id: RunId) -> bool:
@@ -233,8 +234,11 @@ class Claims:
         ).all()
         if not due:
             return []
-        spent = {(row.number, row.path) for row in due if row.spent}
-        names = [(row.number, row.path) for row in due]
+        # One that is to be split comes alone: whoever took it over would not know that it has had
+        # its tries, and nobody takes over a lane's lowest.
+        taken = [*takewhile(lambda row: not row.spent, due)] or due[:1]
+        spent = {(row.number, row.path) for row in taken if row.spent}
+        names = [(row.number, row.path) for row in taken]
         return self.claim(connection, run_id, names, lane=lane, owner=owner, spent=spent)
 
     def claim(
@@ -485,14 +489,3 @@ def claim_of(row: Any, *, spent: bool = False) -> Claim:
         spent=spent,
         waited=True,
     )
-
-
-def _encode_scout(scout: Scout) -> str:
-    return json.dumps({"key": encode_key(scout.key), "rows": scout.rows, "window": scout.window})
-
-
-def _decode_scout(encoded: str | None) -> Scout | None:
-    if encoded is None:
-        return None
-    value = json.loads(encoded)
-    return Scout(decode_key(value["key"]), value["rows"], value["window"])
