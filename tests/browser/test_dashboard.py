@@ -65,7 +65,7 @@ def test_buttons_do_what_they_say(yard: Yard, page: Page) -> None:
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".headline .status")).to_have_text("running")
     page.get_by_text("Cancel", exact=True).click()
-    page.get_by_label("Why").fill("the rate was wrong")
+    page.locator("details[open]").get_by_label("Why").fill("the rate was wrong")
     page.get_by_role("button", name=f"Cancel run {handle.id} for good").click()
     expect(page.locator(".headline .status")).to_have_text("cancelled")
     expect(page.locator("p[role=status]")).to_have_text("the rate was wrong")
@@ -89,7 +89,7 @@ def test_a_reason_is_given_by_keyboard_alone(yard: Yard, page: Page) -> None:
     handle.resume()
     expect(page.locator(".headline .status")).to_have_text("running", timeout=30_000)
     page.locator("summary", has_text="Say why").click()
-    expect(page.get_by_label("Why")).to_have_value("")
+    expect(page.locator("details[open]").get_by_label("Why")).to_have_value("")
     expect(page.locator("details[open] button")).to_have_text("Pause")
 
 
@@ -171,7 +171,7 @@ def test_without_a_script_everything_works(yard: Yard, browser: Browser, site: s
     page.get_by_role("link", name="hold it still").click()
     expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
     page.get_by_text("Cancel", exact=True).click()
-    page.get_by_label("Why").fill("not today")
+    page.locator("details[open]").get_by_label("Why").fill("not today")
     page.get_by_role("button", name=f"Cancel run {run.id} for good").click()
     expect(page.locator(".headline .status")).to_have_text("cancelled")
     expect(page.get_by_text("not today").first).to_be_visible()
