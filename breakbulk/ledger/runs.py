@@ -218,9 +218,9 @@ class Runs:
         ``verb`` or else by the status, with ``detail`` or else the reason.
         """
         runs = self._database.schema.runs
-        reason = None if reason is None else storable(reason, _REASON_LIMIT)
+        why = None if reason is None else storable(reason, _REASON_LIMIT)
         sources = sources_of(to) if come_from is None else frozenset(come_from) & sources_of(to)
-        changed: dict[str, Any] = {"status": str(to), "reason": reason, **values}
+        changed: dict[str, Any] = {"status": str(to), "reason": why, **values}
         if to in WORKABLE and RunStatus.LOADING not in sources:
             # How it was when it came to rest says nothing about now.
             throttled = case((runs.c.throttle.is_not(None), 0), else_=None)

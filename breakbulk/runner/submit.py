@@ -24,7 +24,13 @@ from breakbulk.domain.run import Run
 from breakbulk.domain.sizing import ChunkSize
 from breakbulk.domain.status import ACTIVE
 from breakbulk.domain.throttle import Limits
-from breakbulk.errors import ConfigurationError, IdempotencyConflict, OverlapError, SourceError
+from breakbulk.errors import (
+    ConfigurationError,
+    IdempotencyConflict,
+    OverlapError,
+    ParameterError,
+    SourceError,
+)
 from breakbulk.jobs import JobRun, JobSpec
 from breakbulk.ledger.faults import Fault, fault_of
 from breakbulk.ledger.loads import Producer
@@ -233,12 +239,12 @@ def size_of(
     """How large chunks are to be: as whoever submits says, and else as the job does.
 
     Raises:
-        ConfigurationError: it cannot be meant.
+        ParameterError: it cannot be meant.
     """
     try:
         return ChunkSize.checked(chunk_size, chunk_seconds, spec.options.size)
     except ValueError as error:
-        raise ConfigurationError(f"{error}.".replace(": it", ", but it", 1)) from None
+        raise ParameterError(f"{error}.".replace(": it", ", but it", 1)) from None
 
 
 def submit(

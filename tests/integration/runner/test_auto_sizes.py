@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from breakbulk import Items, RunStatus
 from breakbulk.domain.failure import Failure
 from breakbulk.domain.sizing import Cause, Size
-from breakbulk.errors import ConfigurationError
+from breakbulk.errors import ParameterError
 from breakbulk.runner import attempt, sizing
 from breakbulk.runner.rescue import rescue
 from tests.support.yard import Goods, Yard, statements, touch
@@ -244,9 +244,9 @@ def test_whoever_submits_may_say_it(field: Yard, watch: Watch) -> None:
     plan = field.bulk.plan(job(), chunk_size="auto")
     assert (plan.chunk_size, plan.chunk_seconds, plan.chunks_estimate) == (10, 0.5, None)
     assert field.bulk.plan(job()).chunk_seconds is None
-    with pytest.raises(ConfigurationError, match="chunk_seconds=1 without chunk_size='auto'"):
+    with pytest.raises(ParameterError, match="chunk_seconds=1 without chunk_size='auto'"):
         field.submit(job, chunk_seconds=1)
-    with pytest.raises(ConfigurationError, match="whole number from 1 up, or 'auto'"):
+    with pytest.raises(ParameterError, match="whole number from 1 up, or 'auto'"):
         field.submit(job, chunk_size=0)
 
 

@@ -142,6 +142,11 @@ def test_a_run_may_start_later(deployer: TestApp, job: str) -> None:
             "invalid-request",
             [("#", "Fields of it exclude each other")],
         ),
+        (
+            {"job": "a.job", "chunk_seconds": 1},
+            "invalid-parameter",
+            [],
+        ),
         ({"job": ""}, "invalid-request", [("#/job", "It must not be empty")]),
         ([], "invalid-request", [("#", "It must be of the type object")]),
     ],
