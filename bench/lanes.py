@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -53,6 +54,8 @@ class Cost:
         commits: transactions a chunk.
         waiting: sessions that waited for a lock, on average.
         memory: MB of PostgreSQL's that each of its sessions had for itself.
+        carving: of the sessions that waited, those that did for the carve row.
+        tick: milliseconds that a steward took to look around, in the middle.
     """
 
     efficiency: float
@@ -61,6 +64,8 @@ class Cost:
     commits: float
     waiting: float
     memory: float
+    carving: float
+    tick: float
 
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
@@ -82,6 +87,8 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         found.add(f"{name}: CPU a chunk", "ms", [one.cpu for one in each])
         found.add(f"{name}: transactions a chunk", "", [one.commits for one in each])
         found.add(f"{name}: sessions that wait for a lock", "", [one.waiting for one in each])
+        found.add(f"{name}: of them for the carve row", "", [one.carving for one in each])
+        found.add(f"{name}: a steward's look around", "ms", [one.tick for one in each])
         found.add(f"{name}: memory of a session", "MB", [one.memory for one in each])
     found.lines(
         "rate",
@@ -108,9 +115,15 @@ def _run(stage: Stage, lanes: int) -> Cost:
     chunks = int(lanes * (SECONDS / 6 if stage.quick else SECONDS) / WAIT)
     rows = chunks * crowd.ROWS_A_CHUNK
     stage.narrow(rows)
-    server = postmaster(stage.url)
-    with crew(lanes) as worker, at_work(stage, worker, lanes) as processes:
+    server, ticks = postmaster(stage.url), list[float]()
+    with ExitStack() as stack:
+        processes: list[psutil.Process] = []
+        for count in _shares(lanes):
+            worker = stack.enter_context(crew(count, ticks))
+            processes += stack.enter_context(at_work(stage, worker, count))
+        _until_connected(stage, lanes)
         before = _cpu(processes) + cpu_seconds(server), _commits(stage)
+        ticks.clear()
         with _LockWatch(stage) as watch:
             run = crowd.bulk.submit(crowd.Wait(rows=rows, seconds=WAIT), overlap="allow")
             run.wait(timeout=_PATIENCE).raise_for_status()
@@ -130,14 +143,26 @@ def _run(stage: Stage, lanes: int) -> Cost:
         rate=rate,
         cpu=cpu * 1000 / chunks,
         commits=commits / chunks,
-        waiting=watch.average,
+        waiting=watch.average(watch.all),
         memory=memory,
+        carving=watch.average(watch.carving),
+        tick=statistics.median(ticks) * 1000,
     )
 
 
+def _shares(lanes: int) -> list[int]:
+    """How many lanes each worker has: one process each, with a steward of its own."""
+    firsts = range(0, lanes, _LANES_A_PROCESS)
+    return [min(_LANES_A_PROCESS, lanes - first) for first in firsts]
+
+
 @contextmanager
-def crew(lanes: int) -> Iterator[Worker]:
-    """A worker with so many slots and a steward, in this process."""
+def crew(lanes: int, ticks: list[float] | None = None) -> Iterator[Worker]:
+    """A worker with so many slots and a steward, in this process.
+
+    Args:
+        ticks: the seconds of each look around are put there.
+    """
     worker = Worker(
         id=uuid4(),
         host=socket.gethostname(),
@@ -161,9 +186,12 @@ def crew(lanes: int) -> Iterator[Worker]:
         steward.tick(connection)
 
     def housekeep() -> None:
-        with crowd.bulk.runtime.database.connect() as connection:
+        with crowd.bulk.runtime.database.connect_apart() as connection:
             while not over.wait(_TICK_SECONDS):
+                began = time.perf_counter()
                 steward.tick(connection)
+                if ticks is not None:
+                    ticks.append(time.perf_counter() - began)
             steward.leave(connection)
 
     keeper = threading.Thread(target=housekeep)
@@ -246,18 +274,19 @@ def _title(process: psutil.Process) -> str:
 
 
 class _LockWatch:
-    """Counts again and again how many sessions wait for a lock."""
+    """Counts again and again how many sessions wait for a lock, and how many for the carve row."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._seen: list[int] = []
+        self.all: list[int] = []
+        self.carving: list[int] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
-    @property
-    def average(self) -> float:
+    @staticmethod
+    def average(seen: list[int]) -> float:
         """How many they were."""
-        return sum(self._seen) / len(self._seen) if self._seen else 0.0
+        return sum(seen) / len(seen) if seen else 0.0
 
     def __enter__(self) -> Any:
         self._thread.start()
@@ -269,10 +298,13 @@ class _LockWatch:
 
     def _look(self) -> None:
         query = text(
-            "SELECT count(*) FROM pg_stat_activity"
+            "SELECT count(*), count(*) FILTER (WHERE query LIKE '%carves%FOR NO KEY UPDATE%')"
+            " FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         with self._stage.engine.connect() as connection:
             while not self._over.wait(_LOOK_SECONDS):
-                self._seen.append(int(connection.execute(query).scalar_one()))
+                waiting, carving = connection.execute(query).one()
+                self.all.append(int(waiting))
+                self.carving.append(int(carving))
                 connection.rollback()

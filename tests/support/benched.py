@@ -29,7 +29,7 @@ def main() -> None:
         run=lambda *_: None,
         worker=nullcontext,
     )
-    cost = lanes.Cost(0.9, 100.0, 2.0, 2.0, 0.1, 3.0)
+    cost = lanes.Cost(0.9, 100.0, 2.0, 2.0, 0.1, 3.0, 0.05, 4.0)
     ends = {"callback": 0.01, "ended": 0.01, "noticed": 0.01}
     with ExitStack() as stack:
         for module, name, instead in (
