@@ -40,6 +40,11 @@ class Figure:
         return statistics.median(self.values)
 
     @property
+    def once(self) -> bool:
+        """Whether it was measured only once, so that nothing is known of its spread."""
+        return len(self.values) == 1
+
+    @property
     def met(self) -> bool | None:
         """Whether what is judged keeps to the target; None when there is none."""
         if self.limit is None:
@@ -49,7 +54,7 @@ class Figure:
 
     def __str__(self) -> str:
         low, high = short(min(self.values)), short(max(self.values))
-        spread = f"  ({low} to {high}, n={len(self.values)})" if len(self.values) > 1 else ""
+        spread = "  (once)" if self.once else f"  ({low} to {high}, n={len(self.values)})"
         sure = f"  {within(self.values)}" if self.unit == RATIO else ""
         line = f"{self.name:<44} {short(self.median):>9} {self.unit:<9}{spread}{sure}"
         if self.limit is None:
@@ -129,6 +134,7 @@ class Findings:
                     "median": figure.median,
                     "interval": interval(figure.values) if figure.unit == RATIO else None,
                     "met": figure.met,
+                    "once": figure.once,
                 }
                 for figure in self.figures
             ],

@@ -64,7 +64,6 @@ def _table(found: Mapping[str, Any]) -> str:
             bound = f"{judged(each=one.get('each', False))} {side} {one['limit']:g} {one['unit']}"
             bound = bound.strip()
             bound = bound if one["met"] else f"**missed** {bound}"
-        lines_.append(
-            f"| {one['name']} | {middle} | {' | '.join(ends)} | {len(one['values'])} | {bound} |"
-        )
+        runs = len(one["values"]) if len(one["values"]) > 1 else "once"
+        lines_.append(f"| {one['name']} | {middle} | {' | '.join(ends)} | {runs} | {bound} |")
     return "\n".join(lines_)

@@ -44,10 +44,10 @@ def test_a_page_has_medians_spreads_and_what_was_missed() -> None:
     text = page.markdown(_results(found), "bench")
     assert "`python -m bench pages`" in text
     assert "| overview | 2 ms | 1 ms | 3 ms | 3 | median at most 50 ms |" in text
-    assert "| slow | 60 ms | 60 ms | 60 ms | 1 | **missed** median at most 50 ms |" in text
+    assert "| slow | 60 ms | 60 ms | 60 ms | once | **missed** median at most 50 ms |" in text
     assert "| poll | 4 ms | 4 ms | 6 ms | 3 | **missed** each at most 5 ms |" in text
     assert "| steady | 4 ms | 4 ms | 5 ms | 3 | each at most 5 ms |" in text
-    assert "| rows | 12,345 | 12,345 | 12,345 | 1 |  |" in text
+    assert "| rows | 12,345 | 12,345 | 12,345 | once |  |" in text
     assert "| ours / theirs | 2 x [1, 3] | 1 x | 3 x | 3 | median at least 1.5 x |" in text
     assert "* filled in 3 s" in text
 
