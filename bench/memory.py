@@ -14,10 +14,12 @@ from redis import Redis
 from bench import shop
 from bench.figures import Findings
 from bench.gauge import Gauge
-from bench.stage import Stage
+from bench.stage import LANES, Stage
 
 SIZES = (1_000, 1_000_000)
 PAIRS = 1
+BESIDE = 4 * LANES
+"""Messages that are sent besides those with which a lane hands on: to begin, and to spare."""
 
 
 def measure(stage: Stage, pairs: int | None) -> Findings:
@@ -53,6 +55,11 @@ def measure(stage: Stage, pairs: int | None) -> Findings:
         found.add(f"messages: {size:,} rows", "", messages[size])
         rates = [sent / took for sent, took in zip(messages[size], seconds[size], strict=True)]
         found.add(f"messages: {size:,} rows", "/s", rates)
+        # Each lane sends its successor at the end of each slice, however many rows there are.
+        slice_seconds = stage.bulk.runtime.settings.slice_seconds
+        slices = [LANES * took / slice_seconds for took in seconds[size]]
+        beside = [sent - each for sent, each in zip(messages[size], slices, strict=True)]
+        found.add(f"messages besides one a slice: {size:,} rows", "", beside, limit=BESIDE)
     found.notes.append("a lane sends its successor when its slice of 5 s is over, and so they last")
     return found
 
