@@ -16,8 +16,9 @@ from bench import catalogue
 from bench.origin import load, origin
 from bench.peers import roster
 from bench.peers.contest import Event, Ground, Run, ground
-from bench.peers.page import heading, table, write
+from bench.peers.page import heading, table, targets, write
 from bench.peers.peer import CHUNK_SIZE, WORKERS
+from bench.peers.verdict import verdicts
 from bench.servers import servers
 from bench.spread import repetitions
 from breakbulk.embedded import scratch_directory
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str]) -> None:
                 asdict(run) for event in events for run in _rounds(place, event, names, options)
             ]
     for event in results["events"]:
-        print(f"\n{heading(event)}\n{table(results, event)}", flush=True)
+        told = targets(results, event)
+        print(f"\n{heading(event)}\n{table(results, event)}\n{told}".rstrip(), flush=True)
+    results["verdicts"] = verdicts(results)
     results["minutes"] = round((time.monotonic() - began) / 60)
     results["machine"]["load_after"] = load()
     if options.json:

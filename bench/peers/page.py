@@ -10,9 +10,8 @@ from typing import Any
 from bench.drawing import bars
 from bench.origin import about
 from bench.peers.roster import LOOP, OURS
+from bench.peers.verdict import Results, ratios, runs_of, verdicts
 from bench.spread import short, within
-
-Results = Mapping[str, Any]
 
 
 def write(path: Path, results: Results) -> None:
@@ -44,6 +43,8 @@ def markdown(results: Results, stem: str) -> str:
             f"![{heading(event)}]({picture_name(stem, event)})",
             table(results, event),
         ]
+        if told := targets(results, event):
+            parts.append(told)
     parts += ["## The contestants", *(_contestant(one) for one in results["contestants"])]
     return "\n\n".join(parts) + "\n"
 
@@ -74,7 +75,7 @@ def picture_name(stem: str, event: Mapping[str, Any]) -> str:
 
 def table(results: Results, event: Mapping[str, Any]) -> str:
     """Return the table of an event, the quickest first."""
-    compared = [name for name in (LOOP, OURS) if _runs(results, event, name)]
+    compared = [name for name in (LOOP, OURS) if runs_of(results, event, name)]
     titles = {LOOP: "to the loop", OURS: "to Breakbulk"}
     head = ["", "median", "least to most", "runs", *(titles[name] for name in compared)]
     head += ["chunks/s", "CPU, all processes", "to hand in", "its memory", "broker's memory"]
@@ -104,34 +105,36 @@ def table(results: Results, event: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def targets(results: Results, event: Mapping[str, Any]) -> str:
+    """Return what is to be reached in an event, as a list; empty where nothing is."""
+    titles = {one["name"]: _plain(one["title"]) for one in results["contestants"]}
+    lines = []
+    for one in verdicts(results):
+        if (one["function"], one["chunks"]) != (event["function"], event["chunks"]):
+            continue
+        sure = "" if one["interval"] is None else " [{}, {}]".format(*map(short, one["interval"]))
+        once = ", once" if one["runs"] == 1 else ""
+        verdict = "met" if one["met"] else "**missed**"
+        lines.append(
+            f"* {one['what']} ({titles[one['contestant']]}{once}): {short(one['median'])}{sure},"
+            f" to reach {one['limit']:g}: {verdict}"
+        )
+    return "\n".join(lines)
+
+
 def _ratio(results: Results, event: Mapping[str, Any], name: str, other: str) -> str:
     """The median of the ratios of two runs in the same round."""
     if name == other:
         return "1"
-    theirs = {run["round"]: run["seconds"] for run in _runs(results, event, other)}
-    ratios = [
-        run["seconds"] / theirs[run["round"]]
-        for run in _runs(results, event, name)
-        if run["seconds"] and theirs.get(run["round"])
-    ]
-    return f"{short(median(ratios))} {within(ratios)}".strip() if ratios else ""
-
-
-def _runs(results: Results, event: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    return [
-        run
-        for run in results["runs"]
-        if run["contestant"] == name
-        and run["function"] == event["function"]
-        and run["chunks"] == event["chunks"]
-    ]
+    found = ratios(results, event, name, other)
+    return f"{short(median(found))} {within(found)}".strip() if found else ""
 
 
 def _by_contestant(
     results: Results, event: Mapping[str, Any]
 ) -> Iterable[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:
     for one in results["contestants"]:
-        if runs := _runs(results, event, one["name"]):
+        if runs := runs_of(results, event, one["name"]):
             yield one, runs
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from bench.peers.peer import Peer
 
-OURS, LOOP, OFFSET = "breakbulk", "loop", "offset"
+OURS, LOOP, CHORD, OFFSET = "breakbulk", "loop", "chord", "offset"
 _MODULES = {
     LOOP: "pool_loop",
     OURS: "breakbulk_run",
@@ -16,7 +16,7 @@ _MODULES = {
     "dramatiq": "dramatiq_group",
     "dask": "dask_futures",
     "procrastinate": "procrastinate_jobs",
-    "chord": "celery_chord",
+    CHORD: "celery_chord",
     "rq": "rq_jobs",
     "dbos": "dbos_queue",
     OFFSET: "offset_slices",

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench.peers import page
+from bench.peers.verdict import verdicts
 from bench.spread import repetitions
 
 _RESULTS = Path(__file__).parents[3] / "bench" / "results" / "peers.json"
@@ -79,6 +80,37 @@ def test_who_was_wrong_has_no_time_and_comes_last(results: dict[str, Any]) -> No
     assert [row.split("**")[1] for row in rows] == ["loop", "breakbulk", "rq"]
     assert "**500 rows missed**" in rows[-1]
     assert " s |" not in rows[-1]
+
+
+def _with(results: dict[str, Any], name: str, *seconds: float | None) -> dict[str, Any]:
+    """The same, and one more contestant."""
+    runs = [_run(name, number, one) for number, one in enumerate(seconds, 1)]
+    contestants = [*results["contestants"], _contestant(name)]
+    return {**results, "contestants": contestants, "runs": [*results["runs"], *runs]}
+
+
+def test_the_chord_and_the_quickest_peer_are_what_is_to_be_outdone(results: dict[str, Any]) -> None:
+    """Ours took 4, 4 and 6 s."""
+    results = _with(_with(results, "chord", 8.0, 6.4, 9.0), "huey", 4.2, 4.4, 5.4)
+    told = {one["what"]: one for one in verdicts(results)}
+    chord, nearest = told["Celery's chord / Breakbulk"], told["the quickest peer / Breakbulk"]
+    assert (chord["median"], chord["limit"], chord["met"]) == (1.6, 1.5, True)
+    assert (nearest["contestant"], nearest["limit"], nearest["met"]) == ("huey", 1.0, True)
+    text = page.markdown(results, "peers")
+    assert "* Celery's chord / Breakbulk (chord): 1.6 [1.5, 2], to reach 1.5: met" in text
+    assert "* the quickest peer / Breakbulk (huey): 1.05 [0.9, 1.1], to reach 1: met" in text
+
+
+def test_what_was_missed_or_run_only_once_says_so(results: dict[str, Any]) -> None:
+    text = page.markdown(_with(results, "chord", 5.0), "peers")
+    assert "* Celery's chord / Breakbulk (chord, once): 1.25, to reach 1.5: **missed**" in text
+    assert "* the quickest peer / Breakbulk (chord, once): 1.25, to reach 1: met" in text
+
+
+def test_nothing_is_said_of_those_who_were_not_there(results: dict[str, Any]) -> None:
+    """The loop is no peer, and who was wrong has no time."""
+    assert verdicts(results) == []
+    assert "to reach" not in page.markdown(results, "peers")
 
 
 def test_each_event_has_its_picture(results: dict[str, Any]) -> None:
