@@ -19,9 +19,11 @@ RESULTS = Path(__file__).parent.parent / "bench" / "results" / "bench.json"
 _COMMAND = "python -m bench claims lanes latency ledger --json bench/results/bench.json"
 _NODES, _SLOTS = 1000, 4
 _SECONDS = (0.1, 1.0, 10.0, 60.0)
+_UNKNOWN = "a great many"
 _DAY = 86_400
 _GB = 10**9
 _LANES = re.compile(r"(\d+) lanes: (.*)")
+_FIRST = re.compile(r"submit to first chunk at work, ([\d,]+) rows")
 
 
 class Measured:
@@ -57,6 +59,14 @@ class Measured:
                 by_number.setdefault(int(named[1]), {})[named[2]] = value
         return dict(sorted(by_number.items()))
 
+    def large(self) -> str:
+        """How many rows the large table of ``bench latency`` had, as they are told."""
+        named = (
+            _FIRST.fullmatch(figure) for finding, figure in self._found if finding == "latency"
+        )
+        rows = [one[1] for one in named if one]
+        return max(rows, key=lambda told: int(told.replace(",", "")), default=_UNKNOWN)
+
     def chunks_a_second(self) -> float | None:
         """At which the machine ends: its cores, by what a chunk costs with the most lanes."""
         lanes, cores = self.lanes(), self.about.get("machine", {}).get("cores")
@@ -89,8 +99,8 @@ _TOLD: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "latency",
-        "submit to first chunk at work, 10,000,000 rows",
-        "submit to first chunk, 10,000,000 rows",
+        "submit to first chunk at work, {large} rows",
+        "submit to first chunk, {large} rows",
         "ms",
     ),
     ("ledger", "a chunk: all of these", "ledger on disk a chunk", "bytes"),
@@ -102,7 +112,8 @@ def ledger(measured: Measured | None = None) -> str:
     """What one ledger carries, as a table."""
     found = measured or Measured.of()
     lines = [_where(found), "", "| what | measured | by |", "|---|---|---|"]
-    for finding, figure, what, unit in _TOLD:
+    for finding, named, said, unit in _TOLD:
+        figure, what = (one.replace("{large}", found.large()) for one in (named, said))
         value = found.get(finding, figure)
         told = "not yet" if value is None else f"{short(value)} {unit}".replace(" /s", "/s")
         lines.append(f"| {what} | {told} | `bench {finding}` |")

@@ -51,6 +51,19 @@ def test_what_was_measured_is_told_and_the_rest_is_said_to_be_missing() -> None:
     assert "| submit to first chunk, 1,000 rows | not yet | `bench latency` |" in told
 
 
+def test_the_large_table_is_as_large_as_it_was() -> None:
+    found = results(
+        latency={
+            "submit to first chunk at work, 1,000 rows": 31.0,
+            "submit to first chunk at work, 100,000,000 rows": 32.4,
+        }
+    )
+    told = at_scale.ledger(found)
+    assert "| submit to first chunk, 1,000 rows | 31 ms | `bench latency` |" in told
+    assert "| submit to first chunk, 100,000,000 rows | 32.4 ms | `bench latency` |" in told
+    assert "| submit to first chunk, a great many rows | not yet |" in at_scale.ledger(WHOLE)
+
+
 def test_lanes_are_told_in_their_order() -> None:
     rows = at_scale.lanes(WHOLE).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 256"]
