@@ -83,6 +83,14 @@ outside: $(FOR_DEVELOPMENT) ## run the scenarios of Celery's chord against it an
 bench: $(FOR_DEVELOPMENT) ## measure against the limits; 20 minutes (ARGS: its options)
 	@$(BIN)/python -m bench $(or $(ARGS),--json bench/results/bench.json)
 
+.PHONY: bench-long
+bench-long: $(FOR_DEVELOPMENT) ## measure what takes its time: chords, a p99, a drift; half an hour (ARGS)
+	@$(BIN)/python -m bench canvas gentle auto $(or $(ARGS),--json bench/results/long.json)
+
+.PHONY: bench-latency
+bench-latency: $(FOR_DEVELOPMENT) ## measure latency over 100,000,000 rows, 7 GB of disk; 15 minutes (ARGS)
+	@$(BIN)/python -m bench latency --rows 100000000 $(or $(ARGS),--json bench/results/latency.json)
+
 .PHONY: bench-peers
 bench-peers: $(FOR_PEERS) ## give nine others the same work; an hour (ARGS)
 	@$(BIN)/python -m bench peers $(or $(ARGS),--json bench/results/peers.json)

@@ -50,8 +50,9 @@ MEASUREMENTS: dict[str, Callable[[Stage, int | None], Findings]] = {
     "gentle": gentle.measure,
     "auto": auto.measure,
 }
-#: Measured only when they are named: a Celery chord takes its time, and so do a p99 and a drift.
-_NAMED = ("canvas", "gentle", "auto")
+#: Measured only when they are named, as by ``make bench-long``: a Celery chord takes its time, as
+#: do a p99 and a drift.
+NAMED = ("canvas", "gentle", "auto")
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
         stage(found, quick=options.quick, large=options.rows, lanes=options.lanes) as made,
     ):
         results = origin(found)
-        for name in options.names or [one for one in MEASUREMENTS if one not in _NAMED]:
+        for name in options.names or [one for one in MEASUREMENTS if one not in NAMED]:
             findings.append(MEASUREMENTS[name](made, options.pairs))
             findings[-1].show()
             print(f"  (after {(time.monotonic() - began) / 60:.1f} minutes)", flush=True)
