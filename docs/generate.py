@@ -43,7 +43,7 @@ from breakbulk.runner import audit, chunk, context, retry, submit, whereabouts
 from breakbulk.runner import webhooks as hooks
 from breakbulk.web import settings as web_settings
 from breakbulk.web.api import contract, problems
-from docs import at_scale, proofs
+from docs import at_scale, costs, proofs
 
 HOME = Path(__file__).parent
 README = HOME.parent / "README.md"
@@ -450,6 +450,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "scale-lanes": at_scale.lanes,
     "scale-paper": at_scale.paper,
     "scale-nodes": at_scale.nodes,
+    "chord": costs.chord,
+    "cost-chunk": costs.chunk,
+    "cost-beside": costs.beside,
+    "cost-billion": costs.billion,
 }
 
 if __name__ == "__main__":
