@@ -71,11 +71,18 @@ def _outside(chunks: list[tuple[float, int]]) -> tuple[float, float]:
     return len(off) / len(body), sum(off) / sum(body)
 
 
-@pytest.mark.parametrize("lanes", [1, 4, 16])
-@pytest.mark.parametrize("drift", _DRIFTS)
+_TOO_STEEP = pytest.mark.xfail(reason="what 16 lanes have in hand is a whole rise of these waves")
+
+
+@pytest.mark.parametrize(
+    ("drift", "lanes"),
+    [
+        pytest.param(drift, lanes, marks=[_TOO_STEEP] if (drift, lanes) == ("waves", 16) else [])
+        for drift in _DRIFTS
+        for lanes in (1, 4, 16)
+    ],
+)
 def test_chunk_times_stay_within_a_factor_of_two(drift: str, lanes: int) -> None:
-    if drift == "waves" and lanes == 16:
-        pytest.skip("what 16 lanes have in hand is a whole rise of these waves")
     chunks = _simulate(_DRIFTS[drift], lanes)
     _, of_time = _outside(chunks)
     early = sum(seconds < _TARGET / 2 for seconds, _ in chunks[:-1])
@@ -86,6 +93,16 @@ def test_chunk_times_stay_within_a_factor_of_two(drift: str, lanes: int) -> None
     assert max(seconds for seconds, _ in chunks) <= _TARGET * 3.1
     # The flat table is short, so that the way up is a large part of it.
     assert of_time <= (0.25 if drift == "flat" else 0.07)
+
+
+def test_waves_that_are_too_steep_for_so_many_lanes_make_few_chunks_late() -> None:
+    """But these are late by far: together they have a third of the time."""
+    chunks = _simulate(_DRIFTS["waves"], 16)
+    late = [seconds for seconds, _ in chunks if seconds > _TARGET * 2]
+    _, of_time = _outside(chunks)
+    assert len(late) <= 0.03 * len(chunks)
+    assert max(late) <= _TARGET * 60, "a row costs a hundred times as much at most"
+    assert of_time <= 0.4
 
 
 @pytest.mark.parametrize("drift", _DRIFTS)
