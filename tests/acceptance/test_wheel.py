@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -13,6 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from breakbulk.embedded import scratch_directory
+from tests.support.closure import closure, lend
 
 _ROOT = Path(__file__).parents[2]
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
@@ -41,15 +41,20 @@ def test_the_demo_of_an_installed_wheel(wheel: Path, directory: Path) -> None:
     _run("-m", "venv", "--without-pip", str(environment))
     python = environment / "bin" / "python"
     _run(*_PIP, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
-    # What it depends on is what the tests run on; a path alone brings no editable checkout along.
+    # What it depends on is what the tests run on, but no more than its extra brings along.
     (site,) = environment.glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    brought = closure("breakbulk[demo]")
+    lend({name: one for name, one in brought.items() if name != "breakbulk"}, site)
     elsewhere = directory / "elsewhere"
     elsewhere.mkdir()
 
     def installed(*command: str) -> str:
         return _run(*command, program=python, cwd=elsewhere, TMPDIR=str(directory))
 
+    nowhere = (
+        "import importlib.util; print(*map(importlib.util.find_spec, ['pytest', 'hypothesis']))"
+    )
+    assert installed("-c", nowhere).split() == ["None", "None"], "it has nothing of the tests"
     where = installed("-c", "import breakbulk; print(breakbulk.__file__)")
     assert Path(where.strip()).is_relative_to(environment)
     shown = installed(str(environment / "bin" / "breakbulk"), "demo", "--rows", "3000", "--once")
