@@ -19,7 +19,8 @@ from docs.at_scale import Measured
 
 _BENCH = Path(__file__).parent.parent / "bench"
 PEERS = _BENCH / "results" / "peers.json"
-_BUDGET = tomllib.loads((_BENCH / "budget.toml").read_text("utf-8"))["chunk"]
+_BUDGETS = tomllib.loads((_BENCH / "budget.toml").read_text("utf-8"))
+_BUDGET, _IDLE = _BUDGETS["chunk"], _BUDGETS["idle"]
 _NOT_YET = "not yet"
 _BILLION = 10**9
 _CHUNK_SIZE = 500
@@ -90,6 +91,7 @@ def chunk(measured: Measured | None = None) -> str:
             "|---|---|---|",
             f"| statements beside your own | {statements}: {_STATEMENTS} | {_COUNTED} |",
             f"| round trips beside your own | {trips} | likewise |",
+            f"| where no session is asked for | {_IDLE['statements']}: the mark | likewise |",
             "| commits that wait for the disk | 1, with your changes in it | likewise |",
             f"| ledger on disk, when the run is over | {disk} | `python -m bench ledger` |",
             f"| write-ahead log | {kilobytes}{included} | likewise |",
