@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import pty
-import re
 import signal
-import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
-import psutil
 import pytest
 from pyramid.paster import get_appsettings
 from sqlalchemy import Engine, NullPool, create_engine, inspect, make_url, text
@@ -29,104 +21,19 @@ from breakbulk import Breakbulk
 from breakbulk.demo.proofs import by_ledger, by_sql
 from breakbulk.embedded import scratch_directory
 from tests.support import brokers, databases
+from tests.support.demonstration import DEMO, Demo, demo, documents, living
 from tests.support.ledgergate import LedgerGate
-from tests.support.owners import descendants
 from tests.support.servers import Servers
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("embedded")
 
-_ROOT = Path(__file__).parents[2]
-_DEMO = [sys.executable, "-m", "breakbulk", "demo"]
-_PATIENCE = 120.0
 _DOUBLE = """
     INSERT INTO breakbulk.chunks
         (run_id, number, path, status, after, upto, rows, rows_upto, attempt)
     SELECT run_id, number, 'x', status, after, upto, rows, rows_upto, attempt
     FROM breakbulk.chunks WHERE number = 3
 """
-
-
-class Demo:
-    """A demo in a process of its own, on a terminal or in a pipe.
-
-    Args:
-        command: program and arguments.
-        directory: where it is called.
-        terminal: whether somebody looks on.
-    """
-
-    def __init__(self, command: list[str], directory: Path, *, terminal: bool) -> None:
-        self.directory = directory
-        ours, theirs = pty.openpty() if terminal else os.pipe()
-
-        def take_terminal() -> None:
-            if terminal:
-                fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(_ROOT), "TMPDIR": str(directory)},
-            stdin=theirs if terminal else subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=take_terminal,  # noqa: PLW1509  (a system call and no more)
-        )
-        os.close(theirs)
-        self.output = ""
-        self._end = ours
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def await_output(self, pattern: str) -> re.Match[str]:
-        """Wait until the output matches."""
-
-        def matches() -> re.Match[str] | None:
-            assert self.running or re.search(pattern, self.output), self.output
-            return re.search(pattern, self.output)
-
-        found = wait_for(matches, timeout=_PATIENCE, message=f"the output {pattern!r}")
-        assert found is not None
-        return found
-
-    @property
-    def running(self) -> bool:
-        return self.process.poll() is None
-
-    def family(self) -> set[psutil.Process]:
-        """Every process that belongs to it."""
-        return descendants(self.process.pid)
-
-    def press_ctrl_c(self) -> None:
-        os.write(self._end, b"\x03")
-
-    def wait(self) -> int:
-        return self.process.wait(_PATIENCE)
-
-    def close(self) -> None:
-        family = self.family() if self.running else set()
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        os.close(self._end)
-        wait_for(lambda: not living(family), message="the demo's processes to end")
-
-    def _read(self) -> None:
-        with suppress(OSError):  # how a terminal says that nobody is there any more
-            while piece := os.read(self._end, 65_536):
-                self.output += piece.decode(errors="replace").replace("\r\n", "\n")
-
-
-def living(family: set[psutil.Process]) -> list[psutil.Process]:
-    """Those that have not ended; zombies are left to whoever started them."""
-    found = []
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 @contextmanager
@@ -141,19 +48,6 @@ def gated(started: Demo) -> Iterator[LedgerGate]:
         yield gate
     finally:
         gate.open()
-
-
-@contextmanager
-def demo(directory: Path, *options: str, terminal: bool = False) -> Iterator[Demo]:
-    started = Demo([*_DEMO, *options], directory, terminal=terminal)
-    try:
-        yield started
-    finally:
-        started.close()
-
-
-def documents(output: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.splitlines()]
 
 
 @pytest.fixture
@@ -315,7 +209,7 @@ def test_a_signal_amid_the_filling_leaves_nothing_either(directory: Path) -> Non
 
 @pytest.mark.thorough
 def test_a_reader_that_goes_away_ends_it(directory: Path) -> None:
-    command = f"{' '.join(_DEMO)} --rows 3000 | head -n 3; echo ${{PIPESTATUS[0]}}"
+    command = f"{' '.join(DEMO)} --rows 3000 | head -n 3; echo ${{PIPESTATUS[0]}}"
     shell = Demo(["bash", "-c", command], directory, terminal=False)
     try:
         assert shell.wait() == 0
