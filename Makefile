@@ -38,11 +38,11 @@ demo: $(FOR_DEMO) ## process a warehouse of a million products, live (ARGS: its 
 	@$(BIN)/breakbulk demo $(ARGS)
 
 .PHONY: test
-test: $(FOR_DEVELOPMENT) ## run the whole test suite (JOBS at a time, ARGS: pytest's options)
+test: $(FOR_DEVELOPMENT) ## run the tests, but for thorough, soak and outside (JOBS at a time, ARGS: pytest's options)
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: check
-check: lint types architecture unit ## run everything that is quick: lint, types, architecture, unit tests
+check: lint types architecture unit ## run what is quick: lint, types, architecture, unit tests; the others: make test
 
 .PHONY: lint
 lint: $(FOR_DEVELOPMENT) ## check format and style
@@ -65,6 +65,10 @@ architecture: $(FOR_DEVELOPMENT) ## check who may import whom
 .PHONY: unit
 unit: $(FOR_DEVELOPMENT) ## run the tests that need no server (JOBS and ARGS as above)
 	@$(BIN)/python -m pytest $(PARALLEL) tests/unit $(ARGS)
+
+.PHONY: thorough
+thorough: $(FOR_DEVELOPMENT) ## run the tests that CI runs besides: every combination (JOBS and ARGS as above)
+	@$(BIN)/python -m pytest $(PARALLEL) -m thorough $(ARGS)
 
 .PHONY: soak
 soak: $(FOR_DEVELOPMENT) ## run the tests that take long (ARGS: pytest's options)

@@ -197,3 +197,20 @@ def test_the_versions_named_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     least = project["requires-python"].removeprefix(">=")
     assert f"Python {least}" in page("tutorial/first-run.md")
+
+
+def test_what_make_test_leaves_out_has_a_target_of_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (expression,) = (
+        one for one in project["tool"]["pytest"]["ini_options"]["addopts"] if "not " in one
+    )
+    makefile, readme = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md")
+    )
+    (help_of_test,) = re.findall(r"^test:.*## (.*)$", makefile, re.MULTILINE)
+    names = re.findall(r"not (\w+)", expression)
+    assert len(names) == 3
+    for name in names:
+        assert re.search(rf"^{name}: .*## ", makefile, re.MULTILINE)
+        assert name in help_of_test
+        assert f"`make {name}`" in readme
