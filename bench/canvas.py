@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psutil
 from redis import Redis
@@ -154,7 +154,7 @@ def _until_done(broker: Redis, worker: subprocess.Popen[bytes], parts: int) -> f
         if worker.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"The body of a chord of {parts:,} parts was not called.")
         time.sleep(_LOOK_SECONDS)
-    at, results = json.loads(note)
+    at, results = json.loads(cast("bytes", note))
     if results != parts:
         raise RuntimeError(f"The body was given {results:,} results of {parts:,} parts.")
     return float(at)

@@ -36,7 +36,7 @@ if os.environ.get(VARIABLE) == CELERY:
     # Its results are in the header's order, which is the default and what the body of ours gets.
     app.conf.update(THROUGHPUT)
     # A chord needs a result backend: the same server.
-    app.conf.result_backend = os.environ[shop.BROKER]
+    app.conf.update(result_backend=os.environ[shop.BROKER])
 else:
     # As `doctor` recommends: a lane's message is no part, and to fetch it early gains nothing.
     app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, worker_disable_prefetch=True)

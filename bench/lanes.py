@@ -125,7 +125,9 @@ def _run(stage: Stage, lanes: int) -> Cost:
         before = _cpu(processes) + cpu_seconds(server), _commits(stage)
         ticks.clear()
         with _LockWatch(stage) as watch:
-            run = crowd.bulk.submit(crowd.Wait(rows=rows, seconds=WAIT), overlap="allow")
+            # mypy sees no parameters where the decorator is a method.
+            job = crowd.Wait(rows=rows, seconds=WAIT)  # type: ignore[call-arg]
+            run = crowd.bulk.submit(job, overlap="allow")
             run.wait(timeout=_PATIENCE).raise_for_status()
             memory = _memory(server)
         after = _cpu(processes) + cpu_seconds(server), _commits(stage)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench import shop
-from bench.canvas import BREAKBULK, chord
+from bench.canvas import chord
+from bench.canvas_app import BREAKBULK
 from bench.figures import Findings
 from bench.stage import Stage
 

@@ -153,7 +153,7 @@ class _Failed(Exception):
 
 def _measure(
     stage: Stage, contestant: str, event: Event, environment: dict[str, str], scratch: Path
-) -> dict[str, float]:
+) -> dict[str, Any]:
     driver = [sys.executable, "-m", "bench.peers.drive", contestant]
     log = scratch / f"{contestant}.log"
     with log.open("ab") as output:
