@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from breakbulk.ledger.sql import clock
 from tests.chaos.faults.brokers import CELERY
@@ -32,6 +32,8 @@ _CHUNKS = 2_000
 #: machine may stop anybody for some tenths of one.
 _MEASURED = 150
 _TIMES = 3
+#: Seconds that a run may take on a machine that has other things to do.
+_PATIENCE = 600.0
 
 
 @pytest.mark.thorough
@@ -56,8 +58,7 @@ def test_nodes_come_and_go(
         workers.append(stage.worker(concurrency=1, **third.options))
         _until_at_work(stage, run, workers)
         shares = [_share(stage, run, workers) for _ in range(_TIMES)]
-        # How far the busiest is from an even share; and whoever did least.
-        uneven = [max(abs(rows * 3 / sum(share) - 1) for rows in share) for share in shares]
+        uneven = [_uneven(share) for share in shares]
         record_property("nodes", f"rows of three nodes: {shares}")
         assert median(uneven) <= 0.1, f"rows of each node: {shares}"
 
@@ -78,6 +79,35 @@ def test_nodes_come_and_go(
         stage.judge(run, rows=_CHUNKS * _CHUNK_SIZE, complaints=[STEWARD, *CELERY])
         assert not stage.attempts(run), "a lost node costs no attempt"
         stage.finish()
+
+
+@pytest.mark.thorough
+def test_rows_are_spread_evenly_while_lanes_change_hands(
+    valkey_url: str, set_stage: Stages, tmp_path: Path, record_property: Any
+) -> None:
+    """Slices are as long as they are by default: a node's lane is another one every few seconds."""
+    with site(3, valkey_url, tmp_path) as made:
+        stage = set_stage(made.database, valkey_url, job={"chunk_size": _CHUNK_SIZE})
+        stage.fill(_CHUNKS * _CHUNK_SIZE)
+        workers = [stage.worker(concurrency=1, **node.options) for node in made.nodes]
+        runs, shares = [], []
+        for _ in range(_TIMES):
+            runs.append(stage.submit(seconds=_SECONDS))
+            _until_at_work(stage, runs[-1], workers)
+            since = _now(stage)
+            stage.until_succeeded(runs[-1], timeout=_PATIENCE)
+            shares.append(_whole_share(stage, runs[-1], workers, since))
+        record_property("nodes", f"rows of three nodes over three runs: {shares}")
+        assert all(sum(share) > _CHUNKS * _CHUNK_SIZE / 2 for share in shares), shares
+        assert median(_uneven(share) for share in shares) <= 0.1, f"rows of each node: {shares}"
+        stage.judge(*runs, rows=_CHUNKS * _CHUNK_SIZE)
+        assert not any(stage.attempts(run) for run in runs)
+        stage.finish()
+
+
+def _uneven(share: list[int]) -> float:
+    """How far the busiest is from an even share, or whoever did least."""
+    return max(abs(rows * len(share) / sum(share) - 1) for rows in share)
 
 
 def _nodes(stage: Stage, run: RunHandle) -> dict[int, int]:
@@ -114,6 +144,36 @@ def _share(stage: Stage, run: RunHandle, workers: list[Worker]) -> list[int]:
     rows = _rows(stage, run, since)
     assert _nodes(stage, run) == before, "a lane has changed hands: the share means nothing"
     return [rows[before[worker.pid]] for worker in workers]
+
+
+def _whole_share(stage: Stage, run: RunHandle, workers: list[Worker], since: datetime) -> list[int]:
+    """How many rows each of them did from then on, as long as there were any to be carved.
+
+    A lane's number says nothing here: who had it at the time is told by the lanes' stays.
+    """
+    wait_for(lambda: not stage.lanes(), message="the last lane to leave")
+    schema = stage.bulk.runtime.database.schema
+    chunks, stays, carves = schema.chunks, schema.stays, schema.carves
+    exhausted = select(carves.c.exhausted_at).where(carves.c.run_id == run.id).scalar_subquery()
+    query = (
+        select(stays.c.pid, func.sum(chunks.c.rows), func.count(stays.c.id.distinct()))
+        .join_from(
+            chunks,
+            stays,
+            and_(
+                stays.c.run_id == chunks.c.run_id,
+                stays.c.lane == chunks.c.lane,
+                chunks.c.ended_at.between(stays.c.started_at, stays.c.ended_at),
+            ),
+        )
+        .where(chunks.c.run_id == run.id, chunks.c.ended_at.between(since, exhausted))
+        .group_by(stays.c.pid)
+    )
+    with stage.engine.connect() as connection:
+        found = connection.execute(query).all()
+    assert all(came > 1 for _, _, came in found), "no lane has changed hands"
+    rows = {pid: int(count) for pid, count, _ in found}
+    return [sum(rows.get(child.pid, 0) for child in worker.children()) for worker in workers]
 
 
 def _now(stage: Stage) -> datetime:
