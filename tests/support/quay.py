@@ -6,6 +6,7 @@ callback. What the team does to its rows, and when runs were submitted, is writt
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from breakbulk import CancelRun, Snooze
-from breakbulk.domain.status import WORKABLE
+from breakbulk.domain.status import WORKABLE, ChunkStatus
 from breakbulk.errors import LedgerUnreachable, OverlapError, StateError
 from breakbulk.ledger import Database
 from breakbulk.runner.work import work
@@ -325,6 +326,18 @@ class Quay:
     def stable(self) -> frozenset[int]:
         """Keys of rows that were there for every run and still are."""
         return frozenset.intersection(*self.born) - self.deleted
+
+    def hoards(self) -> bool:
+        """Whether a lane holds more than the chunk in hand."""
+        picture = self.tallyman.latest
+        held = Counter(
+            (name[0], one.lane)
+            for name, one in picture.chunks.items()
+            if one.status is ChunkStatus.CARVED
+        )
+        return any(
+            count > 1 and picture.runs[run].status in WORKABLE for (run, _), count in held.items()
+        )
 
     def insert(self, key: int) -> Strand:
         """The team inserts a row."""
