@@ -19,6 +19,7 @@ from bench.servers import Servers
 from bench.spread import SEED
 
 _ROOT = Path(__file__).parents[1]
+_RESULTS = ":!bench/results"
 _ALWAYS = ("breakbulk", "celery", "kombu", "SQLAlchemy", "psycopg", "redis")
 
 
@@ -53,10 +54,13 @@ def origin(servers: Servers, packages: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The commit of the code, and whether something was changed since; None without a checkout."""
+    """The commit of the code, and whether something was changed since; None without a checkout.
+
+    Results that were written meanwhile change nothing of what is measured.
+    """
     try:
         head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", _RESULTS)
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "changed": None}
     return {"commit": head, "changed": bool(changed)}

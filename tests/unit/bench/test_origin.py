@@ -28,6 +28,14 @@ def test_a_measurement_names_its_commit_and_whether_something_was_changed(
     head = git("rev-parse", "HEAD")
     assert origin.commit() == {"commit": head, "changed": False}
     assert origin.commit_of(origin.commit()) == f"`{head[:12]}`"
+    results = tmp_path / "bench" / "results" / "figures.json"
+    results.parent.mkdir(parents=True)
+    results.touch()
+    git("add", ".")
+    git("commit", "--message", "second")
+    head = git("rev-parse", "HEAD")
+    results.write_text("figures")
+    assert origin.commit_of(origin.commit()) == f"`{head[:12]}`", "that is what came of it"
     file.write_text("changed")
     assert origin.commit_of(origin.commit()) == f"`{head[:12]}`, with changes"
 
