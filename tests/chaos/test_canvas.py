@@ -29,6 +29,8 @@ _SECONDS = 0.06
 _FEW = 20
 #: What Celery says in its own log when a process of its pool is killed.
 _KILLED = ("WorkerLostError", "Process 'ForkPoolWorker")
+#: What Celery's own tracer says of a part whose session is gone; it is tried again at once.
+_GONE = "raised unexpected: OperationalError"
 
 
 def _struck(what: Fault, *, thorough: bool = True, **knobs: float) -> Any:
@@ -77,6 +79,8 @@ def test_a_chord(
     if not session:
         # No part touches a row.
         vars(arena)["judge"] = partial(arena.judge, version=0)
+    if session and what.breaks:
+        arena.expect({_GONE})
     # Each row once, the body once and its notice, too: the arena has seen to that.
     arena.suffer(what)
     written = Counter(key for _, key in notes(path))
