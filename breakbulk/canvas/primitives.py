@@ -42,7 +42,7 @@ _INSTEAD = {
     "skew": "give its parts a countdown, as in add.s(2, 2).set(countdown=1)",
 }
 #: What Celery looks for in a signature.
-_OF_SIGNATURES = ("args", "id", "kwargs", "options", "subtask_type", "task", "type")
+_OF_SIGNATURES = ("args", "get", "id", "kwargs", "options", "subtask_type", "task", "type")
 #: What Celery asks of whatever stands in a list of signatures.
 _OF_TASKS = "name"
 _NO_SIGNATURE = (

@@ -248,6 +248,8 @@ def test_it_is_no_signature(add: Any) -> None:
     with pytest.raises(AttributeError, match="if it is Celery that asks, import all of group"):
         (celery.group([add.s(1)]) | ours).apply_async()
     with pytest.raises(AttributeError, match=told):
+        celery.group([ours]).apply_async()
+    with pytest.raises(AttributeError, match=told):
         _ = ours.options
 
 
