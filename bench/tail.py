@@ -110,7 +110,8 @@ def _run_joined(stage: Stage, *, whole: bool) -> End:
     stage.narrow(JOINED_ROWS)
     environment = {crowd.WHOLE: "1"} if whole else {}
     with crew(LANES) as worker, at_work(stage, worker, LANES, **environment):
-        job = crowd.Skewed(rows=JOINED_ROWS, seconds=JOINED_ROW_SECONDS)
+        # As above.
+        job = crowd.Skewed(rows=JOINED_ROWS, seconds=JOINED_ROW_SECONDS)  # type: ignore[call-arg]
         run = crowd.bulk.submit(job, overlap="allow")
         _until_few_are_left(stage, run)
         with crew(JOINING) as other, at_work(stage, other, JOINING, **environment):
