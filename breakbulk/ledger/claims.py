@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -234,11 +233,8 @@ class Claims:
         ).all()
         if not due:
             return []
-        # One that is to be split comes alone: whoever took it over would not know that it has had
-        # its tries, and nobody takes over a lane's lowest.
-        taken = [*takewhile(lambda row: not row.spent, due)] or due[:1]
-        spent = {(row.number, row.path) for row in taken if row.spent}
-        names = [(row.number, row.path) for row in taken]
+        spent = {(row.number, row.path) for row in due if row.spent}
+        names = [(row.number, row.path) for row in due]
         return self.claim(connection, run_id, names, lane=lane, owner=owner, spent=spent)
 
     def claim(

@@ -197,26 +197,6 @@ def test_nothing_is_taken_that_may_not_be_worked_on(
     assert of_lanes(yard) == {0: list("12345")}
 
 
-def test_what_has_had_its_tries_is_never_there_to_be_taken(yard: Yard, handle: RunHandle) -> None:
-    """Who took it over would try it once more: its row does not say that it is to be split."""
-    lane = yard.lane(handle)
-    claims = hold(yard, handle, lane, 5)
-    ledger = yard.ledger.claims
-    with yard.transaction() as connection:
-        ledger.lock(connection, handle.id)
-        for claim in claims:
-            spent = claim.ref.number in (2, 3)
-            ledger.give_back(connection, claim, wait=0, attempt_spent=True, spent=spent)
-    found = []
-    with yard.transaction() as connection:
-        ledger.lock(connection, handle.id)
-        while claimed := ledger.claim_waiting(
-            connection, handle.id, lane=0, owner=uuid4(), limit=9
-        ):
-            found.append([(str(one.ref), one.spent) for one in claimed])
-    assert found == [[("1", False)], [("2", True)], [("3", True)], [("4", False), ("5", False)]]
-
-
 # Races
 
 
