@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from breakbulk.autoscale.processes import Processes
 from tests.support.waiting import wait_for
 
@@ -28,6 +30,7 @@ def controller(stage: Stage, on_exit: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.thorough
 def test_workers_come_are_taken_up_and_go(
     postgres_url: str, valkey_url: str, set_stage: Stages
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_worker_that_is_broken_holds_the_run(shop: Stage, tmp_path: Path) -> N
     assert shop.notices() == {run.id: 1}
 
 
+@pytest.mark.thorough
 def test_what_operators_see_of_it(shop: Stage, tmp_path: Path) -> None:
     poison, outbox = tmp_path / "poison", tmp_path / "outbox"
     poison.write_text(json.dumps({"60": "raise", "61": "raise"}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 _ROWS = 500
 
 
+@pytest.mark.thorough
 def test_two_beats_never_give_two_runs_at_the_same_time(
     postgres_url: str, valkey_url: str, set_stage: Stages
 ) -> None:

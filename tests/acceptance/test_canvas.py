@@ -152,6 +152,7 @@ def test_limits_signals_and_all_ends(stage: Stage, path: str, tmp_path: Path, po
     assert told["postrun", "team.soft"] == told["prerun", "team.soft"] == 2
 
 
+@pytest.mark.thorough
 def test_threads_keep_no_time_limits(stage: Stage, path: str) -> None:
     stage.worker(pool="threads")
     handle = chord([task(stage, "add").s(n, n) for n in range(5)], task(stage, "total").s(path))

@@ -96,6 +96,7 @@ def test_children_that_are_replaced_after_ten_tasks(shop: Stage) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_children_that_are_replaced_for_their_memory(shop: Stage) -> None:
     # A kilobyte, so a child has outgrown it at the end of each slice.
     worker = shop.worker(celery={"worker_max_memory_per_child": 1})

@@ -17,6 +17,7 @@ _ROWS = 20_000
 _JOB = {"chunk_size": 10, "retry_delay": 0}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)])
 def test_lanes_up_and_down(
     request: pytest.FixtureRequest, valkey_url: str, set_stage: Stages, kind: str

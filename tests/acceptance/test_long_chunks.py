@@ -17,6 +17,7 @@ _CHUNKS = 4
 _ROWS = 40
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("pool", "seconds"),
     [

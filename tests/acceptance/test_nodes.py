@@ -64,6 +64,7 @@ def test_a_node_at_work_is_spared_and_one_that_goes_hands_its_work_on(
     assert not stage.losses(run)
 
 
+@pytest.mark.thorough
 def test_a_pod_at_work_is_dear_to_delete(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

@@ -344,6 +344,7 @@ def test_without_a_broker_the_button_answers_and_the_run_is_safe(open_shop: Shop
     shop.judge(run)
 
 
+@pytest.mark.thorough
 def test_its_own_tests_pass(tmp_path: Path) -> None:
     # On a file of their own: what is in the checkout may be of another day.
     ini = tmp_path / "testing.ini"

@@ -56,6 +56,7 @@ def test_a_run_over_sqs_with_messages_that_come_again(postgres_url: str, set_sta
         stage.finish()
 
 
+@pytest.mark.thorough
 def test_messages_of_a_worker_that_has_died_with_them(postgres_url: str, set_stage: Stages) -> None:
     with sqs(_VISIBILITY) as server:
         stage = set_stage(

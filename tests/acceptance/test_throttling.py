@@ -18,6 +18,7 @@ _ROWS = 20_000
 _JOB = {"chunk_size": 10, "retry_delay": 0, "throttle_on": "SELECT name FROM flags"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)])
 def test_it_holds_back_lets_its_slots_go_and_goes_on(
     request: pytest.FixtureRequest, valkey_url: str, set_stage: Stages, kind: str

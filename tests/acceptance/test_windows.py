@@ -120,6 +120,7 @@ def test_a_death_in_a_window(
     assert run.record().finish_attempt == (2 if window.sight.status is _FINISHING else 1)
 
 
+@pytest.mark.thorough
 def test_a_death_between_two_databases(
     postgres_url: str,
     valkey_url: str,
@@ -154,6 +155,7 @@ def test_a_death_between_two_databases(
         rows.dispose()
 
 
+@pytest.mark.thorough
 def test_a_writer_that_is_frozen_on_sqlite_is_named(
     sqlite_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tests.support.yard import Yard
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(params=[pytest.param("light", marks=pytest.mark.thorough), "dark"])
 def scheme(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found
 
 
-@pytest.fixture(params=[390, 1280])
+@pytest.fixture(params=[390, pytest.param(1280, marks=pytest.mark.thorough)])
 def width(request: pytest.FixtureRequest) -> int:
     found: int = request.param
     return found

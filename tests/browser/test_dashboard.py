@@ -71,6 +71,7 @@ def test_buttons_do_what_they_say(yard: Yard, page: Page) -> None:
     expect(page.locator("p[role=status]")).to_have_text("the rate was wrong")
 
 
+@pytest.mark.thorough
 def test_a_reason_is_given_by_keyboard_alone(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(touch))
     page.goto(f"/runs/{handle.id}")

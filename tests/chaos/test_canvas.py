@@ -39,7 +39,13 @@ def _struck(what: Fault, *, thorough: bool = True, **knobs: float) -> Any:
     return pytest.param(what, knobs, marks=marks, id=what.name.replace(" ", "-"))
 
 
-_with_and_without = pytest.mark.parametrize("session", [True, False], ids=["session", "beside"])
+_with_and_without = pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param(True, id="session"),
+        pytest.param(False, id="beside", marks=pytest.mark.thorough),
+    ],
+)
 
 
 @_with_and_without

@@ -24,7 +24,7 @@ _FOUND = {
     databases.a_commit_that_arrives_late: "the COMMIT of chunk .* had happened",
 }
 _SHORT = [one for one in databases.ALL if one is not databases.a_silent_network]
-_ALWAYS = (databases.a_commit_whose_answer_is_lost, databases.a_crashed_database)
+_ALWAYS = (databases.a_commit_whose_answer_is_lost,)
 _MARKED = [
     one if one in _ALWAYS else pytest.param(one, marks=pytest.mark.thorough) for one in _SHORT
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _ENDLESS = {"lease_seconds": 600.0}
 
 
+@pytest.mark.thorough
 def test_a_frozen_worker_that_comes_back(set_arena: Arenas) -> None:
     """A virtual machine is paused, for a snapshot or a move, and goes on as if nothing was."""
     arena = set_arena()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _ENDLESS = {"lease_seconds": 600.0}
 
 
+@pytest.mark.thorough
 def test_a_killed_child(set_arena: Arenas) -> None:
     """The kernel runs out of memory and kills a process of the pool while it works."""
     arena = set_arena(knobs=_ENDLESS)

@@ -100,6 +100,7 @@ def _decide(handle: RunHandle, dice: random.Random) -> None:
     wait_for(ended, timeout=120, message=f"run {handle.id} to end")
 
 
+@pytest.mark.thorough
 def test_everything_raced_against_the_end(set_arena: Arenas) -> None:
     """Runs of three chunks, each with an operator who cannot decide, and may use force."""
     arena = set_arena()

@@ -23,6 +23,7 @@ def behind(postgres_url: str) -> Iterator[str]:
         yield stack.enter_context(bouncer(postgres_url, sessions=6))
 
 
+@pytest.mark.thorough
 def test_a_worker_frozen_for_good(behind: str, set_arena: Arenas) -> None:
     """The session that it has in hand is found and ended, though it was never its own."""
     arena = set_arena(database_of_workers=behind)

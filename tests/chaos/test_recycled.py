@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.support.arenas import Arenas
 
 
+@pytest.mark.thorough
 def test_a_recycled_child(set_arena: Arenas) -> None:
     """Memory leaks, so the team has each process of a pool replaced after every task."""
     arena = set_arena(

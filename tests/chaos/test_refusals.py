@@ -79,6 +79,7 @@ def test_a_full_disk(disk: Disk, url_on_disk: str, set_arena: Arenas) -> None:
     assert not arena.stage.attempts(bout.run)
 
 
+@pytest.mark.thorough
 def test_too_many_connections(postgres_url: str, role: str, set_arena: Arenas) -> None:
     url = make_url(postgres_url).set(username=role, password=role)
     arena = set_arena(database_of_workers=url.render_as_string(hide_password=False))

@@ -75,6 +75,7 @@ def an_older_deploy_is_left_alone(arena: Arena, sight: Sight) -> Iterator[Collec
     arena.fleet.join().until_ready()
 
 
+@pytest.mark.thorough
 def test_an_older_deploy(set_arena: Arenas) -> None:
     """A worker without the job's code leads and gets lanes: beside one that has it, and alone."""
     arena = set_arena(size=0, knobs={"slice_seconds": 1.0})

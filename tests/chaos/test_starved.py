@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.arenas import Arenas
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pool", ["threads", pytest.param("solo", marks=pytest.mark.thorough)])
 def test_a_starved_steward(set_arena: Arenas, pool: str) -> None:
     """A chunk compresses an image, or trains a model, in C code that lets no thread run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,11 +15,24 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+_HERE = Path(__file__).parent
 _KINDS = ["postgres", "sqlite"]
 if servers.expected("postgres"):
     _KINDS.append("postgres-external")
+#: Front doors, which reach the ledger by verbs that are tried on every kind of database elsewhere.
+_FRONTS = {"canvas", "pyramid", "web"}
 ROWS = 25
 """Goods in a yard: three chunks, the last one smaller."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before it is chosen by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the front doors on SQLite to CI."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        in_front = not _FRONTS.isdisjoint(item.path.relative_to(_HERE.parent).parts[1:2])
+        if in_front and given is not None and given.params.get("clean_engine") == "sqlite":
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="package")

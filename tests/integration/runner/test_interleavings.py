@@ -417,6 +417,7 @@ def explore(
     )
 
 
+@pytest.mark.thorough
 def test_any_order_on_sqlite(sqlite_ground: Engine, seed: random.Random) -> None:
     explore(sqlite_ground, seed, examples=12, steps=25)
 
