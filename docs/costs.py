@@ -18,7 +18,7 @@ from bench.spread import short
 from docs.at_scale import Measured
 
 _BENCH = Path(__file__).parent.parent / "bench"
-PEERS = _BENCH / "results" / "peers.json"
+COMPARED = _BENCH / "results" / "chord.json"
 _BUDGETS = tomllib.loads((_BENCH / "budget.toml").read_text("utf-8"))
 _BUDGET, _IDLE = _BUDGETS["chunk"], _BUDGETS["idle"]
 _NOT_YET = "not yet"
@@ -43,7 +43,7 @@ def chord(results: Mapping[str, Any] | None = None) -> str:
         results: as ``python -m bench peers --json`` writes them; by default those that are kept.
     """
     if results is None:
-        results = json.loads(PEERS.read_text("utf-8")) if PEERS.exists() else {}
+        results = json.loads(COMPARED.read_text("utf-8")) if COMPARED.exists() else {}
     runs = _real(results)
     lines = [
         "| | hand-written loop, no safety at all | **Breakbulk** | Celery chord on Redis |",
@@ -60,7 +60,7 @@ def chord(results: Mapping[str, Any] | None = None) -> str:
     ]
     taken = [one["seconds"] for one in _of(runs, OURS)]
     if not taken:
-        lines.append("Not measured yet: `make bench-peers`, then `python -m docs.generate`.")
+        lines.append("Not measured yet: see below, and then `python -m docs.generate`.")
         return "\n".join(lines)
     rounds = "One round" if len(taken) == 1 else f"Medians of {len(taken)} rounds"
     lines.append(
