@@ -257,10 +257,17 @@ def _queued(loom: Loom, turn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _begun(loom: Loom, watch: Watch, begin: Callable[..., Any]) -> Callable[..., Any]:
     def begun(driver: Any, query: str) -> Any:
-        if loom.current is not None:
-            loom.pause(Stop.STATEMENT, "BEGIN of a chunk")
-            watch.statement(loom.current, query)
-        return begin(driver, query)
+        strand = loom.current
+        if strand is None:
+            return begin(driver, query)
+        loom.pause(Stop.STATEMENT, "BEGIN of a chunk")
+        watch.statement(strand, query)
+        try:
+            return begin(driver, query)
+        except Exception:
+            # Its code is at work already, and what it does next is in no transaction of the chunk.
+            watch.after_rollback(strand)
+            raise
 
     return begun
 
@@ -319,6 +326,8 @@ def _last_words(
         stop(None, None, mark)
         answers = answers_to(driver, mark)
         if driver.pgconn.transaction_status != _IN_TRANSACTION:
+            # The server has given it up, whenever it is told to roll back.
+            watch.after_rollback(strand)
             return answers
 
         def commit(_connection: Any) -> None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tests.support.workers import Worker
 
 #: What Celery itself says of a broker that is away.
-CELERY = ("consumer: Cannot connect", "Connection to broker lost", "Unrecoverable error")
+CELERY = (
+    *("consumer: Cannot connect", "Connection to broker lost", "Unrecoverable error"),
+    "Couldn't ack",
+)
 #: So many messages are treated badly in one bout.
 _MESSAGES = 4
 #: No message arrives later than that, in seconds.
