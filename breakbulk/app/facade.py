@@ -100,6 +100,7 @@ class Breakbulk:
         if settings is not None and knobs:
             raise ConfigurationError("Give either settings= or single settings by name, not both.")
         try:
+            # That each knob is of its type is looked at by Settings itself.
             chosen = settings or Settings(**knobs)  # type: ignore[arg-type]
         except TypeError as error:
             raise ConfigurationError(f"Unknown setting: {error}.") from error

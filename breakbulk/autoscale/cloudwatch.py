@@ -78,7 +78,7 @@ class Published:
         """None."""
         return 0
 
-    def grow(self, size: int) -> int:  # noqa: ARG002
+    def grow(self, size: int) -> int:  # noqa: ARG002  (of the protocol)
         """Nothing: AWS does it."""
         return 0
 
@@ -88,6 +88,10 @@ class Published:
     def shrink(self, nodes: Sequence[Node]) -> None:
         """Nothing, likewise."""
 
-    def tend(self, busy: Collection[Node], signal: Sequence[QueueBacklog]) -> None:  # noqa: ARG002
+    def tend(
+        self,
+        busy: Collection[Node],  # noqa: ARG002  (of the protocol)
+        signal: Sequence[QueueBacklog],
+    ) -> None:
         """Publish."""
         self._metrics.publish(signal)
