@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg import OperationalError
 
 from breakbulk import Items
 from breakbulk.domain.verdict import Kept
+from breakbulk.ledger.keptmarks import KeptMarks
 from breakbulk.runner.sending import send_all
 from tests.support.yard import Boom, Yard
 
@@ -60,3 +62,23 @@ def fails_once(monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str) ->
         return right(*given, **named)
 
     monkeypatch.setattr(kind, method, once)
+
+
+def lose_answer(monkeypatch: pytest.MonkeyPatch, *, written: bool) -> None:
+    """Lose the answer to the first mark that is a transaction of its own, and the connection.
+
+    Args:
+        written: whether the mark came through.
+    """
+    right, lost = KeptMarks.mark_done, list[int]()
+
+    def mark(marks: KeptMarks, connection: Any, *given: Any) -> Any:
+        if lost:
+            return right(marks, connection, *given)
+        lost.append(1)
+        if written:
+            right(marks, connection, *given)
+        connection.connection.driver_connection.close()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(KeptMarks, "mark_done", mark)

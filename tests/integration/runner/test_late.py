@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from psycopg import OperationalError
 from psycopg.errors import SerializationFailure
 from sqlalchemy import event, text, update
 
@@ -16,7 +15,7 @@ from breakbulk.domain.verdict import Kept
 from breakbulk.errors import NothingAtWork
 from breakbulk.ledger.keptmarks import KeptMarks
 from breakbulk.runner.late import LateUnit
-from tests.support.keeping import kept, sent, submit
+from tests.support.keeping import kept, lose_answer, sent, submit
 from tests.support.yard import Boom, Goods, Yard, statements
 
 if TYPE_CHECKING:
@@ -142,18 +141,7 @@ def test_postgres_a_mark_whose_answer_was_lost_is_settled(
     postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch, *, written: bool
 ) -> None:
     yard = postgres_yard
-    right, lost = KeptMarks.mark_done, list[int]()
-
-    def mark(marks: KeptMarks, connection: Any, *given: Any) -> Any:
-        if lost:
-            return right(marks, connection, *given)
-        lost.append(1)
-        if written:
-            right(marks, connection, *given)
-        connection.connection.driver_connection.close()
-        raise OperationalError("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(KeptMarks, "mark_done", mark)
+    lose_answer(monkeypatch, written=written)
     tries: list[int] = []
 
     def process(chunk: ItemChunk) -> Kept:

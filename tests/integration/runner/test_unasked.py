@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from psycopg import OperationalError
 from sqlalchemy import text, update
 
 from breakbulk import Chunk, RunStatus
 from breakbulk.errors import NothingAtWork
-from breakbulk.ledger.keptmarks import KeptMarks
+from tests.support.keeping import lose_answer
 from tests.support.yard import Boom, Goods, Yard
 
 if TYPE_CHECKING:
@@ -91,18 +90,8 @@ def test_postgres_who_was_overtaken_marks_nothing(postgres_yard: Yard) -> None:
 def test_postgres_a_mark_whose_answer_was_lost_is_settled(
     postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch, *, written: bool
 ) -> None:
-    right, lost, tries = KeptMarks.mark_done, list[int](), list[int]()
-
-    def mark(marks: KeptMarks, connection: Any, *given: Any) -> Any:
-        if lost:
-            return right(marks, connection, *given)
-        lost.append(1)
-        if written:
-            right(marks, connection, *given)
-        connection.connection.driver_connection.close()
-        raise OperationalError("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(KeptMarks, "mark_done", mark)
+    lose_answer(monkeypatch, written=written)
+    tries: list[int] = []
     handle = postgres_yard.run(lambda chunk: tries.append(chunk.number))
     assert handle.status() is RunStatus.SUCCEEDED
     assert tries == ([1, 2, 3] if written else [1, 1, 2, 3])
