@@ -104,7 +104,8 @@ def _until_back(arena: Arena) -> None:
 
 
 def _is_back(worker: Worker) -> bool:
-    return worker.log().count("Connected to ") > 1 or not worker.running
+    # A frozen one, in a mix, is still to be woken: by the fault that froze it, after this one.
+    return worker.log().count("Connected to ") > 1 or not worker.running or worker.frozen
 
 
 def _treated(arena: Arena, deal: Callable[[], Sequence[float]]) -> Iterator[Collection[int]]:
