@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +57,9 @@ _PATIENCE: dict[str, dict[str, Any]] = {
     "sqs": _OF_SQS,
 }
 
+#: Weak, for what is given to ``os.register_at_fork`` is there for good, with its application.
+_instances: weakref.WeakSet[Broker] = weakref.WeakSet()
+
 
 class Broker:
     """The user's Celery application as far as we send through it.
@@ -68,7 +72,7 @@ class Broker:
         self.app = app
         self._connection: Connection | None = None
         self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._forget)
+        _instances.add(self)
 
     @property
     def eager(self) -> bool:
@@ -236,7 +240,15 @@ class Broker:
             except Exception as error:  # noqa: BLE001  (it is broken already)
                 log.debug("closing a broken broker connection: %s", error)
 
-    def _forget(self) -> None:
-        # A forked child must neither use nor close its parent's socket.
+    def forget(self) -> None:
+        """In a forked child: neither use nor close the parent's socket."""
         self._connection = None
         self._lock = threading.Lock()
+
+
+def _forget_all() -> None:
+    for broker in list(_instances):
+        broker.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
