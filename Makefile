@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Passed on by the targets that say so: make demo ARGS='--rows 5000 --once'
 ARGS ?=
-# Tests mostly wait for each other's processes, so there may be more of them than cores.
-JOBS ?= 5
+# Many tests wait for each other's processes, so there may be more of them than cores.
+JOBS ?= 4
 PARALLEL = --numprocesses=$(JOBS) --dist=loadgroup
 
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform, sys; \

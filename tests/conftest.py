@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import secrets
@@ -58,6 +59,13 @@ def pytest_report_header() -> list[str]:
         f"seed: BREAKBULK_SEED={_SEED}",
         f"databases: {', '.join(_DATABASES)}; brokers: {', '.join(_BROKERS)}",
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Spare each collection of garbage a look at a million objects that stay to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(wrapper=True)

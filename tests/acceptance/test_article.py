@@ -108,7 +108,7 @@ def test_one_import_is_all_that_differs() -> None:
     ]
 
 
-@pytest.mark.parametrize("listing", ["before", "after"])
+@pytest.mark.parametrize("listing", [pytest.param("before", marks=pytest.mark.thorough), "after"])
 def test_the_listing(
     postgres_url: str,
     postgres_engine: Engine,

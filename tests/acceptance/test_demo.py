@@ -267,6 +267,7 @@ def finished(test_servers: Servers) -> Iterator[Finished]:
         engine.dispose()
 
 
+@pytest.mark.thorough
 def test_json_tells_everything(finished: Finished, test_servers: Servers) -> None:
     names = [event["event"] for event in finished.events]
     assert names[:2] == ["starting", "started"]

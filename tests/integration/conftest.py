@@ -57,12 +57,18 @@ def sqlite_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture
+def new_files() -> bool:
+    """Whether all tables get files of their own; for modules to say, of plans for one."""
+    return False
+
+
 @pytest.fixture(params=_KINDS)
-def clean_engine(request: pytest.FixtureRequest) -> Engine:
+def clean_engine(request: pytest.FixtureRequest, new_files: bool) -> Engine:
     """Engine on a database with all tables, all empty, on each kind of database in turn."""
     name = cast("str", request.param).replace("postgres-external", "external")
     engine: Engine = request.getfixturevalue(f"{name}_ground")
-    wipe(engine)
+    wipe(engine, anew=new_files)
     return engine
 
 
@@ -75,9 +81,9 @@ def yard(clean_engine: Engine) -> Iterator[Yard]:
 
 
 @pytest.fixture
-def postgres_yard(postgres_ground: Engine) -> Iterator[Yard]:
+def postgres_yard(postgres_ground: Engine, new_files: bool) -> Iterator[Yard]:
     """A yard with goods on PostgreSQL."""
-    wipe(postgres_ground)
+    wipe(postgres_ground, anew=new_files)
     yard = Yard(postgres_ground, rows=ROWS, shared=True)
     yield yard
     yard.close()

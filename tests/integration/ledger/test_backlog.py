@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from tests.support.yard import Goods
 
 
+@pytest.fixture
+def new_files() -> bool:
+    """What was there before must not change plans."""
+    return True
+
+
 def left(yard: Yard, handle: RunHandle) -> RunBacklog:
     (found,) = (run for run in yard.bulk.backlog().runs if run.run_id == handle.id)
     return found

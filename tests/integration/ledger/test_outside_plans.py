@@ -34,6 +34,12 @@ _PAST, _LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UT
 
 
 @pytest.fixture
+def new_files() -> bool:
+    """What was there before must not change plans."""
+    return True
+
+
+@pytest.fixture
 def full(yard: Yard) -> RunHandle:
     """Many runs have ended and are told of; for two receivers everything waits for later."""
     run = yard.submit(yard.job())

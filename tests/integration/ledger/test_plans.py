@@ -28,6 +28,12 @@ FAILURES = 20_000
 
 
 @pytest.fixture
+def new_files() -> bool:
+    """What was there before must not change plans."""
+    return True
+
+
+@pytest.fixture
 def long_history(yard: Yard) -> RunHandle:
     """One run that is active, after many that have ended."""
     handle = yard.submit(yard.job())

@@ -45,6 +45,12 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
+def new_files() -> bool:
+    """What was there before must not change plans."""
+    return True
+
+
+@pytest.fixture
 def history(yard: Yard) -> RunHandle:
     """One run goes on, after many that have ended long ago, most of them well."""
     run = yard.submit(yard.job())

@@ -28,6 +28,12 @@ MOST = 3_500
 
 
 @pytest.fixture
+def new_files() -> bool:
+    """What was there before must not change plans."""
+    return True
+
+
+@pytest.fixture
 def yard(postgres_yard: Yard) -> Yard:
     """Plans are PostgreSQL's."""
     return postgres_yard
