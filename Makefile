@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Passed on by the targets that say so: make demo ARGS='--rows 5000 --once'
 ARGS ?=
 # Many tests wait for each other's processes, so there may be more of them than cores.
-JOBS ?= 4
+JOBS ?= 5
 PARALLEL = --numprocesses=$(JOBS) --dist=loadgroup
 
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform, sys; \

@@ -172,6 +172,7 @@ def test_rows_that_want_to_end_the_process(
     assert worker.running
 
 
+@pytest.mark.thorough
 def test_a_callback_that_hangs(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_a_worker_whose_only_slot_was_at_work_when_the_broker_went(
         stage.finish()
 
 
+@pytest.mark.thorough
 def test_a_worker_that_never_saw_its_broker(
     postgres_url: str, set_stage: Stages, tmp_path: Path
 ) -> None:

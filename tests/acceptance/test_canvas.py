@@ -120,7 +120,7 @@ def test_a_killed_child_costs_no_part(stage: Stage, path: str) -> None:
     assert "WorkerDied" in {failure.error for failure in handle.run.failures()}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("solo", marks=pytest.mark.thorough)])
 def test_limits_signals_and_all_ends(stage: Stage, path: str, tmp_path: Path, pool: str) -> None:
     heard = str(tmp_path / "signals")
     stage.worker(pool=pool, env={SIGNALS: heard})

@@ -98,6 +98,7 @@ def test_run_and_watch_to_the_end(stage: Stage, cli: Cli) -> None:
     stage.judge(stage.bulk.run(1), rows=_ROWS)
 
 
+@pytest.mark.thorough
 def test_events_of_a_watched_run(stage: Stage, cli: Cli) -> None:
     stage.worker()
     result = cli("run", "Count", "-p", "seconds=0.05", "--watch", "--json")
@@ -149,6 +150,7 @@ def test_pause_resume_and_cancel(stage: Stage, cli: Cli) -> None:
     stage.judge(run, rows=_ROWS)
 
 
+@pytest.mark.thorough
 def test_cancelled_run(stage: Stage, cli: Cli) -> None:
     gate = stage.gate()
     stage.worker()
@@ -163,6 +165,7 @@ def test_cancelled_run(stage: Stage, cli: Cli) -> None:
     assert run.status() is RunStatus.CANCELLED
 
 
+@pytest.mark.thorough
 def test_out_of_time(stage: Stage, cli: Cli) -> None:
     result = cli("run", "Count", "--wait", "--timeout", "0.1")
     assert result.returncode == 6
@@ -185,6 +188,7 @@ def test_doctor_knows_the_workers(stage: Stage, cli: Cli) -> None:
     assert healthy.stdout.endswith("Errors: 0. Warnings: 0.\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fate", ["lives", "is killed"])
 def test_doctor_on_sqlite_asks_the_file_locks(
     sqlite_url: str, valkey_url: str, set_stage: Stages, fate: str
@@ -204,6 +208,7 @@ def test_doctor_on_sqlite_asks_the_file_locks(
         assert "No worker is alive" in result.stdout
 
 
+@pytest.mark.thorough
 def test_sqlite_force_says_what_it_waits_for(
     sqlite_url: str, valkey_url: str, set_stage: Stages
 ) -> None:
@@ -243,6 +248,7 @@ def test_broker_that_is_down_at_run(
         stage.judge(stage.bulk.run(1), rows=_ROWS)
 
 
+@pytest.mark.thorough
 def test_through_celerys_own_command_line(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     # As an installed package announces itself; the checkout may not be installed.
     site = tmp_path / "site"
@@ -267,6 +273,7 @@ def test_through_celerys_own_command_line(stage: Stage, cli: Cli, tmp_path: Path
     assert stage.bulk.run(1).status() is RunStatus.RUNNING
 
 
+@pytest.mark.thorough
 def test_output_into_a_closed_pipe_is_quiet(stage: Stage, cli: Cli) -> None:
     with cli.started("doctor", "--json") as process:
         assert process.stdout is not None

@@ -221,6 +221,7 @@ def test_a_reader_that_goes_away_ends_it(directory: Path) -> None:
     assert not list(directory.iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["database", "broker"])
 def test_what_does_not_answer_is_one_sentence(
     what: str, directory: Path, test_servers: Servers

@@ -167,6 +167,7 @@ def test_log_flower_and_sentry_say_what_is_going_on(
     _check_sentry([json.loads(line) for line in lines], run.id, len(lanes))
 
 
+@pytest.mark.thorough
 def test_each_forked_process_sends_its_spans(
     seen: Any, start_worker: WorkerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_policy_of_the_team(stage: Stage) -> None:
             assert b"may look, not steer" in page.read()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

@@ -41,7 +41,10 @@ def hasten(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgres", "sqlite"])
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool",
+    ["prefork", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("threads", "solo"))],
+)
 def test_a_run_is_told_of(
     request: pytest.FixtureRequest, valkey_url: str, set_stage: Stages, database: str, pool: str
 ) -> None:
@@ -105,6 +108,7 @@ def _arrived(stage: Stage, outside: Receiver) -> bool:
     return len(outside.received) >= 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
 )

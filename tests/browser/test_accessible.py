@@ -43,6 +43,7 @@ def screen(browser: Browser, site: str, scheme: str, width: int) -> Iterator[Pag
     context.close()
 
 
+@pytest.mark.thorough
 def test_the_start_form(yard: Yard, screen: Page, width: int) -> None:
     yard.job(touch, name="a.job")
     screen.goto("/jobs/a.job")
@@ -57,6 +58,7 @@ def test_the_start_form(yard: Yard, screen: Page, width: int) -> None:
     assert_accessible(screen, width)
 
 
+@pytest.mark.thorough
 def test_what_is_opened_on_the_page_of_a_run(yard: Yard, screen: Page, width: int) -> None:
     handle = yard.submit(yard.job(touch))
     screen.goto(f"/runs/{handle.id}")
@@ -66,6 +68,7 @@ def test_what_is_opened_on_the_page_of_a_run(yard: Yard, screen: Page, width: in
     assert_accessible(screen, width)
 
 
+@pytest.mark.thorough
 def test_pages_that_say_what_went_wrong(yard: Yard, screen: Page, width: int) -> None:
     handle = yard.submit(yard.job(touch, max_lanes=2))
     screen.goto("/elsewhere")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def test_the_pace_is_drawn_and_stays_when_the_page_moves_on(paced: RunHandle, pa
     assert newest[-1] > series["at"][-1]
 
 
+@pytest.mark.thorough
 def test_without_a_script_it_is_a_picture(paced: RunHandle, browser: Browser, site: str) -> None:
     context = browser.new_context(base_url=site, java_script_enabled=False)
     page = context.new_page()

@@ -94,6 +94,7 @@ def test_a_reason_is_given_by_keyboard_alone(yard: Yard, page: Page) -> None:
     expect(page.locator("details[open] button")).to_have_text("Pause")
 
 
+@pytest.mark.thorough
 def test_what_is_being_read_is_not_taken_away(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(failing(1, number=1), max_retries=3, retry_delay=3_600))
     yard.first_crew.work()
@@ -111,6 +112,7 @@ def test_what_is_being_read_is_not_taken_away(yard: Yard, page: Page) -> None:
     expect(page.locator(".headline .status")).to_have_text("cancelled", timeout=30_000)
 
 
+@pytest.mark.thorough
 def test_nobody_asks_from_a_tab_that_is_hidden(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(touch))
     page.goto(f"/runs/{handle.id}")
@@ -123,6 +125,7 @@ def test_nobody_asks_from_a_tab_that_is_hidden(yard: Yard, page: Page) -> None:
     expect(page.locator(".headline .status")).to_have_text("paused", timeout=30_000)
 
 
+@pytest.mark.thorough
 def test_how_often_is_chosen(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(touch))
     page.goto(f"/runs/{handle.id}")
@@ -135,6 +138,7 @@ def test_how_often_is_chosen(yard: Yard, page: Page) -> None:
     expect(page.locator("#run")).to_have_attribute("hx-trigger", "every 1s")
 
 
+@pytest.mark.thorough
 def test_lanes_by_keyboard(yard: Yard, page: Page) -> None:
     handle = yard.submit(yard.job(touch, max_lanes=2))
     page.goto(f"/runs/{handle.id}")
@@ -189,6 +193,7 @@ def test_text_from_rows_never_becomes_code(partial: RunHandle, page: Page) -> No
     expect(page.locator(".attempts .message").first).to_have_text(HOSTILE)
 
 
+@pytest.mark.thorough
 def test_a_report_stands_alone(
     partial: RunHandle, page: Page, browser: Browser, trouble: list[str], tmp_path: Path
 ) -> None:

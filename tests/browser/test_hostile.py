@@ -196,6 +196,7 @@ def test_no_page_runs_it(scene: Scene, tab: Page) -> None:
     assert [where for where in told if f"window.hacked='{where}'" not in shown] == []
 
 
+@pytest.mark.thorough
 def test_no_report_runs_it(scene: Scene, tab: Page, tmp_path: Path) -> None:
     """Neither does one that was kept and is opened from the disk, where no server says what may."""
     for handle in (scene.partial, scene.cancelled, scene.going):
@@ -210,6 +211,7 @@ def test_no_report_runs_it(scene: Scene, tab: Page, tmp_path: Path) -> None:
             judge(tab)
 
 
+@pytest.mark.thorough
 def test_links_to_what_has_such_a_name_lead_there(scene: Scene, tab: Page) -> None:
     tab.goto("/jobs")
     tab.locator("main a", has_text="<img src=x").first.click()
@@ -223,6 +225,7 @@ def test_links_to_what_has_such_a_name_lead_there(scene: Scene, tab: Page) -> No
     judge(tab)
 
 
+@pytest.mark.thorough
 def test_what_is_typed_comes_back_as_text(scene: Scene, tab: Page) -> None:
     tab.goto("/jobs")
     tab.locator("main a", has_text="<img src=x").first.click()

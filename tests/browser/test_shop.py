@@ -116,6 +116,7 @@ def test_the_button_moves_all_and_leads_to_the_dashboard(shop: Shop, here: Page)
     expect(here.locator(".headline .status")).to_have_text("succeeded")
 
 
+@pytest.mark.thorough
 def test_progress_is_seen_as_it_goes_on(shop: Shop, here: Page) -> None:
     here.get_by_role("button").click()
     run = shop.bulk.run(1)
@@ -141,6 +142,7 @@ def test_without_a_script_the_page_looks_again_by_itself(shop: Shop, browser: Br
     context.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("scheme", "width"),
     [

@@ -66,6 +66,7 @@ def test_killed_in_the_middle(
     assert not stage.attempts(run)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fate", Fate, ids=lambda fate: fate.name.lower())
 def test_cut_off_in_its_commit(
     postgres_url: str, valkey_url: str, set_stage: Stages, fate: Fate
@@ -91,6 +92,7 @@ def test_cut_off_in_its_commit(
         stage.finish()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "database", ["postgres", pytest.param("sqlite", marks=pytest.mark.thorough)]
 )

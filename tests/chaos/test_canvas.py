@@ -94,6 +94,7 @@ def test_a_chord(
     assert max(written.values()) <= 2, "and what is done again is only what was in hand"
 
 
+@pytest.mark.thorough
 @_with_and_without
 def test_a_body_that_is_killed(
     postgres_url: str, valkey_url: str, set_stage: Stages, tmp_path: Path, *, session: bool

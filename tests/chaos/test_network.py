@@ -84,7 +84,12 @@ def _in_a_namespace(_postgres_url: str, valkey_url: str, directory: Path) -> Ite
             )
 
 
-@pytest.fixture(params=[_behind_proxies, _in_a_namespace], ids=["proxies", "namespace"])
+@pytest.fixture(
+    params=[
+        pytest.param(_behind_proxies, id="proxies"),
+        pytest.param(_in_a_namespace, id="namespace", marks=pytest.mark.thorough),
+    ]
+)
 def far(
     request: pytest.FixtureRequest, postgres_url: str, valkey_url: str, tmp_path: Path
 ) -> Iterator[Far]:

@@ -129,10 +129,13 @@ def traced(engine: Engine, path: Path) -> Iterator[None]:
         connection.pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
         opened.append((connection, file))
 
-    yield
-    for connection, file in opened:
-        connection.pgconn.untrace()
-        file.close()
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", _trace)
+        for connection, file in opened:
+            connection.pgconn.untrace()
+            file.close()
 
 
 @dataclass

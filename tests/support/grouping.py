@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
 
 #: What cannot be at work twice at a time, or is expensive and shared, and the tests that need it.
 _GROUPS = {
@@ -42,7 +43,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 
 class Grouped(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Hands out groups first, the largest of them before the others, then test by test."""
+    """Hands out groups first, the largest of them before the others, then test by test.
+
+    Every other process takes from the end. At the beginning, in the order of folders, are tests
+    that wait for processes, at the end those that compute: so there are always some of both, and
+    no core idles.
+    """
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self.nodes.index(node) % 2:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid) or nodeid

@@ -39,25 +39,41 @@ def test_what_a_name_says(test: str, group: str | None) -> None:
 
 def test_a_group_is_kept_together(tmp_path: Path) -> None:
     """Also by the versions of pytest and xdist that are here."""
-    (tmp_path / "test_it.py").write_text(
-        "import pytest\n"
-        "@pytest.mark.parametrize('broker', ['redis', 'amqp'])\n"
-        "@pytest.mark.parametrize('number', range(6))\n"
-        "def test_it(broker, number, worker_id): print(f'<{broker} {worker_id}>')\n"
+    printed = _run(
+        tmp_path, "number, broker", "[(n, b) for n in range(6) for b in ('redis', 'amqp')]"
     )
-    (tmp_path / "conftest.py").write_text(
+    assert len(printed) == 12
+    assert len({worker for worker, _, broker in printed if broker == "redis"}) == 1
+
+
+def test_one_process_begins_at_the_end(tmp_path: Path) -> None:
+    printed = _run(tmp_path, "number, kind", "[(n, 'any') for n in range(12)]")
+    first, second = (
+        [int(number) for worker, number, _ in printed if worker == name] for name in ("gw0", "gw1")
+    )
+    assert (first[0], second[0]) == (0, 11)
+    assert sorted(first) == first
+    assert sorted(second, reverse=True) == second
+
+
+def _run(path: Path, names: str, values: str) -> list[list[str]]:
+    """Who ran which test, in two processes."""
+    (path / "test_it.py").write_text(
+        "import pytest\n"
+        f"@pytest.mark.parametrize('{names}', {values})\n"
+        f"def test_it({names}, worker_id): print(f'<', worker_id, {names}, '>')\n"
+    )
+    (path / "conftest.py").write_text(
         "from tests.support.grouping import pytest_xdist_make_scheduler\n"
     )
     options = ["-p", "no:cacheprovider", "-c", "none.ini", "-n", "2", "--dist=loadgroup", "-rP"]
-    (tmp_path / "none.ini").write_text("[pytest]\n")
+    (path / "none.ini").write_text("[pytest]\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options],
-        cwd=tmp_path,
+        cwd=path,
         env={"PYTHONPATH": str(_ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    printed = [line.strip("<>").split() for line in done.stdout.splitlines() if line[:1] == "<"]
-    assert len(printed) == 12
-    assert len({worker for broker, worker in printed if broker == "redis"}) == 1
+    return [line.strip("<> ").split() for line in done.stdout.splitlines() if line[:1] == "<"]

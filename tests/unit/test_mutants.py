@@ -104,6 +104,7 @@ PACING = "tests/unit/runner/test_pacing.py"
 HOARDING = f"{PACING}::test_nobody_hoards_before_the_pace_is_known"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("old", "new", "test", "verdict"),
     [

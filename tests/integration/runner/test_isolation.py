@@ -332,6 +332,7 @@ def test_a_run_is_held_when_nothing_succeeds_any_more(open_yard: Opener, max_ret
     yard.assert_proper(handle)
 
 
+@pytest.mark.thorough
 def test_a_small_run_is_held_as_well(open_yard: Opener) -> None:
     """Too few chunks to see it by them: by both halves, down to the first row."""
     yard = open_yard(rows=64)
@@ -350,6 +351,7 @@ def test_a_small_run_is_held_as_well(open_yard: Opener) -> None:
     assert len(handle.errors()) == 64
 
 
+@pytest.mark.thorough
 def test_many_bad_rows_among_good_ones_hold_nothing(wide: Yard) -> None:
     bad = set(range(1, 301, 9))
     handle = wide.run(failing_on(bad), chunk_size=30, max_retries=0)

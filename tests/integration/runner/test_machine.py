@@ -435,6 +435,7 @@ def explore(
 _EXAMPLES = [10, pytest.param(20, marks=pytest.mark.thorough)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("examples", _EXAMPLES)
 def test_any_order_on_sqlite(
     on_sqlite: tuple[Engine, None], seed: random.Random, examples: int

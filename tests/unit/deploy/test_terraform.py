@@ -167,6 +167,7 @@ def test_every_resource_is_looked_at() -> None:
     assert set(resources()) == set(_CALLS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "changes", "says"),
     [

@@ -97,6 +97,7 @@ def test_its_command_line_knows_the_jobs_and_the_settings(shop: Path) -> None:
     assert celery(shop, "breakbulk", "jobs", ini="shop.ini")[1] == out
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("made", ["celery_app", "theirs"])
 def test_one_that_the_application_names_is_the_one_in_every_process(shop: Path, made: str) -> None:
     ini = shop / "shop.ini"
