@@ -143,6 +143,7 @@ def _pytest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.thorough
 def test_nothing_but_the_wheels_is_needed() -> None:
     done = _pytest("-k", "databases_are_empty or external_server")
     assert done.returncode == 0, done.stdout
@@ -157,6 +158,7 @@ def test_a_demanded_server_that_is_missing_is_a_failure() -> None:
     assert "1 failed, 2 skipped" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_server_that_does_not_answer_is_missing() -> None:
     done = _pytest("-k", "external_server", BREAKBULK_TEST_REDIS="redis://127.0.0.1:1/0")
     assert done.returncode == 0, done.stdout

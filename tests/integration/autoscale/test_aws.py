@@ -51,6 +51,7 @@ def yard_holder(yard: Yard) -> Any:
     return row["holder"]
 
 
+@pytest.mark.thorough
 def test_nodes_are_the_groups_instances(group: str) -> None:
     nodes = Instances(group).nodes()
     instances = [one["InstanceId"] for one in described(group)["Instances"]]
@@ -64,6 +65,7 @@ def test_it_grows_by_the_desired_capacity(sqlite_yard: Yard, group: str) -> None
     assert len(described(group)["Instances"]) == 5
 
 
+@pytest.mark.thorough
 def test_asking_twice_does_not_ask_for_twice_as_many(group: str) -> None:
     provider = Instances(group)
     provider.grow(4)

@@ -80,6 +80,7 @@ def planted(engine: Engine, schema: Schema, statement: str) -> list[Any]:
     return differences(engine, schema)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [
@@ -95,6 +96,7 @@ def test_a_difference_would_be_seen(database_url: str, statement: str, kind: str
     assert kind in {one[0] for one in found}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "statement",
     [

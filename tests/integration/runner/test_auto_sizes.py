@@ -72,6 +72,7 @@ def carved(handle: RunHandle) -> list[int]:
     return [chunk.rows for chunk in handle.chunks(limit=10_000)]
 
 
+@pytest.mark.thorough
 def test_the_size_follows_a_cost_that_drifts_a_hundredfold(field: Yard, watch: Watch) -> None:
     """0.2 ms a row at one end and 20 ms at the other, counted and not waited for."""
     cost = costing(watch, lambda key: 0.0002 * 100 ** (key / 3_000))

@@ -55,6 +55,7 @@ def test_what_is_too_much_is_known_for_certain_at_the_end(clean_engine: Engine) 
     yard.close()
 
 
+@pytest.mark.thorough
 def test_failed_rows_are_counted_only_as_often_as_it_matters(clean_engine: Engine) -> None:
     yard = Yard(clean_engine, rows=60, shared=True)
     bad = set(range(1, 60, 2))

@@ -158,6 +158,7 @@ def wrong_words(given: Any, model: Any, path: str = "") -> list[str]:
     return [f"{path}: {given} is none of {words}"] if words and given not in words else []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", sorted(_CALLS))
 def test_aws_knows_every_setting(kind: str) -> None:
     assert refused(kind, resources()[kind]) == ""
