@@ -58,9 +58,9 @@ def sqlite_ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def new_files() -> bool:
-    """Whether all tables get files of their own; for modules to say, of plans for one."""
-    return False
+def new_files(request: pytest.FixtureRequest) -> bool:
+    """Whether all tables get files of their own, which a module asks for by ``NEW_FILES``."""
+    return getattr(request.module, "NEW_FILES", False)
 
 
 @pytest.fixture(params=_KINDS)

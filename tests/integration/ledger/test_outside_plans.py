@@ -25,18 +25,15 @@ if TYPE_CHECKING:
     from breakbulk import RunHandle
     from tests.support.yard import Yard
 
+#: What was there before must not change plans.
+NEW_FILES = True
+
 MANY = 20_000
 #: The most rows that any step of a statement may read: those of a page, or of what is swept.
 MOST = 600
 #: Of SQLite's machine; a look at each row of a table would take more than twice as many.
 MOST_INSTRUCTIONS = 25_000
 _PAST, _LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def new_files() -> bool:
-    """What was there before must not change plans."""
-    return True
 
 
 @pytest.fixture

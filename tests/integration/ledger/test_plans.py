@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from breakbulk.ledger import Ledger
     from tests.support.yard import Yard
 
+#: What was there before must not change plans.
+NEW_FILES = True
+
 RUNS = 5_000
 FAILURES = 20_000
-
-
-@pytest.fixture
-def new_files() -> bool:
-    """What was there before must not change plans."""
-    return True
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from breakbulk import RunHandle
     from tests.support.yard import Yard
 
+#: What was there before must not change plans.
+NEW_FILES = True
+
 #: At five times as many the plans were the same.
 RUNS = 20_000
 PAGE = 51
@@ -42,12 +45,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "of the last hour": {"within": 3_600.0},
     "of the last hour, succeeded": {"within": 3_600.0, "statuses": [RunStatus.SUCCEEDED]},
 }
-
-
-@pytest.fixture
-def new_files() -> bool:
-    """What was there before must not change plans."""
-    return True
 
 
 @pytest.fixture

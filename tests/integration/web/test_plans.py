@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from breakbulk import RunHandle
     from tests.support.yard import Yard
 
+#: What was there before must not change plans.
+NEW_FILES = True
+
 CHUNKS, FAILED_EVERY, RUNS = 60_000, 20, 3_000
 #: Of each run of the history.
 TOLD = 10
@@ -25,12 +28,6 @@ IN_HANDS = 100
 #: The most rows that any step of any statement may read: the chunks that are compared for the
 #: slowest, and as many failed ones as there are of a run that still goes on.
 MOST = 3_500
-
-
-@pytest.fixture
-def new_files() -> bool:
-    """What was there before must not change plans."""
-    return True
 
 
 @pytest.fixture
