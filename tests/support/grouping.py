@@ -47,7 +47,7 @@ class Grouped(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     Every other process takes from the end. At the beginning, in the order of folders, are tests
     that wait for processes, at the end those that compute: so there are always some of both, and
-    no core idles.
+    cores idle less.
     """
 
     def _assign_work_unit(self, node: WorkerController) -> None:
